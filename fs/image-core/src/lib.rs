@@ -1,0 +1,35 @@
+//! The value every image writer shares.
+//!
+//! Phase map, in the order in which a build passes through it:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`tree`] | a root tree as a value: nodes, names, xattrs; what planners read |
+//! | [`scan`](mod@scan) | directory on disk → [`Tree`] and the [`Store`] that serves its files |
+//! | [`identity`] | every UUID, seed and time stamp of a build, fixed before the first hook runs |
+//! | [`map`] | an image as a map of extents; what planners return |
+//! | [`store`] | where the bytes of files come from while an image is copied |
+//! | [`sink`] | where the bytes of an image go |
+//! | [`copy`](mod@copy) | the one loop that moves bytes, from store to sink, as a map says |
+//!
+//! Everything but `scan`, `store`, `sink` and `copy` is pure: no clock, no randomness, no environment, no file.
+#![forbid(unsafe_code)]
+#![deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)]
+#![cfg_attr(
+    test,
+    allow(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)
+)]
+
+pub mod copy;
+pub mod identity;
+pub mod map;
+pub mod sink;
+pub mod store;
+pub mod tree;
+
+pub use copy::copy;
+pub use identity::Identity;
+pub use map::{Extent, Map, Source};
+pub use sink::Sink;
+pub use store::{FileId, Store};
+pub use tree::{Node, NodeId, Tree};

@@ -1,0 +1,71 @@
+//! Foreign judges: the only opinions that count on what our writers wrote.
+//!
+//! Every judge is one function that runs a tool which is not ours and panics with the tool's own words. A judge that
+//! is missing skips the test with its reason, except where `DIB_TEST_REQUIRE_ALL=1` (CI): there a skip is a failure.
+#![allow(clippy::missing_panics_doc, reason = "a judge's verdict is its panic")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// Whether the tools can be found; if not, says so, or fails where skips are forbidden.
+pub fn require(tools: &[&str]) -> bool {
+    let missing: Vec<_> = tools
+        .iter()
+        .filter(|tool| find(tool).is_none())
+        .copied()
+        .collect();
+    missing.is_empty() || skip(&format!("no {}", missing.join(", ")))
+}
+
+/// Whether the test runs as root; if not, says so, or fails where skips are forbidden.
+pub fn require_root() -> bool {
+    rustix::process::geteuid().is_root() || skip("not root")
+}
+
+/// Notes that a test is skipped, and why. Always `false`, for `if !require(..) { return; }`.
+pub fn skip(why: &str) -> bool {
+    assert!(
+        std::env::var_os("DIB_TEST_REQUIRE_ALL").is_none_or(|all| all != "1"),
+        "DIB_TEST_REQUIRE_ALL=1 forbids to skip: {why}"
+    );
+    eprintln!("skipped: {why}");
+    false
+}
+
+/// Where a tool lies: on PATH, or where administrators' tools lie.
+pub fn find(tool: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let sbin = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(sbin)
+        .map(|dir| dir.join(tool))
+        .find(|file| file.is_file())
+}
+
+/// Runs a judge and returns what it printed, or panics with it unless it ended with status 0.
+pub fn run(tool: &str, args: &[&std::ffi::OsStr]) -> String {
+    let output = output(tool, args);
+    let text = both(&output);
+    assert!(
+        output.status.success(),
+        "{tool} {args:?}: {}\n{text}",
+        output.status
+    );
+    text
+}
+
+/// Runs a judge, whatever it says.
+pub fn output(tool: &str, args: &[&std::ffi::OsStr]) -> Output {
+    let path = find(tool).unwrap_or_else(|| panic!("no {tool}: call require first"));
+    Command::new(path)
+        .args(args)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap_or_else(|error| panic!("{tool}: {error}"))
+}
+
+fn both(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr[..]]
+        .map(String::from_utf8_lossy)
+        .concat()
+}

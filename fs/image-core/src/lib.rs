@@ -23,6 +23,7 @@
 pub mod copy;
 pub mod identity;
 pub mod map;
+pub mod scan;
 pub mod sink;
 pub mod store;
 pub mod tree;
@@ -30,6 +31,7 @@ pub mod tree;
 pub use copy::copy;
 pub use identity::Identity;
 pub use map::{Extent, Map, Source};
+pub use scan::{DirStore, scan};
 pub use sink::Sink;
 pub use store::{FileId, Store};
 pub use tree::{Node, NodeId, Tree};

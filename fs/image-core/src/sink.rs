@@ -3,9 +3,13 @@
 //! [`copy`](mod@crate::copy) pushes: it calls a sink once for every byte of the image, in ascending order, either as
 //! data or as part of a hole. A sink never asks for bytes, so that it may be a file, a pipe, a compressor or a digest.
 
+mod file;
+
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+
+pub use file::FileSink;
 
 /// Receives an image, each byte exactly once, in ascending order.
 pub trait Sink: Send {

@@ -17,9 +17,12 @@ use std::sync::Arc;
 
 use crate::store::FileId;
 
-/// An immutable root tree.
+/// An immutable root tree. Clones share it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tree {
+pub struct Tree(Arc<Tables>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Tables {
     nodes: Vec<Node>,
     entries: Vec<Entry>,
     bytes: Vec<u8>,
@@ -169,6 +172,13 @@ impl Data {
     }
 }
 
+impl Entries {
+    /// Where the entries stand among all entries of the tree: a directory's are neighbours.
+    pub(crate) fn range(self) -> Range<u32> {
+        self.first..self.first.saturating_add(self.count)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
     name: Target,
@@ -235,24 +245,24 @@ impl Tree {
 
     /// All nodes, in the order of their ids.
     pub fn nodes(&self) -> &[Node] {
-        &self.nodes
+        &self.0.nodes
     }
 
     /// All nodes with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Node)> {
-        (0..).map(NodeId).zip(&self.nodes)
+        (0..).map(NodeId).zip(&self.0.nodes)
     }
 
     /// One node.
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.index()]
+        &self.0.nodes[id.index()]
     }
 
     /// A directory's entries, sorted by name. `.` and `..` are not among them.
     pub fn entries(&self, entries: Entries) -> impl ExactSizeIterator<Item = (&[u8], NodeId)> + Clone {
         let first = index(entries.first);
         let end = first.saturating_add(index(entries.count));
-        self.entries[first..end]
+        self.0.entries[first..end]
             .iter()
             .map(|entry| (self.text(entry.name), entry.node))
     }
@@ -264,12 +274,12 @@ impl Tree {
 
     /// A set of xattrs, sorted by name.
     pub fn xattrs(&self, id: XattrsId) -> &[Xattr] {
-        &self.xattrs[index(id.0)]
+        &self.0.xattrs[index(id.0)]
     }
 
     /// How many distinct sets of xattrs there are; ids are below it.
     pub fn xattr_sets(&self) -> usize {
-        self.xattrs.len()
+        self.0.xattrs.len()
     }
 
     /// The first path that leads to a node, from the root, without a leading `/`; for messages.
@@ -278,10 +288,10 @@ impl Tree {
         let mut child = node;
         while child != NodeId::ROOT {
             // Entries are laid out as nodes are numbered, so the first match is the first in a walk.
-            let Some(at) = self.entries.iter().position(|entry| entry.node == child) else {
+            let Some(at) = self.0.entries.iter().position(|entry| entry.node == child) else {
                 break;
             };
-            parts.push(self.text(self.entries[at].name));
+            parts.push(self.text(self.0.entries[at].name));
             let holds = |node: &Node| match node.content {
                 Content::Directory(entries) => (index(entries.first)
                     ..index(entries.first).saturating_add(index(entries.count)))
@@ -297,9 +307,15 @@ impl Tree {
         parts.join(&b'/')
     }
 
+    /// An entry by its place among all entries, which [`Entries::range`] counts.
+    pub(crate) fn entry(&self, at: u32) -> (&[u8], NodeId) {
+        let entry = &self.0.entries[index(at)];
+        (self.text(entry.name), entry.node)
+    }
+
     fn text(&self, text: Target) -> &[u8] {
         let start = index(text.start);
-        &self.bytes[start..start.saturating_add(usize::from(text.len))]
+        &self.0.bytes[start..start.saturating_add(usize::from(text.len))]
     }
 }
 
@@ -340,6 +356,12 @@ struct Link {
 }
 
 impl Builder {
+    /// Makes room for `nodes` more nodes, each with one name.
+    pub fn reserve(&mut self, nodes: usize) {
+        self.nodes.reserve_exact(nodes);
+        self.links.reserve_exact(nodes);
+    }
+
     /// Adds a set of xattrs, or finds it; names are unique, in any order.
     pub fn xattrs(&mut self, mut set: Vec<Xattr>) -> Result<XattrsId, TreeError> {
         set.sort_unstable();
@@ -435,12 +457,12 @@ impl Builder {
             }
             node
         });
-        Ok(Tree {
+        Ok(Tree(Arc::new(Tables {
             nodes: nodes.collect(),
             entries,
             bytes: self.bytes,
             xattrs: self.xattrs,
-        })
+        })))
     }
 
     /// Walks the sorted links depth-first, and numbers nodes and lays out entries as it meets them.
@@ -557,8 +579,8 @@ mod tests {
         );
         let other = sample(&[4, 2, 0, 3, 1]);
         assert_eq!(
-            tree.nodes.iter().map(|n| n.meta.mode).collect::<Vec<_>>(),
-            other.nodes.iter().map(|n| n.meta.mode).collect::<Vec<_>>()
+            tree.nodes().iter().map(|n| n.meta.mode).collect::<Vec<_>>(),
+            other.nodes().iter().map(|n| n.meta.mode).collect::<Vec<_>>()
         );
         assert_eq!(names(&other, NodeId(2)), names(&tree, NodeId(2)));
         assert_eq!(tree.node(NodeId(3)).links, 2);

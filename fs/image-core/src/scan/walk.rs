@@ -1,0 +1,546 @@
+//! The parallel walk: every directory listed, every file inspected, in no particular order.
+//!
+//! The queue holds directories still to list, and batches of names still to inspect, so that one huge directory keeps
+//! all threads busy too. It is a stack: going deep first bounds the descriptors that are held open.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::num::NonZero;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Statx, openat, statat};
+use rustix::io::Errno;
+
+use super::beneath::Beneath;
+use super::inspect::{self, Mount, XattrReader};
+use super::{Error, Options, join, shown};
+use crate::tree::{Device, Time, Xattr};
+
+/// Names inspected at a time: enough to pay for the queue, few enough that a large directory is shared out.
+const BATCH: usize = 512;
+
+/// Directories held open by the queue, at most; those queued beyond are opened again by their path.
+const OPEN_MAX: usize = 256;
+
+/// Everything that was found, in no particular order.
+pub(super) struct Found {
+    /// The status of each directory, by its [`DirectoryNumber`].
+    pub(super) heads: Vec<Head>,
+    pub(super) batches: Vec<Batch>,
+    /// The sets of extended attributes, by [`Status::xattrs`].
+    pub(super) xattrs: Vec<Arc<[Xattr]>>,
+}
+
+/// A directory, numbered as the walk met it. The root is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DirectoryNumber(pub(super) usize);
+
+/// A directory's own status.
+pub(super) struct Head {
+    pub(super) number: DirectoryNumber,
+    pub(super) status: Status,
+}
+
+/// A sorted run of entries of one directory.
+pub(super) struct Batch {
+    pub(super) directory: DirectoryNumber,
+    /// Which run of the directory; they continue each other.
+    pub(super) run: usize,
+    /// Names, each ended by NUL, and targets of symlinks.
+    pub(super) text: Box<[u8]>,
+    pub(super) files: Box<[File]>,
+}
+
+/// One entry of a directory.
+pub(super) struct File {
+    /// The name in [`Batch::text`], without its NUL.
+    pub(super) name: Range<u32>,
+    pub(super) status: Status,
+    pub(super) kind: Kind,
+    /// Device and inode, if there may be other names.
+    pub(super) linked: Option<Box<(u64, u64)>>,
+}
+
+/// What every kind of file has.
+pub(super) struct Status {
+    pub(super) mode: u16,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mtime: Time,
+    pub(super) xattrs: u32,
+}
+
+pub(super) enum Kind {
+    Directory(DirectoryNumber),
+    File {
+        len: u64,
+        inode: u64,
+        ranges: Option<Arc<[Range<u64>]>>,
+    },
+    /// The target in [`Batch::text`].
+    Symlink(Range<u32>),
+    CharDevice(Device),
+    BlockDevice(Device),
+    Fifo,
+    Socket,
+}
+
+/// Walks the whole tree.
+pub(super) fn walk(beneath: &Beneath, options: &Options) -> Result<Found, Error> {
+    let root = format!("/proc/self/fd/{}", beneath.root().as_raw_fd());
+    statat(CWD, root, AtFlags::empty()).map_err(|source| Error::NoProc {
+        source: source.into(),
+    })?;
+    let stat = inspect::status(beneath.root(), c"").map_err(at(b"", "read the status of"))?;
+    let walk = Walk {
+        beneath,
+        options,
+        mount: Mount::of(&stat),
+        queue: Mutex::new(Queue {
+            jobs: vec![Job::List {
+                parent: None,
+                path: Vec::new(),
+                number: DirectoryNumber(0),
+            }],
+            ..Queue::default()
+        }),
+        wake: Condvar::new(),
+        numbers: AtomicUsize::new(1),
+        open: Arc::default(),
+        sets: Mutex::new(Sets::new()),
+    };
+    let threads = options
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| walk.work());
+        }
+        walk.work();
+    });
+    let queue = walk.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = queue.failed {
+        return Err(error);
+    }
+    let sets = walk.sets.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(Found {
+        heads: queue.heads,
+        batches: queue.batches,
+        xattrs: sets.sets,
+    })
+}
+
+/// What the threads share.
+struct Walk<'a> {
+    beneath: &'a Beneath,
+    options: &'a Options,
+    mount: Mount,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    /// The next [`DirectoryNumber`].
+    numbers: AtomicUsize,
+    /// Directories held open.
+    open: Arc<AtomicUsize>,
+    sets: Mutex<Sets>,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    /// Threads at work, which may still add jobs.
+    busy: usize,
+    /// The failure whose path comes first, of those that were met.
+    failed: Option<Error>,
+    heads: Vec<Head>,
+    batches: Vec<Batch>,
+}
+
+enum Job {
+    /// Lists a directory.
+    List {
+        /// The directory above, if it is still open.
+        parent: Option<Arc<OpenDir>>,
+        path: Vec<u8>,
+        number: DirectoryNumber,
+    },
+    /// Inspects a run of a directory's entries.
+    Inspect {
+        dir: Arc<OpenDir>,
+        path: Arc<[u8]>,
+        number: DirectoryNumber,
+        run: usize,
+        names: Names,
+    },
+}
+
+/// An open directory, counted.
+struct OpenDir {
+    fd: OwnedFd,
+    open: Arc<AtomicUsize>,
+}
+
+impl Drop for OpenDir {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Names, each ended by NUL, one after the other.
+#[derive(Default)]
+struct Names {
+    text: Vec<u8>,
+    /// Each name in `text`, with its NUL.
+    names: Vec<Range<u32>>,
+}
+
+/// The distinct sets of extended attributes; set 0 is empty.
+struct Sets {
+    sets: Vec<Arc<[Xattr]>>,
+    numbers: HashMap<Arc<[Xattr]>, u32>,
+}
+
+impl Sets {
+    fn new() -> Self {
+        Self {
+            sets: vec![Arc::new([])],
+            numbers: HashMap::new(),
+        }
+    }
+
+    fn number(&mut self, set: Vec<Xattr>) -> u32 {
+        let set: Arc<[Xattr]> = set.into();
+        if let Some(number) = self.numbers.get(&set) {
+            return *number;
+        }
+        let number = short(self.sets.len());
+        self.sets.push(Arc::clone(&set));
+        self.numbers.insert(set, number);
+        number
+    }
+}
+
+fn short(i: usize) -> u32 {
+    u32::try_from(i).expect("a directory's names and a tree's sets of xattrs stay below 4 GiB")
+}
+
+fn long(range: &Range<u32>) -> Range<usize> {
+    let index = |i| usize::try_from(i).expect("a u32 fits usize on every target that builds images");
+    index(range.start)..index(range.end)
+}
+
+/// Turns what the system said on `path` into an [`Error`].
+fn at<E: Into<std::io::Error>>(path: &[u8], attempt: &'static str) -> impl FnOnce(E) -> Error {
+    let path = shown(path);
+    move |source| Error::Io {
+        path,
+        attempt,
+        source: source.into(),
+    }
+}
+
+impl Walk<'_> {
+    /// Works on jobs until there are none and nobody can add one.
+    fn work(&self) {
+        let mut xattrs = XattrReader::new();
+        let mut done = false;
+        while let Some(job) = self.next(done) {
+            done = true;
+            let result = match job {
+                Job::List { parent, path, number } => self.list(parent, &path, number, &mut xattrs),
+                Job::Inspect {
+                    dir,
+                    path,
+                    number,
+                    run,
+                    names,
+                } => self.inspect(&dir, &path, number, run, &names, &mut xattrs),
+            };
+            if let Err(error) = result {
+                let mut queue = self.lock();
+                queue.jobs.clear();
+                if queue
+                    .failed
+                    .as_ref()
+                    .is_none_or(|first| error.path() < first.path())
+                {
+                    queue.failed = Some(error);
+                }
+            }
+        }
+    }
+
+    /// Waits for a job. `done`: the thread has just ended one.
+    fn next(&self, done: bool) -> Option<Job> {
+        let mut queue = self.lock();
+        if done {
+            queue.busy = queue.busy.saturating_sub(1);
+        }
+        loop {
+            if queue.failed.is_some() {
+                queue.jobs.clear();
+            }
+            if let Some(job) = queue.jobs.pop() {
+                queue.busy = queue.busy.saturating_add(1);
+                return Some(job);
+            }
+            if queue.busy == 0 {
+                self.wake.notify_all();
+                return None;
+            }
+            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn list(
+        &self,
+        parent: Option<Arc<OpenDir>>,
+        path: &[u8],
+        number: DirectoryNumber,
+        xattrs: &mut XattrReader,
+    ) -> Result<(), Error> {
+        let dir = self.open(parent.as_deref(), path)?;
+        drop(parent);
+        let stat = inspect::status(&dir.fd, c"").map_err(at(path, "read the status of"))?;
+        if Mount::of(&stat) != self.mount {
+            return Err(Error::MountPoint { path: shown(path) });
+        }
+        xattrs.enter(dir.fd.as_fd());
+        let set = xattrs
+            .of_directory(dir.fd.as_fd())
+            .map_err(at(path, "read the extended attributes of"))?;
+        let head = Head {
+            number,
+            status: self.status(&stat, set),
+        };
+        let names = self.names(&dir, path)?;
+        self.lock().heads.push(head);
+        let mut runs = names.runs();
+        let first = runs.next().unwrap_or_default();
+        let path: Arc<[u8]> = path.into();
+        let jobs = (1..).zip(runs).map(|(run, names)| Job::Inspect {
+            dir: Arc::clone(&dir),
+            path: Arc::clone(&path),
+            number,
+            run,
+            names,
+        });
+        self.queue(jobs.collect());
+        self.inspect(&dir, &path, number, 0, &first, xattrs)
+    }
+
+    fn queue(&self, jobs: Vec<Job>) {
+        if !jobs.is_empty() {
+            self.lock().jobs.extend(jobs);
+            self.wake.notify_all();
+        }
+    }
+
+    /// Opens the directory `path` in its parent, without following a link.
+    fn open(&self, parent: Option<&OpenDir>, path: &[u8]) -> Result<Arc<OpenDir>, Error> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match parent {
+            Some(parent) => {
+                let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+                openat(&parent.fd, name, flags, Mode::empty())
+            }
+            None => self.beneath.directory(path, OFlags::RDONLY),
+        };
+        let fd = fd.map_err(|errno| match errno {
+            Errno::XDEV => Error::MountPoint { path: shown(path) },
+            errno => at(path, "open the directory")(errno),
+        })?;
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let open = Arc::clone(&self.open);
+        Ok(Arc::new(OpenDir { fd, open }))
+    }
+
+    /// The names in a directory, sorted, without those excluded.
+    fn names(&self, dir: &OpenDir, path: &[u8]) -> Result<Names, Error> {
+        let mut buf = [MaybeUninit::uninit(); 16 * 1024];
+        let mut names = Names::default();
+        let mut entries = RawDir::new(&dir.fd, &mut buf);
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(at(path, "list the directory"))?;
+            let name = entry.file_name();
+            let is_link_to_directory = matches!(name.to_bytes(), b"." | b"..");
+            if !is_link_to_directory && !self.is_excluded(path, name) {
+                names.push(name);
+            }
+        }
+        let Names { text, names: order } = &mut names;
+        order.sort_unstable_by(|a, b| text[long(a)].cmp(&text[long(b)]));
+        Ok(names)
+    }
+
+    fn is_excluded(&self, dir: &[u8], name: &CStr) -> bool {
+        let name = name.to_bytes();
+        self.options
+            .exclude
+            .iter()
+            .any(|path| path.ends_with(name) && *path == join(dir, name))
+    }
+
+    fn inspect(
+        &self,
+        dir: &Arc<OpenDir>,
+        path: &[u8],
+        number: DirectoryNumber,
+        run: usize,
+        names: &Names,
+        xattrs: &mut XattrReader,
+    ) -> Result<(), Error> {
+        xattrs.enter(dir.fd.as_fd());
+        let mut text = names.text.clone();
+        let mut files = Vec::with_capacity(names.names.len());
+        let mut jobs = Vec::new();
+        for range in &names.names {
+            let name = CStr::from_bytes_with_nul(&names.text[long(range)])
+                .expect("the kernel's names end with their only NUL");
+            let file = self.file(dir, path, name, &mut text, xattrs)?;
+            if let Kind::Directory(number) = file.kind {
+                let keep = self.open.load(Ordering::Relaxed) < OPEN_MAX;
+                jobs.push(Job::List {
+                    parent: keep.then(|| Arc::clone(dir)),
+                    path: join(path, name.to_bytes()),
+                    number,
+                });
+            }
+            files.push(File {
+                name: range.start..range.end.saturating_sub(1),
+                ..file
+            });
+        }
+        self.queue(jobs);
+        self.lock().batches.push(Batch {
+            directory: number,
+            run,
+            text: text.into(),
+            files: files.into(),
+        });
+        Ok(())
+    }
+
+    /// Inspects one file; of a directory, only that it is one.
+    fn file(
+        &self,
+        dir: &OpenDir,
+        dir_path: &[u8],
+        name: &CStr,
+        text: &mut Vec<u8>,
+        xattrs: &mut XattrReader,
+    ) -> Result<File, Error> {
+        let failed = |attempt| {
+            let path = join(dir_path, name.to_bytes());
+            move |errno: Errno| at(&path, attempt)(errno)
+        };
+        let stat = inspect::status(&dir.fd, name).map_err(|e| failed("read the status of")(e))?;
+        if Mount::of(&stat) != self.mount {
+            let path = join(dir_path, name.to_bytes());
+            return Err(Error::MountPoint { path });
+        }
+        let device = Device {
+            major: stat.stx_rdev_major,
+            minor: stat.stx_rdev_minor,
+        };
+        let kind = match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::Directory => {
+                Kind::Directory(DirectoryNumber(self.numbers.fetch_add(1, Ordering::Relaxed)))
+            }
+            FileType::Symlink => {
+                let target = inspect::target(&dir.fd, name).map_err(|e| failed("read the link")(e))?;
+                let start = text.len();
+                text.extend_from_slice(&target);
+                Kind::Symlink(short(start)..short(text.len()))
+            }
+            FileType::CharacterDevice => Kind::CharDevice(device),
+            FileType::BlockDevice => Kind::BlockDevice(device),
+            FileType::Fifo => Kind::Fifo,
+            FileType::Socket => Kind::Socket,
+            _ => Kind::File {
+                len: stat.stx_size,
+                inode: stat.stx_ino,
+                ranges: ranges(dir, dir_path, name, &stat)?,
+            },
+        };
+        let is_directory = matches!(kind, Kind::Directory(_));
+        let set = if is_directory {
+            Vec::new()
+        } else {
+            xattrs
+                .of_file(name)
+                .map_err(|e| failed("read the extended attributes of")(e))?
+        };
+        let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+        let linked = (stat.stx_nlink > 1 && !is_directory).then(|| Box::new((device, stat.stx_ino)));
+        Ok(File {
+            name: 0..0,
+            status: self.status(&stat, set),
+            kind,
+            linked,
+        })
+    }
+
+    fn status(&self, stat: &Statx, set: Vec<Xattr>) -> Status {
+        let xattrs = if set.is_empty() {
+            0
+        } else {
+            let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+            sets.number(set)
+        };
+        Status {
+            mode: stat.stx_mode & 0o7777,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            mtime: inspect::mtime(stat),
+            xattrs,
+        }
+    }
+}
+
+/// Which bytes of a file are data; only one with fewer blocks than bytes can have holes.
+fn ranges(
+    dir: &OpenDir,
+    dir_path: &[u8],
+    name: &CStr,
+    stat: &Statx,
+) -> Result<Option<Arc<[Range<u64>]>>, Error> {
+    const SECTOR: u64 = 512;
+    if stat.stx_blocks.saturating_mul(SECTOR) >= stat.stx_size {
+        return Ok(None);
+    }
+    inspect::ranges(&dir.fd, name, stat.stx_size).map_err(|source| {
+        let path = join(dir_path, name.to_bytes());
+        at(&path, "find the holes of")(source)
+    })
+}
+
+impl Names {
+    fn push(&mut self, name: &CStr) {
+        let start = short(self.text.len());
+        self.text.extend_from_slice(name.to_bytes_with_nul());
+        self.names.push(start..short(self.text.len()));
+    }
+
+    /// The names in runs of [`BATCH`] at most, each with a text of its own.
+    fn runs(&self) -> impl Iterator<Item = Names> + '_ {
+        self.names.chunks(BATCH).map(|chunk| {
+            let mut run = Names::default();
+            run.names.reserve_exact(chunk.len());
+            for range in chunk {
+                let start = short(run.text.len());
+                run.text.extend_from_slice(&self.text[long(range)]);
+                run.names.push(start..short(run.text.len()));
+            }
+            run
+        })
+    }
+}

@@ -1,1 +1,15 @@
-//! .
+//! Partition tables and disk image containers, planned as maps of extents.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
+//!
+//! There is no module for raw images: a [`Map`](image_core::Map) is one.
+#![forbid(unsafe_code)]
+#![deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)]
+#![cfg_attr(
+    test,
+    allow(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)
+)]
+
+pub mod qcow2;

@@ -1,0 +1,304 @@
+//! The codecs, and the threads that run them.
+//!
+//! Why batches: one cluster of 512 bytes is too little to hand to another thread. Where batches begin and end, and how
+//! many threads there are, changes no byte: every cluster is compressed on its own, and results come back in order.
+
+use std::collections::VecDeque;
+use std::io;
+use std::num::NonZero;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use flate2::{Compress, Compression, FlushCompress, Status};
+
+use super::geometry::ClusterSize;
+use super::options::{CompressionType, Options};
+
+/// Bytes of the guest that a thread takes at a time, unless one cluster has more.
+const BATCH: usize = 256 * 1024;
+
+/// Batches on their way per thread: one being compressed, the others ready or done.
+const AHEAD: usize = 4;
+
+/// The power of two of deflate's window. QEMU inflates with this one, as some decoders with no larger one do.
+const WINDOW_BITS: u8 = 12;
+
+/// Clusters of the guest, then what became of them.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// Which clusters, ascending.
+    pub(super) guests: Vec<u64>,
+    /// Their bytes, back to back.
+    pub(super) bytes: Vec<u8>,
+    /// What each became.
+    pub(super) outcomes: Vec<Outcome>,
+    /// The compressed pieces, back to back.
+    pub(super) compressed: Vec<u8>,
+}
+
+/// What became of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It holds zeros only, and is not written.
+    Zero,
+    /// It can't be compressed, and is written as it is.
+    Plain,
+    /// It is these bytes of [`Batch::compressed`].
+    Compressed(Range<usize>),
+}
+
+impl Batch {
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= BATCH
+    }
+
+    fn clear(&mut self) {
+        self.guests.clear();
+        self.bytes.clear();
+        self.outcomes.clear();
+        self.compressed.clear();
+    }
+
+    fn compress(&mut self, codec: &mut Codec, size: ClusterSize) -> io::Result<()> {
+        for cluster in self.bytes.chunks_exact(size.len()) {
+            let outcome = if is_zero(cluster) {
+                Outcome::Zero
+            } else {
+                let start = self.compressed.len();
+                codec.append(cluster, &mut self.compressed)?;
+                let len = self.compressed.len().saturating_sub(start);
+                if len < size.len() {
+                    Outcome::Compressed(start..self.compressed.len())
+                } else {
+                    self.compressed.truncate(start);
+                    Outcome::Plain
+                }
+            };
+            self.outcomes.push(outcome);
+        }
+        Ok(())
+    }
+}
+
+/// Whether there is no byte but zeros. Ors, since the processor does many at once where it may not stop early.
+fn is_zero(bytes: &[u8]) -> bool {
+    bytes
+        .chunks(1024)
+        .all(|chunk| chunk.iter().fold(0, |or, byte| or | byte) == 0)
+}
+
+/// One thread's compressor.
+enum Codec {
+    Deflate(Compress, Compression),
+    #[cfg(feature = "zstd")]
+    Zstd(zstd::bulk::Compressor<'static>, Vec<u8>),
+}
+
+impl Codec {
+    fn new(options: &Options) -> io::Result<Self> {
+        match options.compression_type {
+            CompressionType::Zlib => {
+                let level = Compression::new(options.level().into());
+                Ok(Self::Deflate(Self::deflate(level), level))
+            }
+            #[cfg(feature = "zstd")]
+            CompressionType::Zstd => {
+                let codec = zstd::bulk::Compressor::new(options.level().into())?;
+                Ok(Self::Zstd(codec, Vec::new()))
+            }
+            #[cfg(not(feature = "zstd"))]
+            CompressionType::Zstd => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn deflate(level: Compression) -> Compress {
+        Compress::new_with_window_bits(level, false, WINDOW_BITS)
+    }
+
+    /// Appends one cluster, compressed, to `out`.
+    fn append(&mut self, cluster: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Deflate(codec, level) => {
+                // More than deflate can ever need. zlib-rs may panic when a stream is reset that was not ended for
+                // want of room, so there is always room, and a stream that ends differently is not used again.
+                out.reserve(
+                    cluster
+                        .len()
+                        .saturating_add(cluster.len() / 4)
+                        .saturating_add(1024),
+                );
+                let status = codec.compress_vec(cluster, out, FlushCompress::Finish);
+                if matches!(status, Ok(Status::StreamEnd)) {
+                    codec.reset();
+                    return Ok(());
+                }
+                *codec = Self::deflate(*level);
+                Err(io::Error::other("deflate did not end its stream"))
+            }
+            #[cfg(feature = "zstd")]
+            Self::Zstd(codec, frame) => {
+                frame.clear();
+                frame.reserve(zstd::zstd_safe::compress_bound(cluster.len()));
+                codec.compress_to_buffer(cluster, frame)?;
+                out.extend_from_slice(frame);
+                Ok(())
+            }
+        }
+    }
+}
+
+type Done = io::Result<Batch>;
+type Job = (Batch, SyncSender<Done>);
+
+/// The threads. Batches go in and come out in one order.
+#[derive(Debug)]
+pub(super) struct Workers {
+    jobs: Option<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+    under_way: VecDeque<Receiver<Done>>,
+    under_way_max: usize,
+    spare: Vec<Batch>,
+}
+
+impl Workers {
+    pub(super) fn start(options: &Options) -> io::Result<Self> {
+        let count = options.threads.min(NonZero::new(256).expect("not zero")).get();
+        let under_way_max = count.saturating_mul(AHEAD);
+        let (jobs, queue) = sync_channel::<Job>(under_way_max);
+        let queue = Arc::new(Mutex::new(queue));
+        let mut workers = Self {
+            jobs: Some(jobs),
+            threads: Vec::with_capacity(count),
+            under_way: VecDeque::with_capacity(under_way_max),
+            under_way_max,
+            spare: Vec::new(),
+        };
+        for _ in 0..count {
+            let queue = Arc::clone(&queue);
+            let mut codec = Codec::new(options)?;
+            let size = options.cluster_size;
+            let work = move || {
+                while let Some((mut batch, reply)) = next(&queue) {
+                    let done = batch.compress(&mut codec, size).map(|()| batch);
+                    // Nobody waits for it only where the image has been given up.
+                    let _ = reply.send(done);
+                }
+            };
+            let thread = std::thread::Builder::new()
+                .name("qcow2 compress".into())
+                .spawn(work)?;
+            workers.threads.push(thread);
+        }
+        Ok(workers)
+    }
+
+    /// An empty batch, with the buffers of one that is done.
+    pub(super) fn batch(&mut self) -> Batch {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Takes back a batch whose results are used.
+    pub(super) fn recycle(&mut self, mut batch: Batch) {
+        batch.clear();
+        self.spare.push(batch);
+    }
+
+    /// Hands a batch to the threads. There must be room: see [`Workers::next`].
+    pub(super) fn submit(&mut self, batch: Batch) -> io::Result<()> {
+        let (reply, done) = sync_channel(1);
+        self.under_way.push_back(done);
+        let jobs = self.jobs.as_ref().ok_or_else(died)?;
+        jobs.send((batch, reply)).map_err(|_| died())
+    }
+
+    /// Whether a result must be taken before another batch is handed in.
+    pub(super) fn is_full(&self) -> bool {
+        self.under_way.len() >= self.under_way_max
+    }
+
+    /// Waits for the oldest batch; `None` when none is under way.
+    pub(super) fn next(&mut self) -> io::Result<Option<Batch>> {
+        match self.under_way.pop_front() {
+            Some(done) => done.recv().map_err(|_| died())?.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    queue.lock().ok()?.recv().ok()
+}
+
+fn died() -> io::Error {
+    io::Error::other("a thread that compresses has died")
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.jobs = None;
+        for thread in self.threads.drain(..) {
+            // A panic was told on its own thread already.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcomes(options: &Options, bytes: &[u8]) -> Vec<Outcome> {
+        let mut batch = Batch {
+            bytes: bytes.to_vec(),
+            ..Batch::default()
+        };
+        let mut codec = Codec::new(options).unwrap();
+        batch.compress(&mut codec, options.cluster_size).unwrap();
+        batch.outcomes
+    }
+
+    #[test]
+    fn clusters_become_nothing_themselves_or_less() {
+        let mut noise = 1_u32;
+        let mut random = || {
+            noise ^= noise << 13;
+            noise ^= noise >> 17;
+            noise ^= noise << 5;
+            noise.to_le_bytes()[0]
+        };
+        for size in ClusterSize::all() {
+            for compression_type in ["zlib", "zstd"] {
+                let text = format!("compression_type={compression_type}");
+                let options = Options {
+                    cluster_size: size,
+                    ..Options::parse(&text).unwrap()
+                };
+                let mut bytes = vec![0; size.len()];
+                bytes.extend(std::iter::repeat_with(&mut random).take(size.len()));
+                bytes.extend(std::iter::repeat_n(b'a', size.len()));
+                bytes.extend(std::iter::repeat_with(&mut random).take(size.len()));
+                let [zero, plain, small, again] = &outcomes(&options, &bytes)[..] else {
+                    panic!("four clusters")
+                };
+                assert_eq!(
+                    (zero, plain, again),
+                    (&Outcome::Zero, &Outcome::Plain, &Outcome::Plain)
+                );
+                assert!(matches!(small, Outcome::Compressed(range) if range.len() < size.len() / 8 + 8));
+            }
+        }
+    }
+
+    #[test]
+    fn one_byte_is_enough_not_to_be_zero() {
+        let mut bytes = vec![0; 4096];
+        assert!(is_zero(&bytes));
+        for at in [0, 1, 1023, 1024, 4095] {
+            bytes[at] = 1;
+            assert!(!is_zero(&bytes));
+            bytes[at] = 0;
+        }
+    }
+}

@@ -6,10 +6,15 @@
     allow(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)
 )]
 
+pub mod checksum;
+pub mod directory;
 pub mod error;
 pub mod features;
+pub mod hash;
 pub mod options;
+mod render;
 pub mod units;
+pub mod xattr;
 
 pub use error::Error;
 pub use features::{Features, Profile};

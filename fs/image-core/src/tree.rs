@@ -88,6 +88,11 @@ pub struct XattrsId(u32);
 impl XattrsId {
     /// The empty set.
     pub const NONE: Self = Self(0);
+
+    /// The id as an index, below [`Tree::xattr_sets`].
+    pub fn index(self) -> usize {
+        index(self.0)
+    }
 }
 
 /// An extended attribute, as the system's xattr calls show it.
@@ -265,6 +270,12 @@ impl Tree {
         self.0.entries[first..end]
             .iter()
             .map(|entry| (self.text(entry.name), entry.node))
+    }
+
+    /// One entry of a directory, by its place among [`Tree::entries`].
+    pub fn nth_entry(&self, entries: Entries, i: usize) -> Option<(&[u8], NodeId)> {
+        let i = u32::try_from(i).ok().filter(|i| *i < entries.count)?;
+        Some(self.entry(entries.first.checked_add(i)?))
     }
 
     /// A symlink's target.

@@ -1,0 +1,257 @@
+//! How attributes stand in an inode or a block: entries from the front, values from the back.
+
+use zerocopy::little_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::count;
+use crate::units::{BlockSize, to_usize as index};
+
+/// What both kinds of area begin with.
+pub(super) const MAGIC: u32 = 0xea02_0000;
+
+/// The head of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub(super) struct Header {
+    pub(super) magic: U32,
+    /// Inodes that name the block.
+    pub(super) refcount: U32,
+    /// Blocks used: always 1.
+    pub(super) blocks: U32,
+    /// The hash of all entries.
+    pub(super) hash: U32,
+    pub(super) checksum: U32,
+    pub(super) reserved: [U32; 3],
+}
+const _: () = assert!(size_of::<Header>() == 32);
+
+/// The head of an entry; the name follows it, padded to 4 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct Entry {
+    name_len: u8,
+    name_index: u8,
+    /// Where the value lies, from the area's origin: the first entry in an inode, the header in a block.
+    value_offs: U16,
+    /// The inode that holds the value; 0 if it lies here.
+    value_inum: U32,
+    value_size: U32,
+    /// Of name and value in a block; 0 in an inode, as the kernel leaves it.
+    hash: U32,
+}
+const _: () = assert!(size_of::<Entry>() == 16);
+
+/// The zero word that ends the entries.
+const END_BYTES: u32 = 4;
+
+/// An attribute as it stands on disk. Sorts as the kernel searches: by prefix, length of name, name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Attribute {
+    pub(super) prefix: u8,
+    pub(super) name: Box<[u8]>,
+    pub(super) value: Box<[u8]>,
+}
+
+impl Ord for Attribute {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |a: &Self| (a.prefix, a.name.len());
+        key(self)
+            .cmp(&key(other))
+            .then_with(|| self.name.cmp(&other.name))
+            .then_with(|| self.value.cmp(&other.value))
+    }
+}
+
+impl PartialOrd for Attribute {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Attribute {
+    /// Bytes of its entry and its value.
+    fn bytes(&self) -> u32 {
+        let padded = |bytes: &[u8]| count(bytes.len()).next_multiple_of(4);
+        padded(&self.name)
+            .saturating_add(padded(&self.value))
+            .saturating_add(16)
+    }
+
+    fn hash(&self) -> u32 {
+        let name = self
+            .name
+            .iter()
+            .fold(0_u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
+        self.value.chunks(4).fold(name, |hash, bytes| {
+            let mut word = [0; 4];
+            word[..bytes.len()].copy_from_slice(bytes);
+            hash.rotate_left(16) ^ u32::from_le_bytes(word)
+        })
+    }
+}
+
+/// A place for attributes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Area {
+    /// Bytes for entries, the word that ends them, and values.
+    pub(super) room: u32,
+}
+
+impl Area {
+    /// The space behind an inode's fields, without its magic number.
+    pub(super) fn inode(bytes: u16) -> Self {
+        Self {
+            room: u32::from(bytes).saturating_sub(4),
+        }
+    }
+
+    /// A block behind its header.
+    pub(super) fn block(block_size: BlockSize) -> Self {
+        Self {
+            room: count(block_size.buffer()).saturating_sub(32),
+        }
+    }
+
+    /// Bytes that attributes take here.
+    pub(super) fn bytes(self, attributes: &[&Attribute]) -> u32 {
+        attributes
+            .iter()
+            .fold(END_BYTES, |sum, attribute| sum.saturating_add(attribute.bytes()))
+    }
+
+    /// Divides attributes between this area and one for the rest: in order as long as they fit here, and where the rest
+    /// then overflows the other area, so that this one is as full as can be.
+    pub(super) fn divide<'a>(
+        self,
+        attributes: &'a [Attribute],
+        rest: &Area,
+    ) -> (Vec<&'a Attribute>, Vec<&'a Attribute>) {
+        let mut free = self.room.saturating_sub(END_BYTES);
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            attributes
+                .iter()
+                .partition(|attribute| match free.checked_sub(attribute.bytes()) {
+                    Some(left) => {
+                        free = left;
+                        true
+                    }
+                    None => false,
+                });
+        if rest.bytes(&outside) <= rest.room {
+            return (inside, outside);
+        }
+        let chosen = fullest(attributes, self.room.saturating_sub(END_BYTES));
+        let mut chosen = chosen.into_iter();
+        attributes.iter().partition(|_| chosen.next() == Some(true))
+    }
+}
+
+/// Chooses attributes that together take as many of `room` bytes as possible.
+fn fullest(attributes: &[Attribute], room: u32) -> Vec<bool> {
+    // best[n]: a choice that takes exactly n words; words, since everything is padded to 4 bytes.
+    let words = index(room / 4);
+    let mut best: Vec<Option<Vec<bool>>> = vec![None; words.saturating_add(1)];
+    best[0] = Some(vec![false; attributes.len()]);
+    for (i, attribute) in attributes.iter().enumerate() {
+        let cost = index(attribute.bytes() / 4);
+        for n in (cost..=words).rev() {
+            let without = &best[n.saturating_sub(cost)];
+            if let (None, Some(choice)) = (&best[n], without) {
+                let mut choice = choice.clone();
+                choice[i] = true;
+                best[n] = Some(choice);
+            }
+        }
+    }
+    best.into_iter().flatten().next_back().unwrap_or_default()
+}
+
+/// Renders attributes into a zeroed area that begins with its first entry; offsets of values count from `origin` before
+/// it. Returns where the entries end and where the values begin.
+fn render(attributes: &[&Attribute], origin: usize, hashed: bool, area: &mut [u8]) -> (usize, usize) {
+    let mut at: usize = 0;
+    let mut values = area.len();
+    for attribute in attributes {
+        let padded = attribute.value.len().next_multiple_of(4);
+        values = values.saturating_sub(padded);
+        area[values..values.saturating_add(attribute.value.len())].copy_from_slice(&attribute.value);
+        let value_offs = if padded == 0 {
+            0
+        } else {
+            values.saturating_add(origin)
+        };
+        let entry = Entry {
+            name_len: u8::try_from(attribute.name.len()).expect("a name is at most 255 bytes long"),
+            name_index: attribute.prefix,
+            value_offs: u16::try_from(value_offs)
+                .expect("an area is at most a block")
+                .into(),
+            value_inum: 0.into(),
+            value_size: count(attribute.value.len()).into(),
+            hash: if hashed { attribute.hash() } else { 0 }.into(),
+        };
+        let name = at.saturating_add(size_of::<Entry>());
+        area[at..name].copy_from_slice(entry.as_bytes());
+        let name_end = name.saturating_add(attribute.name.len());
+        area[name..name_end].copy_from_slice(&attribute.name);
+        at = name_end.next_multiple_of(4);
+    }
+    (at, values)
+}
+
+/// What stands behind an inode's fields: nothing, or all of the room there.
+pub(super) fn in_inode(attributes: &[&Attribute], room: u16) -> Box<[u8]> {
+    if attributes.is_empty() {
+        return Box::default();
+    }
+    let mut bytes = vec![0; usize::from(room)];
+    let (magic, area) = bytes.split_at_mut(4);
+    magic.copy_from_slice(&MAGIC.to_le_bytes());
+    render(attributes, 0, false, area);
+    bytes.into()
+}
+
+/// What a block holds, but for its place and the number of its users.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Content {
+    /// The hash of all entries; 0 if the block cannot be shared.
+    pub(super) hash: u32,
+    entries: Box<[u8]>,
+    values: Box<[u8]>,
+}
+
+impl Content {
+    pub(super) fn new(attributes: &[&Attribute], block_size: BlockSize) -> Self {
+        let mut bytes = vec![0; block_size.buffer()];
+        let area = &mut bytes[size_of::<Header>()..];
+        let (entries, values) = render(attributes, size_of::<Header>(), true, area);
+        let hashes = attributes.iter().map(|attribute| attribute.hash());
+        let hash = if hashes.clone().any(|hash| hash == 0) {
+            0
+        } else {
+            hashes.fold(0_u32, |all, hash| all.rotate_left(16) ^ hash)
+        };
+        Self {
+            hash,
+            entries: area[..entries].into(),
+            values: area[values..].into(),
+        }
+    }
+
+    /// Renders the block without its checksum into a zeroed buffer.
+    pub(super) fn render(&self, sharers: u32, block: &mut [u8]) {
+        let header = Header {
+            magic: MAGIC.into(),
+            refcount: sharers.into(),
+            blocks: 1.into(),
+            hash: self.hash.into(),
+            checksum: 0.into(),
+            reserved: [0.into(); 3],
+        };
+        let (head, area) = block.split_at_mut(size_of::<Header>());
+        head.copy_from_slice(header.as_bytes());
+        area[..self.entries.len()].copy_from_slice(&self.entries);
+        let values = area.len().saturating_sub(self.values.len());
+        area[values..].copy_from_slice(&self.values);
+    }
+}

@@ -1,1 +1,3 @@
-//! .
+//! A disk image builder that needs nothing from its host.
+
+pub mod applets;

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
+//! | [`tar`](mod@tar) | archives read as trees, and stores that serve their files from where they lie |
 //!
 //! There is no module for raw images: a [`Map`](image_core::Map) is one.
 #![forbid(unsafe_code)]
@@ -13,3 +14,4 @@
 )]
 
 pub mod qcow2;
+pub mod tar;

@@ -1,0 +1,97 @@
+//! POSIX ACLs as archives write them, in words, and as the system's xattr calls show them, in bytes.
+//!
+//! Text: `user::rw-,user:lisa:r-x:502,mask::r-x`, by `star` and GNU tar's `--acls`. Bytes: a version, then entries of
+//! tag, permissions and id, sorted by tag and id; see `linux/posix_acl_xattr.h`.
+
+use super::pax::number;
+
+/// `POSIX_ACL_XATTR_VERSION`.
+const VERSION: u32 = 2;
+/// The id of entries that have none.
+const NO_ID: u32 = u32::MAX;
+
+/// Encodes an ACL in words. `Ok(None)` says that it adds nothing to the mode bits; an error holds the entry that
+/// cannot be encoded: a malformed one, or a user or group by a name only.
+pub(super) fn encode(text: &[u8]) -> Result<Option<Vec<u8>>, Vec<u8>> {
+    let lines = text
+        .split(|byte| matches!(byte, b',' | b'\n'))
+        .map(<[u8]>::trim_ascii);
+    let mut entries = lines
+        .filter(|line| !line.is_empty())
+        .map(|line| entry(line).ok_or_else(|| line.to_vec()))
+        .collect::<Result<Vec<_>, _>>()?;
+    if entries.iter().all(|(_, _, id)| *id == NO_ID) && entries.len() <= 3 {
+        return Ok(None);
+    }
+    entries.sort_unstable_by_key(|(tag, _, id)| (*tag, *id));
+    let encoded = entries
+        .iter()
+        .flat_map(|(tag, perm, id)| [&tag.to_le_bytes()[..], &perm.to_le_bytes(), &id.to_le_bytes()].concat())
+        .collect::<Vec<u8>>();
+    Ok(Some([&VERSION.to_le_bytes()[..], &encoded].concat()))
+}
+
+/// Tag, permissions and id of `TAG:[NAME]:PERMISSIONS[:ID]`.
+fn entry(line: &[u8]) -> Option<(u16, u16, u32)> {
+    let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+    let (tag, name, perm, id) = match fields[..] {
+        [tag, name, perm] => (tag, name, perm, name),
+        [tag, name, perm, id] => (tag, name, perm, id),
+        // Some writers leave the empty name out: `mask:r-x`.
+        [tag, perm] => (tag, &b""[..], perm, &b""[..]),
+        _ => return None,
+    };
+    let named = !name.is_empty();
+    let tag = match (tag, named) {
+        (b"user" | b"u", false) => 0x01,
+        (b"user" | b"u", true) => 0x02,
+        (b"group" | b"g", false) => 0x04,
+        (b"group" | b"g", true) => 0x08,
+        (b"mask" | b"m", false) => 0x10,
+        (b"other" | b"o", false) => 0x20,
+        _ => return None,
+    };
+    let bits = [(b'r', 4), (b'w', 2), (b'x', 1)];
+    let known = perm
+        .iter()
+        .all(|byte| *byte == b'-' || bits.iter().any(|(letter, _)| letter == byte));
+    let perm = bits
+        .iter()
+        .filter(|(letter, _)| perm.contains(letter))
+        .fold(0, |sum, (_, bit)| sum | bit);
+    let id = if named { number(id)? } else { NO_ID };
+    known.then_some((tag, perm, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_sorted_and_ids_numeric() {
+        let text = b"user::rw-,user:lisa:r-x:502,user:7:r--,group::r--,mask::r-x,other::---";
+        let want: Vec<u8> = [
+            &[2, 0, 0, 0][..],
+            &[1, 0, 6, 0, 255, 255, 255, 255],
+            &[2, 0, 4, 0, 7, 0, 0, 0],
+            &[2, 0, 5, 0, 246, 1, 0, 0],
+            &[4, 0, 4, 0, 255, 255, 255, 255],
+            &[16, 0, 5, 0, 255, 255, 255, 255],
+            &[32, 0, 0, 0, 255, 255, 255, 255],
+        ]
+        .concat();
+        assert_eq!(encode(text), Ok(Some(want)));
+    }
+
+    #[test]
+    fn what_the_mode_says_already_is_no_acl() {
+        assert_eq!(encode(b"user::rw-\ngroup::r--\nother::r--\n"), Ok(None));
+    }
+
+    #[test]
+    fn names_without_ids_are_refused() {
+        assert_eq!(encode(b"user::rw-,user:lisa:r-x"), Err(b"user:lisa:r-x".to_vec()));
+        assert_eq!(encode(b"user::rq-"), Err(b"user::rq-".to_vec()));
+        assert_eq!(encode(b"nobody::r--"), Err(b"nobody::r--".to_vec()));
+    }
+}

@@ -13,7 +13,9 @@ pub fn check(image: &Path) {
 
 /// Panics unless the guest of an image equals a raw one, byte for byte and in length.
 pub fn compare(raw: &Path, image: &Path) {
-    qemu_img(&["compare", "-s", "-f", "raw", "-F", "qcow2"], &[raw, image]);
+    // Strict mode would compare what is allocated too, which is none of a raw image's business.
+    let text = qemu_img(&["compare", "-f", "raw", "-F", "qcow2"], &[raw, image]);
+    assert!(!text.contains("size mismatch"), "{text}");
 }
 
 /// What `qemu-img info` says of an image, as JSON.

@@ -22,6 +22,8 @@
 
 pub mod copy;
 pub mod identity;
+#[doc(hidden)]
+pub mod laws;
 pub mod map;
 pub mod scan;
 pub mod sink;

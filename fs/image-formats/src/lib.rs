@@ -13,5 +13,7 @@
     allow(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)
 )]
 
+#[doc(hidden)]
+pub mod laws;
 pub mod qcow2;
 pub mod tar;

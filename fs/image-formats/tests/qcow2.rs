@@ -1,7 +1,8 @@
 //! qcow2 images before foreign judges, and what is not their business: determinism, faults, laws.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Cursor, Seek, SeekFrom, Write};
+use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -128,7 +129,7 @@ fn without_zeros(guest: &Guest, size: ClusterSize) -> Vec<Range<u64>> {
 }
 
 fn everything(guest: &Guest, size: ClusterSize) -> Vec<Range<u64>> {
-    rounded([0..guest.map.len()], size, guest)
+    rounded(std::iter::once(0..guest.map.len()), size, guest)
 }
 
 fn rounded(
@@ -231,4 +232,143 @@ fn zlib_v2() {
 #[test]
 fn zstd_v3() {
     judge("compression_type=zstd", compressed, without_zeros);
+}
+
+/// The bytes of the sample, compressed under the given options.
+fn image(options: &Options) -> Vec<u8> {
+    let guest = sample();
+    let mut sink = CompressedSink::new(Cursor::new(Vec::new()), guest.map.len(), options).unwrap();
+    copy(&guest.map, &guest.store, &mut sink).unwrap();
+    sink.into_inner().into_inner()
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bytes() {
+    for text in ["cluster_size=4k", "", "compression_type=zstd"] {
+        let with = |threads| {
+            image(&Options {
+                threads: NonZero::new(threads).unwrap(),
+                ..Options::parse(text).unwrap()
+            })
+        };
+        let one = with(1);
+        for threads in 2..=4 {
+            assert!(with(threads) == one, "{threads} threads, {text}");
+        }
+    }
+}
+
+#[test]
+fn a_level_changes_the_bytes() {
+    let level = |level: u8| image(&Options::parse(&format!("compression_level={level}")).unwrap());
+    assert!(level(9).len() < level(1).len());
+}
+
+/// Takes so many bytes, then fails.
+struct Full {
+    room: usize,
+    file: Cursor<Vec<u8>>,
+}
+
+impl Write for Full {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let len = self.room.min(bytes.len());
+        self.room -= len;
+        if len == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write(&bytes[..len])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Full {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+#[test]
+fn a_full_disk_ends_the_copy_and_its_threads() {
+    let guest = sample();
+    let options = Options::default();
+    let start = |room| {
+        let file = Cursor::new(Vec::new());
+        CompressedSink::new(Full { room, file }, guest.map.len(), &options).unwrap()
+    };
+    let mut roomy = start(usize::MAX);
+    copy(&guest.map, &guest.store, &mut roomy).unwrap();
+    let all = usize::MAX - roomy.into_inner().room;
+    // The header's cluster comes last.
+    for room in [0, 1, 100_000, all / 2, all - (1 << 16) - 1, all - (1 << 16)] {
+        let mut sink = start(room);
+        let error = copy(&guest.map, &guest.store, &mut sink).unwrap_err();
+        let image_core::copy::Error::Sink { source, .. } = error else {
+            panic!("the sink failed, not the store: {error}")
+        };
+        assert_eq!(source.kind(), io::ErrorKind::StorageFull);
+        let file = sink.into_inner().file.into_inner();
+        assert!(
+            Reader::open(Cursor::new(file)).is_err(),
+            "a part of an image has no header"
+        );
+    }
+}
+
+#[test]
+fn an_image_comes_in_order_and_whole() {
+    let start = || CompressedSink::new(Cursor::new(Vec::new()), 4096, &Options::default()).unwrap();
+    let refused =
+        |result: io::Result<()>| assert_eq!(result.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    refused(start().data(1, b"x"));
+    refused(start().hole(0..4097));
+    refused(start().finish(4096));
+    let mut sink = start();
+    sink.data(0, b"x").unwrap();
+    refused(sink.data(0, b"x"));
+    sink.hole(1..4096).unwrap();
+    refused(sink.finish(4095));
+    sink.finish(4096).unwrap();
+    refused(sink.finish(4096));
+}
+
+#[test]
+fn lengths_and_options_are_judged_before_anything_is_written() {
+    let start = |len, options| CompressedSink::new(Cursor::new(Vec::new()), len, &options).unwrap_err();
+    let error = start(1000, Options::default());
+    assert_eq!(
+        error.to_string(),
+        "1000 bytes are no whole number of sectors of 512 bytes"
+    );
+    let error = start(512, Options::parse("preallocation=metadata").unwrap());
+    assert_eq!(
+        error.to_string(),
+        "preallocation needs an image that is not compressed"
+    );
+    let odd = Map::builder(513).build().unwrap();
+    assert!(qcow2::plan(&odd, &Options::default()).is_err());
+}
+
+#[test]
+fn an_empty_guest_has_an_image() {
+    if !oracle::require(&["qemu-img"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("qcow2");
+    for len in [0, 512, 1 << 40] {
+        let map = Map::builder(len).build().unwrap();
+        let guest = Guest {
+            map,
+            store: MemoryStore::default(),
+        };
+        uncompressed(&guest, &Options::default(), &path);
+        oracle::qcow2::check(&path);
+        compressed(&guest, &Options::default(), &path);
+        oracle::qcow2::check(&path);
+        assert!(oracle::qcow2::data(&path).is_empty());
+    }
 }

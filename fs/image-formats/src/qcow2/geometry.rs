@@ -134,11 +134,9 @@ impl Geometry {
         })
     }
 
-    /// Host clusters of the L1 table; it has one even where it has no entry, so that it always lies somewhere.
+    /// Host clusters of the L1 table.
     pub(super) fn l1_clusters(&self) -> u64 {
-        self.cluster_size
-            .clusters(self.l1_entries.saturating_mul(8))
-            .max(1)
+        self.cluster_size.clusters(self.l1_entries.saturating_mul(8))
     }
 }
 
@@ -206,7 +204,7 @@ mod tests {
         assert_eq!(Geometry::new(max, small).unwrap().l1_entries, 1 << 22);
         let refused = Geometry::new(max + 512, small).unwrap_err();
         assert!(matches!(refused, Error::TooLarge { len_max, .. } if len_max == max));
-        assert_eq!(Geometry::new(0, small).unwrap().l1_clusters(), 1);
+        assert_eq!(Geometry::new(0, small).unwrap().l1_clusters(), 0);
         Geometry::new(1 << 50, ClusterSize::DEFAULT).unwrap();
     }
 

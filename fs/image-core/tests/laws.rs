@@ -1,0 +1,19 @@
+//! The laws, on drawn bytes.
+
+use image_core::laws;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn map_algebra(bytes in vec(any::<u8>(), 0..200)) {
+        laws::map_algebra(&bytes);
+    }
+
+    #[test]
+    fn map_builder(bytes in vec(any::<u8>(), 0..300)) {
+        laws::map_builder(&bytes);
+    }
+}

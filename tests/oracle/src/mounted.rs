@@ -1,0 +1,99 @@
+//! The kernel's own opinion: an image mounted through a loop device.
+//!
+//! Every mount lives in the private mount namespace of one thread. When that thread ends, in whatever way, the kernel
+//! takes mount and loop device away: nothing can be left behind, and tests in parallel do not see each other.
+
+use std::ffi::OsStr;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::process::Output;
+
+/// Whether images can be mounted here; if not, says why, or fails where skips are forbidden.
+pub fn require() -> bool {
+    crate::require_root()
+        && crate::require(&["mount", "umount"])
+        && (Path::new("/dev/loop-control").exists() || crate::skip("no /dev/loop-control"))
+}
+
+/// Mounts an image read-only, without replaying a journal, and lets `judge` look at its root.
+pub fn read<T: Send>(image: &Path, judge: impl FnOnce(&Path) -> T + Send) -> T {
+    mounted(image, "loop,ro,noload", judge)
+}
+
+/// Mounts an image for writing, and lets `work` change it; it is unmounted before this returns.
+pub fn write<T: Send>(image: &Path, work: impl FnOnce(&Path) -> T + Send) -> T {
+    mounted(image, "loop,rw", work)
+}
+
+fn mounted<T: Send>(image: &Path, options: &str, judge: impl FnOnce(&Path) -> T + Send) -> T {
+    let result = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            private_namespace();
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            mount(image, options, dir.path());
+            let result = judge(dir.path());
+            crate::run("umount", &[dir.path().as_os_str()]);
+            result
+        });
+        thread.join()
+    });
+    result.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+fn private_namespace() {
+    #[allow(
+        deprecated,
+        reason = "only unsharing file descriptors is unsafe, and this unshares mounts"
+    )]
+    rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS).expect("root may unshare mounts");
+    crate::run("mount", &["--make-rprivate".as_ref(), "/".as_ref()]);
+}
+
+fn mount(image: &Path, options: &str, dir: &Path) {
+    let args: [&OsStr; 6] = [
+        "-t".as_ref(),
+        "ext4".as_ref(),
+        "-o".as_ref(),
+        options.as_ref(),
+        image.as_os_str(),
+        dir.as_os_str(),
+    ];
+    // Two tests may be given the same free loop device; the one that comes second is refused, and asks again.
+    for _ in 0..20 {
+        let output = crate::output("mount", &args);
+        if output.status.success() {
+            return;
+        }
+        let text = crate::both(&output);
+        assert!(
+            text.contains("loop device"),
+            "mount {}: {text}{}",
+            image.display(),
+            kernel_log()
+        );
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("no loop device is free for {}", image.display());
+}
+
+/// The last words of the kernel, which says there why it refused a mount.
+fn kernel_log() -> String {
+    if crate::find("dmesg").is_none() {
+        return String::new();
+    }
+    let text = crate::both(&crate::output("dmesg", &[]));
+    let lines: Vec<_> = text.lines().rev().take(5).collect();
+    format!("\n{}", lines.join("\n"))
+}
+
+/// Runs a command as a user without any privilege, in the caller's mount namespace.
+pub fn as_user(uid: u32, gid: u32, command: &[&OsStr]) -> Output {
+    let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
+    let drop: [&OsStr; 4] = [
+        uid.as_ref(),
+        gid.as_ref(),
+        "--clear-groups".as_ref(),
+        "--inh-caps=-all".as_ref(),
+    ];
+    crate::output("setpriv", &[&drop, command].concat())
+}

@@ -11,6 +11,7 @@ pub mod directory;
 pub mod error;
 pub mod features;
 pub mod hash;
+pub mod mke2fs;
 pub mod options;
 mod render;
 pub mod units;

@@ -1,16 +1,36 @@
 //! The one loop that moves the bytes of an image, from a store to a sink, as a map says.
+//!
+//! The map is cut into segments, in ascending order. Every thread claims the next segment, fills a buffer with its
+//! bytes, and hands it in; whoever hands in the one that is due gives it to the sink, with all those after it that are
+//! ready. So reading, opening and rendering use all processors, while the sink sees one ascending sequence, the same for
+//! any number of threads: it may be a file, a pipe, a compressor or a digest.
+//!
+//! Small files that are neighbours in the image are read straight to their places in one buffer, with the ends of their
+//! last blocks zeroed, and written at once. Long runs of a file are first offered to the sink, which may clone them.
 
-use crate::map::{Map, Piece, Source};
+mod desk;
+mod fill;
+mod segment;
+
+use std::num::NonZero;
+
+use crate::map::Map;
 use crate::sink::Sink;
-use crate::store::{self, FileId, Open, Store};
+use crate::store::{self, Store};
+use desk::Desk;
+use fill::Reader;
 
-/// Bytes moved at a time: half of a common L2 cache, so that what was read is still there to be written.
-const CHUNK: usize = 64 * 1024;
+/// How to copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// How many threads read; `None` is one for each processor. The bytes are the same for any number.
+    pub threads: Option<NonZero<usize>>,
+}
 
 /// Why an image could not be copied.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file could not be read, or changed.
+    /// A file could not be read, or changed. Of several errors, one of these is told: it explains the others.
     #[error(transparent)]
     Store(#[from] store::Error),
     /// The sink refused.
@@ -25,65 +45,41 @@ pub enum Error {
     },
 }
 
-/// Copies an image: every byte of `map`, in ascending order, once.
+/// Copies an image on all processors: every byte of `map`, in ascending order, once.
 pub fn copy(map: &Map, store: &impl Store, sink: &mut impl Sink) -> Result<(), Error> {
-    let mut buf = vec![0; CHUNK];
-    let mut opened: Option<(FileId, Box<dyn Open + '_>)> = None;
-    for piece in map.pieces() {
-        let extent = match piece {
-            Piece::Hole(range) => {
-                let at = range.start;
-                sink.hole(range).map_err(|source| Error::Sink {
-                    what: "hole",
-                    at,
-                    source,
-                })?;
-                continue;
-            }
-            Piece::Extent(extent) => extent,
-        };
-        let failed = |at| {
-            move |source| Error::Sink {
-                what: extent.what,
-                at,
-                source,
-            }
-        };
-        if let Some(bytes) = extent.bytes() {
-            sink.data(extent.start, bytes).map_err(failed(extent.start))?;
-            continue;
+    copy_with(map, store, sink, Options::default())
+}
+
+/// Copies an image as `options` say: every byte of `map`, in ascending order, once.
+pub fn copy_with(map: &Map, store: &impl Store, sink: &mut impl Sink, options: Options) -> Result<(), Error> {
+    let threads = options
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok())
+        .map_or(1, NonZero::get);
+    let desk = Desk::new(map, sink, threads);
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|| work(&desk, map, store));
         }
-        let mut done = 0;
-        while done < extent.len {
-            let rest = extent.len.saturating_sub(done);
-            let len = usize::try_from(rest).unwrap_or(CHUNK).min(CHUNK);
-            let chunk = &mut buf[..len];
-            match extent.source.advance(done) {
-                Source::Bytes { .. } => {}
-                Source::Rendered { table, offset } => map.table(table).render(offset, chunk),
-                Source::File { file, offset } => {
-                    if opened.as_ref().is_none_or(|(id, _)| *id != file) {
-                        if let Some((_, open)) = opened.take() {
-                            open.finish()?;
-                        }
-                        opened = Some((file, store.open(file)?));
-                    }
-                    if let Some((_, open)) = &opened {
-                        open.read_exact_at(chunk, offset)?;
-                    }
-                }
-            }
-            let at = extent.start.saturating_add(done);
-            sink.data(at, chunk).map_err(failed(at))?;
-            done = done.saturating_add(u64::try_from(len).unwrap_or(rest));
-        }
-    }
-    if let Some((_, open)) = opened {
-        open.finish()?;
-    }
+        work(&desk, map, store);
+    });
+    desk.close()?;
     sink.finish(map.len()).map_err(|source| Error::Sink {
         what: "end",
         at: map.len(),
         source,
     })
+}
+
+/// Fills one segment after the other, until there are no more or something failed.
+fn work<'a, S: Sink>(desk: &Desk<'a, S>, map: &'a Map, store: &'a impl Store) {
+    let _stop = desk.stop_on_panic();
+    let mut reader = Reader::new(map, store);
+    while let Some(mut claim) = desk.claim() {
+        let result = reader.fill(&mut claim);
+        desk.hand_in(claim, result);
+    }
+    if let Err(error) = reader.finish() {
+        desk.fail(error.into());
+    }
 }

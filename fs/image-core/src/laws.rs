@@ -9,10 +9,12 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
+use std::num::NonZero;
 use std::sync::Arc;
 
+use crate::copy::{Options, copy_with};
 use crate::map::{Map, Piece, Table};
-use crate::sink::MemorySink;
+use crate::sink::{CheckingSink, MemorySink};
 use crate::store::{FileId, MemoryStore};
 use crate::{Extent, copy};
 
@@ -174,6 +176,25 @@ pub fn map_algebra(bytes: &[u8]) {
             .windows(2)
             .all(|pair| pair[0].end() <= pair[1].start)
     );
+}
+
+/// Any number of threads gives a sink the same bytes, each once and in ascending order.
+pub fn copy_in_order(bytes: &[u8]) {
+    let mut draw = Draw::new(bytes);
+    // Long enough for runs that are offered to the sink, and for several segments.
+    let len = draw.below(1 << 20);
+    let Model { map, store, bytes } = Model::draw(&mut draw, len);
+    for threads in 1..=4 {
+        let mut sink = CheckingSink::new(MemorySink::default());
+        let options = Options {
+            threads: NonZero::new(threads),
+        };
+        copy_with(&map, &store, &mut sink, options).unwrap();
+        assert!(
+            sink.into_inner().into_bytes() == bytes,
+            "{threads} threads: {map}"
+        );
+    }
 }
 
 /// Extents in any order and of any size make a map without overlap, or none.

@@ -3,12 +3,14 @@
 //! [`copy`](mod@crate::copy) pushes: it calls a sink once for every byte of the image, in ascending order, either as
 //! data or as part of a hole. A sink never asks for bytes, so that it may be a file, a pipe, a compressor or a digest.
 
+mod checking;
 mod file;
 
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
+pub use checking::{CheckingSink, FailingSink};
 pub use file::FileSink;
 
 /// Receives an image, each byte exactly once, in ascending order.
@@ -62,4 +64,35 @@ impl Sink for MemorySink {
     fn hole(&mut self, range: Range<u64>) -> io::Result<()> {
         self.grow_to(range.end)
     }
+}
+
+/// A pipe, a socket, or anything else that is written once, from its first byte to its last.
+#[derive(Debug)]
+pub struct StreamSink<W>(pub W);
+
+impl<W: io::Write + Send> Sink for StreamSink<W> {
+    fn data(&mut self, _at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all(bytes)
+    }
+
+    fn hole(&mut self, range: Range<u64>) -> io::Result<()> {
+        let mut rest = range.end.saturating_sub(range.start);
+        while rest > 0 {
+            let zeros = &ZEROS[..usize::try_from(rest).unwrap_or(usize::MAX).min(ZEROS.len())];
+            self.0.write_all(zeros)?;
+            rest = rest.saturating_sub(length(zeros));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, _len: u64) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Zeros, written where nothing better is possible.
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+
+fn length(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).expect("a buffer's length is a u64")
 }

@@ -17,3 +17,12 @@ proptest! {
         laws::map_builder(&bytes);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn copy_in_order(bytes in vec(any::<u8>(), 0..300)) {
+        laws::copy_in_order(&bytes);
+    }
+}

@@ -287,7 +287,7 @@ fn errors_name_the_path() {
     }
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("a/closed")).unwrap();
-    fs::set_permissions(dir.path().join("a/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dir.path().join("a/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     let error = scan(dir.path(), &Options::default()).unwrap_err();
     assert_eq!(error.to_string(), "cannot open the directory a/closed");
 }

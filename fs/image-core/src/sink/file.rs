@@ -9,13 +9,10 @@ use std::os::unix::fs::{FileExt, FileTypeExt};
 use rustix::fs::{FallocateFlags, copy_file_range, fallocate};
 use rustix::io::Errno;
 
-use super::Sink;
+use super::{Sink, ZEROS, length};
 
 /// What file systems and devices can zero without writing is a whole number of these.
 const BLOCK: u64 = 4096;
-
-/// Zeros, written where nothing better is possible.
-static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Writes an image to a file, leaving its holes as holes, or onto a block device.
 ///
@@ -112,10 +109,6 @@ impl FileSink {
         }
         Ok(true)
     }
-}
-
-fn length(bytes: &[u8]) -> u64 {
-    u64::try_from(bytes.len()).expect("a buffer's length is a u64")
 }
 
 impl Sink for FileSink {

@@ -197,7 +197,7 @@ pub fn copy_in_order(bytes: &[u8]) {
     }
 }
 
-/// Extents in any order and of any size make a map without overlap, or none.
+/// Extents in any order and of any size make one map without overlap, or none.
 pub fn map_builder(bytes: &[u8]) {
     let mut draw = Draw::new(bytes);
     let len = draw.below(1 << 20);
@@ -219,5 +219,13 @@ pub fn map_builder(bytes: &[u8]) {
     let apart = |a: &Extent, b: &Extent| a.end() <= b.start || b.end() <= a.start;
     let inside = given.iter().all(|extent| extent.end() <= len);
     let disjoint = (0..given.len()).all(|i| given[..i].iter().all(|other| apart(&given[i], other)));
-    assert_eq!(builder.build().is_ok(), inside && disjoint);
+    let mut reversed = Map::builder(len);
+    for extent in given.iter().rev() {
+        reversed.extent(extent.clone());
+    }
+    let map = builder.build();
+    assert_eq!(map.is_ok(), inside && disjoint);
+    if let Ok(map) = map {
+        assert_eq!(reversed.build().unwrap(), map, "the order of insertion shows");
+    }
 }

@@ -1,4 +1,27 @@
-//! What hooks call by name: the same binary under other names.
+//! What hooks call by name: the same binary under other names, in a directory of the tree of hooks.
+//!
+//! It comes first on the `PATH` of host hooks and last on that in the chroot, where the image's own programs win.
+//!
+//! | name | what it stands for |
+//! |---|---|
+//! | `sudo` | runs its command: hooks of a build are root already |
+//! | `pkg-map` | generic package names → those of a distribution |
+//! | `package-installs-squash` | the package lists of all elements → one file |
+//! | `package-installs-list` | that file → the packages of one phase |
 
 pub mod package_installs;
 pub mod pkg_map;
+pub mod sudo;
+
+use std::ffi::OsString;
+
+/// An applet: takes its arguments, the first being its name, and returns its exit status.
+pub type Applet = fn(&[OsString]) -> u8;
+
+/// Every applet, by name.
+pub const APPLETS: [(&str, Applet); 4] = [
+    ("sudo", sudo::run),
+    ("pkg-map", pkg_map::run),
+    ("package-installs-squash", package_installs::run_squash),
+    ("package-installs-list", package_installs::run_list),
+];

@@ -1,3 +1,40 @@
 //! A disk image builder that needs nothing from its host.
+//!
+//! Elements, directories of hooks, populate a root tree in a sandbox; the tree is scanned into a value; planners turn
+//! the value into a map of extents; one loop copies the bytes, once, into every output. In the order in which a build
+//! passes through them:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`cli`] | the commands, one module each: arguments, help, exit statuses |
+//! | [`environment`] | the caller's variables, captured once |
+//! | [`settings`] | flag, else variable, else default: what a build was asked for |
+//! | [`element`] | the library of elements, their resolution, the tree of hooks; pure |
+//! | [`identity`] | the seed and time stamp of a build: the one place that asks for randomness |
+//! | [`plan`] | everything decided, nothing done; `dib plan` prints it |
+//! | [`sandbox`] | namespaces, mounts, processes; `sandbox/sys.rs` holds all `unsafe` code |
+//! | [`runner`] | a directory of hooks → processes, in order |
+//! | [`pipeline`] | runs a plan, phase by phase; the only place that knows the order |
+//! | [`output`] | a map of extents → files: temporary, digested, synced, renamed |
+//! | [`applets`] | what hooks call by name, the same binary under other names |
+//! | [`ui`], [`clock`] | all printing, and its time stamps |
+//! | [`error`] | what a user is told when something fails; the table of exit statuses |
+//!
+//! What is written into images, and how, is the business of the crates `image-core`, `ext4-rs-writer` and
+//! `image-formats`, which know nothing of elements.
 
 pub mod applets;
+pub mod cli;
+pub mod clock;
+pub mod element;
+pub mod environment;
+pub mod error;
+pub mod identity;
+pub mod output;
+pub mod phase;
+pub mod pipeline;
+pub mod plan;
+pub mod runner;
+pub mod sandbox;
+pub mod settings;
+pub mod ui;

@@ -1,2 +1,6 @@
-//! .
-fn main() {}
+//! `dib`, and every command whose name it is called by.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    diskimage_builder::cli::main()
+}

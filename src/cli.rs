@@ -1,0 +1,102 @@
+//! The commands: one program, told apart by the name it is called by, or by the first argument of `dib`.
+
+pub mod disk_image_create;
+pub mod element_info;
+pub mod plan;
+pub mod run_parts;
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::applets::APPLETS;
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::ui;
+
+/// Builds disk and file system images from elements.
+#[derive(Debug, Parser)]
+#[command(name = "dib", version, infer_long_args = true, infer_subcommands = true)]
+struct Dib {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build an image from elements
+    #[command(name = "disk-image-create", visible_alias = "build")]
+    Create(disk_image_create::Args),
+    /// Print what a build would do, hook by hook
+    Plan(plan::Args),
+    /// Print the elements that elements need
+    ElementInfo(element_info::Args),
+}
+
+/// Runs the command that the program was called by.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    let called = args.first().map_or(Path::new("dib"), Path::new);
+    let name = called.file_name().and_then(OsStr::to_str).unwrap_or("dib");
+    if let Some((_, applet)) = APPLETS.iter().find(|(applet, _)| *applet == name) {
+        return ExitCode::from(applet(&args));
+    }
+    match run(name, &args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            ui::error(&error);
+            ExitCode::from(error.kind().status())
+        }
+    }
+}
+
+fn run(name: &str, args: &[OsString]) -> Result<()> {
+    let environment = Environment::capture();
+    match name {
+        "disk-image-create" => with(args, |parsed| disk_image_create::run(parsed, args, environment)),
+        "element-info" => with(args, |parsed| element_info::run(&parsed, &environment)),
+        "dib-run-parts" => run_parts::run(&args[1..], &environment),
+        _ => with(args, |dib: Dib| match dib.command {
+            Command::Create(parsed) => disk_image_create::run(parsed, &args[1..], environment),
+            Command::Plan(parsed) => plan::run(parsed, &args[1..], environment),
+            Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
+        }),
+    }
+}
+
+/// Parses the arguments and runs the command, or prints what was asked for about it.
+fn with<P: CommandFactory + FromArgMatches>(
+    args: &[OsString],
+    run: impl FnOnce(P) -> Result<()>,
+) -> Result<()> {
+    let parsed = P::command()
+        .try_get_matches_from(args)
+        .and_then(|matches| P::from_arg_matches(&matches));
+    match parsed {
+        Ok(parsed) => run(parsed),
+        Err(text) if !text.use_stderr() => {
+            ui::print(text);
+            Ok(())
+        }
+        Err(error) => {
+            let text = error.to_string();
+            Err(Error::usage(
+                text.strip_prefix("error: ").unwrap_or(&text).trim_end(),
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_commands_are_sound() {
+        Dib::command().debug_assert();
+        disk_image_create::Args::command().debug_assert();
+        element_info::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,74 @@
+//! `element-info`: the elements that elements need.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::element::library::{Library, Origin};
+use crate::element::resolve::{require_operating_system, resolve};
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::pipeline::{element_array, element_yaml};
+use crate::settings::elements_path;
+use crate::ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  element-info debian-minimal
+      the element and all that it needs
+
+  element-info -d dpkg
+      the same for elements that make no whole system
+
+  eval \"$(element-info --env debian-minimal)\"
+      IMAGE_ELEMENT, IMAGE_ELEMENT_YAML and get_image_element_array in a shell";
+
+/// Print the elements that elements need.
+#[derive(Debug, Parser)]
+#[command(name = "element-info", infer_long_args = true, after_help = EXAMPLES)]
+pub struct Args {
+    /// Print statements for a shell
+    #[arg(long, short)]
+    env: bool,
+    /// Print the elements even if none of them is an operating system
+    #[arg(long, short = 'd')]
+    expand_dependencies: bool,
+    /// The elements
+    #[arg(value_name = "ELEMENT", required = true)]
+    elements: Vec<String>,
+}
+
+/// Prints them.
+pub fn run(args: &Args, environment: &Environment) -> Result<()> {
+    let library = Library::load(&elements_path(environment))?;
+    let elements = resolve(&library, &args.elements)?;
+    if !args.expand_dependencies {
+        require_operating_system(&elements)?;
+    }
+    let mut names: Vec<&str> = elements.iter().map(|element| element.name.as_str()).collect();
+    if !args.env {
+        names.sort_unstable();
+        ui::print(format_args!("{}\n", names.join(" ")));
+        return Ok(());
+    }
+    let mut places: Vec<(&str, PathBuf)> = elements
+        .iter()
+        .map(|element| match &element.origin {
+            Origin::Directory(dir) => (element.name.as_str(), dir.clone()),
+            Origin::BuiltIn => (
+                element.name.as_str(),
+                PathBuf::from("built-in").join(&element.name),
+            ),
+        })
+        .collect();
+    places.sort();
+    let quoted = |text: String| format!("'{}'", text.replace('\'', r"'\''"));
+    ui::print(format_args!(
+        "export IMAGE_ELEMENT={}\nexport IMAGE_ELEMENT_YAML={}\nget_image_element_array {}\n\
+         export -f get_image_element_array\n",
+        quoted(names.join(" ")),
+        quoted(element_yaml(&places)),
+        element_array(&places),
+    ));
+    Ok(())
+}

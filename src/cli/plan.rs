@@ -1,0 +1,47 @@
+//! `dib plan`: what a build would do.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use super::disk_image_create;
+use crate::environment::Environment;
+use crate::error::{Context, Result};
+use crate::plan::BuildPlan;
+use crate::settings::Settings;
+use crate::ui;
+
+const EXAMPLES: &str = "\
+Examples:
+  dib plan debian-minimal vm
+      the elements, and every hook with its phase, element and path, in the order in which they run
+
+  dib plan --json debian-minimal | jq '.phases[].hooks[].hook'";
+
+/// Print what a build would do, hook by hook. Takes all options of disk-image-create.
+#[derive(Debug, Parser)]
+#[command(name = "plan", infer_long_args = true, after_help = EXAMPLES)]
+pub struct Args {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    build: disk_image_create::Args,
+}
+
+/// Prints the plan.
+pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()> {
+    let settings = Settings::new(args.build.flags(line), &environment)?;
+    let plan = BuildPlan::new(settings, environment)?;
+    for warning in &plan.warnings {
+        ui::warn(warning);
+    }
+    let outline = plan.outline()?;
+    if args.json {
+        let json = serde_json::to_string_pretty(&outline).host(|| "cannot print the plan".to_owned())?;
+        ui::print(format_args!("{json}\n"));
+    } else {
+        ui::print(outline);
+    }
+    Ok(())
+}

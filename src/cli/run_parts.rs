@@ -1,0 +1,79 @@
+//! `dib-run-parts`: runs a directory of hooks, on the host, in a chroot, or in an image at its first boot.
+//!
+//! It reads its own arguments: a tree where it runs may hold nothing else, and it must do little before it does that.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use crate::environment::Environment;
+use crate::error::{Context, Error, Kind, Result};
+use crate::runner::{NAME, Parts, TELL_ENVIRONMENT, hook_names};
+use crate::sandbox::launch::Sandbox;
+use crate::ui;
+
+const USAGE: &str = "\
+Usage: dib-run-parts [--list] DIRECTORY
+
+Runs the executable files of DIRECTORY whose names are made of letters, digits, _ and -,
+by the number that the name begins with, then by name; the first that fails ends the run.
+Beforehand sources the files of DIRECTORY/../environment.d with bash.
+
+      --list  print what would run
+
+RUN_PARTS_REGEX replaces the pattern of names.
+
+Example: dib-run-parts /etc/first-boot.d
+";
+
+/// Runs or lists the hooks.
+pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
+    let (list, dir) = match args {
+        [arg] if arg == TELL_ENVIRONMENT => return tell(environment),
+        [arg] if arg == "-h" || arg == "--help" => {
+            ui::print(USAGE);
+            return Ok(());
+        }
+        [list, dir] if list == "--list" => (true, dir),
+        [dir] if !dir.as_bytes().starts_with(b"-") => (false, dir),
+        _ => return Err(Error::usage("one directory is needed").hint(USAGE)),
+    };
+    let dir = PathBuf::from(dir);
+    if !dir.is_dir() {
+        return Err(Error::usage(format!("{} is no directory", dir.display())).hint(USAGE));
+    }
+    let found = || format!("cannot find {}", dir.display());
+    // `DIRECTORY/..` must name the same directory however DIRECTORY is written.
+    let absolute = std::path::absolute(&dir).host(found)?;
+    let parts = Parts {
+        here: absolute.clone(),
+        there: absolute,
+        sandbox: Sandbox::host(),
+        runner: std::env::current_exe().host(|| format!("cannot find {NAME} itself"))?,
+    };
+    let names = hook_names(environment)?;
+    if list {
+        let (hooks, _) = parts.list(&names).host(|| NAME.to_owned())?;
+        for hook in hooks {
+            ui::print(format_args!("{}/{}\n", dir.display(), hook.escape_ascii()));
+        }
+        return Ok(());
+    }
+    let trace = environment
+        .get("DIB_DEBUG_TRACE")
+        .is_some_and(|level| level != "0" && !level.is_empty());
+    match parts.run(&names, environment, trace) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let status = error.status().max(1);
+            Err(Error::new(Kind::Hook { status }, NAME).because(error))
+        }
+    }
+}
+
+/// Prints the environment, as bash found it, for the runner that started bash.
+fn tell(environment: &Environment) -> Result<()> {
+    let out = std::io::stdout();
+    std::io::Write::write_all(&mut out.lock(), &environment.to_nul_separated())
+        .host(|| "cannot tell the environment".to_owned())
+}

@@ -1,0 +1,11 @@
+//! Elements: where they come from, which of them a build needs, and the one tree of hooks that they make together.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`library`] | `ELEMENTS_PATH` and the built-in elements → every element there is |
+//! | [`resolve`] | words of the command line → the elements of a build, by deps and provides |
+//! | [`hooks`] | the elements of a build → the tree of hooks |
+
+pub mod hooks;
+pub mod library;
+pub mod resolve;

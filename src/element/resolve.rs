@@ -1,0 +1,155 @@
+//! Resolution: the words of a command line → the elements of a build.
+//!
+//! A queue, breadth first: words before dependencies, so that a provider that the user names late still satisfies
+//! what an earlier word needs. The result keeps that order, and is the same in every run.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::element::library::{Element, Library};
+use crate::error::{Error, Kind, Result};
+
+/// The name that some element of a disk image must provide.
+pub const OPERATING_SYSTEM: &str = "operating-system";
+
+/// Finds the elements that `words` need, in a stable order: words first, then their dependencies.
+pub fn resolve<'a>(library: &'a Library, words: &[String]) -> Result<Vec<&'a Element>> {
+    let mut order: Vec<String> = Vec::new();
+    for word in words {
+        if !order.contains(word) {
+            order.push(word.clone());
+        }
+    }
+    let mut queue: VecDeque<String> = words.iter().cloned().collect();
+    let mut provided: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    while let Some(name) = queue.pop_front() {
+        if provided.contains_key(&name) {
+            continue;
+        }
+        let element = library.get(&name).ok_or_else(|| unknown(library, &name))?;
+        for virtual_name in &element.provides {
+            if let Some(providers) = provided.get(virtual_name) {
+                return Err(conflict(virtual_name, providers, &name));
+            }
+            provided.insert(virtual_name.clone(), vec![name.clone()]);
+        }
+        for dep in &element.deps {
+            if !order.contains(dep) && !provided.contains_key(dep) {
+                order.push(dep.clone());
+                queue.push_back(dep.clone());
+            }
+        }
+    }
+    if let Some((word, providers)) = words.iter().find_map(|word| provided.get_key_value(word)) {
+        return Err(conflict(word, providers, word));
+    }
+    order.retain(|name| !provided.contains_key(name));
+    let elements = order.iter().filter_map(|name| library.get(name));
+    Ok(elements.collect())
+}
+
+/// Fails unless an element provides an operating system.
+pub fn require_operating_system(elements: &[&Element]) -> Result<()> {
+    let provides = |element: &&Element| element.provides.iter().any(|name| name == OPERATING_SYSTEM);
+    if elements.iter().any(provides) {
+        return Ok(());
+    }
+    Err(
+        Error::new(Kind::Elements, "Please include an operating system element")
+            .hint("no element given provides operating-system; add one that does, such as debian-minimal"),
+    )
+}
+
+fn conflict(name: &str, providers: &[String], second: &str) -> Error {
+    let first = providers.join(", ");
+    let message = format!("{name}: already provided by [{first}]");
+    Error::new(Kind::Elements, message).hint(format!("leave out {first} or {second}"))
+}
+
+fn unknown(library: &Library, name: &str) -> Error {
+    let error = Error::new(Kind::Elements, format!("Element '{name}' not found"));
+    let near = library
+        .names()
+        .map(|known| (distance(known, name), known))
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
+        .min();
+    match near {
+        Some((_, near)) => error.hint(format!("did you mean {near}?")),
+        None => error.hint("elements are looked for in ELEMENTS_PATH, then among the built-in ones"),
+    }
+}
+
+/// How many letters must change, come or go to make `b` of `a`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for j in 0..b.len() {
+            let change = diagonal + usize::from(letter != b[j]);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::element::library::tests::library;
+
+    fn resolved(library: &Library, words: &[&str]) -> Result<Vec<String>> {
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        let elements = resolve(library, &words)?;
+        Ok(elements.iter().map(|element| element.name.clone()).collect())
+    }
+
+    #[test]
+    fn dependencies_follow_breadth_first() {
+        let library = library(&[
+            ("a", &["b", "c"], &[]),
+            ("b", &["d", "b"], &[]),
+            ("c", &["a"], &[]),
+            ("d", &["c"], &[]),
+        ]);
+        assert_eq!(resolved(&library, &["a"]).unwrap(), ["a", "b", "c", "d"]);
+        assert_eq!(
+            resolved(&library, &["c", "a", "a"]).unwrap(),
+            ["c", "a", "b", "d"]
+        );
+    }
+
+    #[test]
+    fn a_provider_named_after_its_dependant_satisfies_it() {
+        let library = library(&[
+            ("app", &["boots"], &[]),
+            ("grub", &[], &["boots"]),
+            ("lilo", &[], &["boots"]),
+        ]);
+        assert_eq!(resolved(&library, &["app", "grub"]).unwrap(), ["app", "grub"]);
+        let none = resolved(&library, &["app"]).unwrap_err().to_string();
+        assert!(none.contains("'boots' not found"), "{none}");
+        let two = resolved(&library, &["grub", "lilo"]).unwrap_err().to_string();
+        assert!(two.contains("boots: already provided by [grub]"), "{two}");
+    }
+
+    #[test]
+    fn an_operating_system_given_twice_provides_itself_twice() {
+        let library = library(&[("os", &["self"], &["operating-system"]), ("self", &[], &["also"])]);
+        let twice = resolved(&library, &["os", "os"]).unwrap_err().to_string();
+        assert!(twice.contains("already provided"), "{twice}");
+        assert_eq!(resolved(&library, &["self", "os"]).unwrap(), ["self", "os"]);
+        let word = resolved(&library, &["self", "also"]).unwrap_err().to_string();
+        assert!(word.contains("also: already provided by [self]"), "{word}");
+    }
+
+    #[test]
+    fn unknown_names_get_a_suggestion() {
+        let library = library(&[("debian-minimal", &[], &[]), ("vm", &[], &[])]);
+        let near = resolved(&library, &["debian-minmal"]).unwrap_err().to_string();
+        assert!(near.contains("Element 'debian-minmal' not found"), "{near}");
+        assert!(near.contains("did you mean debian-minimal?"), "{near}");
+        let far = resolved(&library, &["quite-else"]).unwrap_err().to_string();
+        assert!(!far.contains("did you mean"), "{far}");
+    }
+}

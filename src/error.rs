@@ -1,0 +1,140 @@
+//! What a user is told when something fails: what, why, what may help; and the one table of exit statuses.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// The result of everything in this crate that a user can make fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure, ready to be shown.
+#[derive(Debug)]
+pub struct Error {
+    kind: Kind,
+    message: String,
+    hints: Vec<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of failure it is: this alone decides the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The command line or a variable makes no sense.
+    Usage,
+    /// The elements do not fit together.
+    Elements,
+    /// The host lacks something, or refuses it.
+    Host,
+    /// A hook failed; its status becomes the build's.
+    Hook {
+        /// What the hook ended with, or 128 and the number of the signal that ended it.
+        status: u8,
+    },
+    /// The image cannot be planned or written.
+    Image,
+    /// The build was ended by a signal.
+    Interrupted {
+        /// Which.
+        signal: u8,
+    },
+}
+
+impl Kind {
+    /// The table of exit statuses. Callers of the original program know 1 for everything that is not a hook's.
+    pub fn status(self) -> u8 {
+        match self {
+            Kind::Usage | Kind::Elements | Kind::Host | Kind::Image => 1,
+            Kind::Hook { status } => status,
+            Kind::Interrupted { signal } => signal.saturating_add(128),
+        }
+    }
+}
+
+impl Error {
+    /// A failure of the given kind.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+            source: None,
+        }
+    }
+
+    /// The command line or a variable makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Kind::Usage, message)
+    }
+
+    /// Adds what a user may do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Adds what caused it.
+    #[must_use]
+    pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+/// The message, its causes after colons, then one line for each hint.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        let mut cause = self.source.as_deref().map(|source| source as &dyn StdError);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        for hint in &self.hints {
+            write!(f, "\nhint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for Error {}
+
+/// Adds the message to a failure of the system.
+pub trait Context<T> {
+    /// The host refused: says what was tried.
+    fn host(self, tried: impl FnOnce() -> String) -> Result<T>;
+    /// The image could not be written: says what was tried.
+    fn image(self, tried: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: Into<Box<dyn StdError + Send + Sync>>> Context<T> for std::result::Result<T, E> {
+    fn host(self, tried: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| Error::new(Kind::Host, tried()).because(error))
+    }
+
+    fn image(self, tried: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| Error::new(Kind::Image, tried()).because(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_reads_as_message_causes_and_hints() {
+        let error = std::fs::read("/nowhere/at/all").host(|| "cannot read it".into());
+        let error = error.unwrap_err().hint("create it");
+        assert_eq!(
+            error.to_string(),
+            "cannot read it: No such file or directory (os error 2)\nhint: create it"
+        );
+        assert_eq!(error.kind().status(), 1);
+        assert_eq!(Kind::Hook { status: 7 }.status(), 7);
+        assert_eq!(Kind::Interrupted { signal: 15 }.status(), 143);
+    }
+}

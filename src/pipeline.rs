@@ -1,0 +1,393 @@
+//! The pipeline: runs a build plan, phase by phase. The only place that knows the order.
+//!
+//! | step | what |
+//! |---|---|
+//! | [`surroundings`] | the build's directories; the variables that hooks see |
+//! | `root.d` | must leave a tree |
+//! | mounts, name resolution | [`crate::sandbox::mounts`], [`finalise`] |
+//! | `extra-data.d`, `pre-install.d`, `install.d`, packages, `post-install.d`, `post-root.d` | populate it |
+//! | everything unmounted, size decided | [`image::measure`] |
+//! | `block-device.d`, fstab, mounts, `pre-finalise.d`, `finalise.d`, `cleanup.d` | finish it |
+//! | everything unmounted, all processes ended, traces cleared | [`finalise`], [`normalise`] |
+//! | scan, plan, copy | [`image`] |
+
+mod finalise;
+mod image;
+mod normalise;
+mod surroundings;
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::Path;
+
+use crate::environment::Environment;
+use crate::error::{Context, Error, Kind, Result};
+use crate::phase::{Phase, Place};
+use crate::plan::BuildPlan;
+use crate::runner::{Parts, RunError, hook_names};
+use crate::sandbox::launch::{self, Sandbox};
+use crate::sandbox::mounts::{self, HooksInTree, TreeMounts};
+use crate::sandbox::rooted::Rooted;
+use crate::sandbox::supervise;
+use crate::sandbox::workdir::Workdir;
+use crate::settings::Tmpfs;
+use crate::ui::{self, Log};
+
+use surroundings::{Dirs, in_chroot, on_host, variables};
+pub use surroundings::{element_array, element_yaml};
+
+/// Builds what a plan says.
+pub fn run(plan: &BuildPlan) -> Result<()> {
+    let logging = &plan.settings.logging;
+    let open =
+        |path: &Path| fs::File::create(path).host(|| format!("cannot write the log {}", path.display()));
+    let file = logging.file.as_deref().map(open).transpose()?;
+    if let Some(path) = &logging.file {
+        ui::print(format_args!("Output logs going to: {}\n", path.display()));
+    }
+    image::check(plan)?;
+    let workdir = Workdir::create(&plan.settings.tmp_dir)?;
+    let mut log = Log::new(logging.quiet, logging.timestamps, file);
+    let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    supervise(&mut log, || {
+        let mut build = Build::prepare(plan, workdir.path(), umask.as_raw_mode())?;
+        build.run()
+    })
+}
+
+/// A build under way, inside its namespaces.
+struct Build<'a> {
+    plan: &'a BuildPlan,
+    dirs: Dirs,
+    /// The variables of all phases to come.
+    variables: Environment,
+    /// What chroot phases saw last, `environment.d` included.
+    sourced: Option<Environment>,
+    /// What outputs may not grant: the caller's.
+    umask: u32,
+}
+
+impl<'a> Build<'a> {
+    fn prepare(plan: &'a BuildPlan, workdir: &Path, umask: u32) -> Result<Self> {
+        let names: Vec<&str> = plan
+            .elements
+            .iter()
+            .map(|element| element.name.as_str())
+            .collect();
+        ui::note(format_args!(
+            "diskimage-builder version {}",
+            env!("CARGO_PKG_VERSION")
+        ));
+        ui::note(format_args!(
+            "Building elements: {}",
+            plan.settings.elements.join(" ")
+        ));
+        ui::note(format_args!(
+            "Expanded element dependencies to: {}",
+            names.join(" ")
+        ));
+        for warning in &plan.warnings {
+            ui::warn(warning);
+        }
+        match plan.settings.tmpfs {
+            Tmpfs::With { kib } if memory_kib() >= kib.saturating_mul(2) => mounts::tmpfs(workdir)?,
+            Tmpfs::With { .. } => {
+                ui::warn(format_args!(
+                    "not enough memory for a tmpfs, building in {}",
+                    workdir.display()
+                ));
+                mounts::unrestricted(workdir)?;
+            }
+            Tmpfs::No => mounts::unrestricted(workdir)?,
+        }
+        let dirs = Dirs::create(workdir, plan)?;
+        let variables = variables(plan, &dirs);
+        Ok(Self {
+            plan,
+            dirs,
+            variables,
+            sourced: None,
+            umask,
+        })
+    }
+
+    fn run(&mut self) -> Result<()> {
+        self.phase(Phase::Root)?;
+        self.require_root()?;
+        self.lend_resolv_conf()?;
+        let mounts = TreeMounts::mount(&self.dirs.tree)?;
+        for phase in [Phase::ExtraData, Phase::PreInstall, Phase::Install] {
+            self.phase(phase)?;
+        }
+        self.install_packages()?;
+        self.phase(Phase::PostInstall)?;
+        self.phase(Phase::PostRoot)?;
+        self.unmount(mounts)?;
+        let size = self.measure()?;
+        self.phase(Phase::BlockDevice)?;
+        self.write_fstab()?;
+        self.name_devices();
+        let mounts = TreeMounts::mount(&self.dirs.tree)?;
+        for phase in [Phase::PreFinalise, Phase::Finalise, Phase::Cleanup] {
+            self.phase(phase)?;
+        }
+        self.unmount(mounts)?;
+        launch::end_all().host(|| "cannot end what hooks left running".to_owned())?;
+        self.clear()?;
+        if self
+            .plan
+            .elements
+            .iter()
+            .any(|element| element.name.contains("no-final-image"))
+        {
+            ui::note("no image is wanted");
+        } else {
+            image::write(self.plan, &self.dirs.tree, size, self.umask)?;
+        }
+        ui::note("Build completed successfully");
+        Ok(())
+    }
+
+    /// Runs the hooks of a phase, if elements or earlier hooks brought any.
+    fn phase(&mut self, phase: Phase) -> Result<()> {
+        let present = self.dirs.hooks.join(phase.dir()).is_dir();
+        match phase.place() {
+            Place::Host => {
+                let environment = on_host(&self.variables, &self.dirs);
+                self.pause(
+                    &format!("before-{}", phase.name()),
+                    &Sandbox::host(),
+                    &environment,
+                    true,
+                )?;
+                if present {
+                    self.hooks(phase, &Sandbox::host(), &environment)?;
+                }
+                self.pause(
+                    &format!("after-{}", phase.name()),
+                    &Sandbox::host(),
+                    &environment,
+                    false,
+                )
+            }
+            Place::Chroot if present => {
+                let sandbox = Sandbox::chroot(&self.dirs.tree);
+                let environment = in_chroot(&self.variables);
+                self.pause(&format!("before-{}", phase.name()), &sandbox, &environment, false)?;
+                let bound = HooksInTree::bind(&self.dirs.hooks, &self.dirs.tree)?;
+                self.hooks(phase, &sandbox, &environment)?;
+                bound.unbind()?;
+                self.pause(&format!("after-{}", phase.name()), &sandbox, &environment, false)
+            }
+            Place::Chroot => Ok(()),
+        }
+    }
+
+    fn hooks(&mut self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<()> {
+        ui::note(format_args!("Running hooks of {}", phase.dir()));
+        let seen = match sandbox.root {
+            Some(_) => Path::new("/tmp/in_target.d").to_owned(),
+            None => self.dirs.hooks.clone(),
+        };
+        let parts = Parts {
+            here: self.dirs.hooks.join(phase.dir()),
+            there: seen.join(phase.dir()),
+            sandbox: sandbox.clone(),
+            runner: seen.join(crate::runner::NAME),
+        };
+        let names = hook_names(environment)?;
+        let ran = parts.run(&names, environment, self.plan.settings.trace > 0);
+        match ran {
+            Ok(sourced) => {
+                if sandbox.root.is_some() {
+                    self.sourced = Some(sourced);
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let error = self.failed(phase, error);
+                self.pause_after_error(phase, sandbox, environment)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Says which element's hook it was.
+    fn failed(&self, phase: Phase, error: RunError) -> Error {
+        let status = match phase {
+            // Callers of the original program know 1, whatever the hook said.
+            Phase::BlockDevice => 1,
+            _ => error.status().max(1),
+        };
+        let hook = match &error {
+            RunError::Hook { name, .. } | RunError::Start { name, .. } => Some(name.clone()),
+            _ => None,
+        };
+        let (element, path) = match &hook {
+            Some(name) => {
+                let element = self.plan.element_of(phase, name);
+                let path =
+                    Path::new(&phase.dir()).join(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name));
+                let from = self
+                    .plan
+                    .hooks
+                    .get(&path)
+                    .map(|entry| entry.from.display().to_string());
+                (element.unwrap_or("the build").to_owned(), from)
+            }
+            None => ("the build".to_owned(), None),
+        };
+        let message = format!("phase {}, element {element}", phase.dir());
+        let error = Error::new(Kind::Hook { status }, message).because(error);
+        match path {
+            Some(path) => error.hint(format!(
+                "the hook is {path}; break=after-error opens a shell where it failed"
+            )),
+            None => error,
+        }
+    }
+
+    fn install_packages(&self) -> Result<()> {
+        let packages = &self.plan.settings.packages;
+        if packages.is_empty() {
+            return Ok(());
+        }
+        ui::note(format_args!("Installing packages {}", packages.join(" ")));
+        let environment = self.sourced.clone().unwrap_or_else(|| in_chroot(&self.variables));
+        let args: Vec<OsString> = packages.iter().map(OsString::from).collect();
+        let failed = |status, how: String| {
+            let message = format!(
+                "cannot install packages {}: install-packages {how}",
+                packages.join(" ")
+            );
+            Error::new(Kind::Hook { status }, message)
+        };
+        let bound = HooksInTree::bind(&self.dirs.hooks, &self.dirs.tree)?;
+        let ran = Sandbox::chroot(&self.dirs.tree).run(OsStr::new("install-packages"), &args, &environment);
+        bound.unbind()?;
+        match ran {
+            Ok(ending) if ending.status() == 0 => Ok(()),
+            Ok(ending) => Err(failed(ending.status(), ending.to_string())),
+            Err(error) => Err(failed(127, error.to_string())
+                .hint("an element must bring install-packages into the image, as those of distributions do")),
+        }
+    }
+
+    /// Opens a shell at a point that the variable `break` names.
+    fn pause(&self, point: &str, sandbox: &Sandbox, environment: &Environment, custom: bool) -> Result<()> {
+        let wanted = environment.text("break")?.unwrap_or_default();
+        if !wanted.split(',').any(|word| word == point) {
+            return Ok(());
+        }
+        let command = environment
+            .text("break_cmd")?
+            .filter(|_| custom)
+            .unwrap_or("bash");
+        ui::note(format_args!(
+            "Starting debug shell. Exit to resume building.\nAt stage {point}"
+        ));
+        let args = ["-c", command].map(OsString::from);
+        if let Err(error) = sandbox.run(OsStr::new("bash"), &args, environment) {
+            ui::warn(format_args!("cannot start a shell at {point}: {error}"));
+        }
+        ui::note("Resuming");
+        Ok(())
+    }
+
+    fn pause_after_error(&self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<()> {
+        let outside = environment.non_empty("break_outside_target").is_some();
+        match phase.place() {
+            Place::Chroot if outside => {
+                let environment = on_host(&self.variables, &self.dirs);
+                self.pause("after-error", &Sandbox::host(), &environment, true)
+            }
+            Place::Chroot => self.pause("after-error", sandbox, environment, true),
+            Place::Host => self.pause("after-error", &Sandbox::host(), environment, true),
+        }
+    }
+
+    fn require_root(&self) -> Result<()> {
+        let mut entries = fs::read_dir(&self.dirs.tree).host(|| "cannot read the tree".to_owned())?;
+        let deployed = entries.any(|entry| {
+            entry.is_ok_and(|entry| {
+                !["lost+found", "tmp"]
+                    .iter()
+                    .any(|name| entry.file_name() == *name)
+            })
+        });
+        if deployed {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Elements, "Failed to deploy the root element.")
+            .hint("no hook of root.d put anything into $TARGET_ROOT"))
+    }
+
+    fn tree(&self) -> Result<Rooted> {
+        Rooted::open(&self.dirs.tree).host(|| "cannot open the tree".to_owned())
+    }
+
+    fn lend_resolv_conf(&self) -> Result<()> {
+        finalise::lend_resolv_conf(&self.tree()?)
+            .host(|| "cannot set /etc/resolv.conf of the tree".to_owned())
+    }
+
+    fn unmount(&self, mounts: TreeMounts) -> Result<()> {
+        launch::end_inside(&self.dirs.tree).host(|| "cannot end what runs in the tree".to_owned())?;
+        mounts.unmount(&self.dirs.tree)?;
+        let tree = self.tree()?;
+        if tree.stat("lost+found").is_ok_and(|stat| stat.is_some()) {
+            let lost = tree.child(b"lost+found").and_then(|dir| dir.clear());
+            lost.and_then(|()| tree.remove_dir("lost+found"))
+                .host(|| "cannot remove /lost+found of the tree".to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Decides the size of the image; hooks learn it in KiB.
+    fn measure(&mut self) -> Result<u64> {
+        let kib = image::measure(self.plan, &self.dirs.tree)?;
+        self.variables.set("DIB_IMAGE_SIZE", kib.to_string());
+        Ok(kib)
+    }
+
+    /// The file systems of the layout. The file is replaced, as it is by the original program.
+    fn write_fstab(&self) -> Result<()> {
+        let settings = &self.plan.settings;
+        let line = format!(
+            "LABEL={} / {} defaults 0 1\n",
+            settings.root_label, settings.fs_type
+        );
+        let tried = || "cannot write /etc/fstab of the tree".to_owned();
+        match self.tree()?.dir("etc").host(tried)? {
+            Some(etc) => etc.write("fstab", 0o644, line.as_bytes()).host(tried),
+            None => Ok(()),
+        }
+    }
+
+    /// From now on hooks can name the disk that will be, though there is no such device.
+    fn name_devices(&mut self) {
+        self.variables.set("IMAGE_BLOCK_DEVICE", "/dev/dib/image0");
+        self.variables
+            .set("IMAGE_BLOCK_DEVICES", "[image0]=/dev/dib/image0 ");
+    }
+
+    fn clear(&self) -> Result<()> {
+        let tree = self.tree()?;
+        let tried = || "cannot finish the tree".to_owned();
+        finalise::return_resolv_conf(&tree).host(tried)?;
+        finalise::clear_traces(&tree).host(tried)?;
+        if let Some(epoch) = self.plan.settings.repeat.epoch {
+            normalise::normalise(&tree, epoch).host(tried)?;
+        }
+        Ok(())
+    }
+}
+
+/// The memory of the machine.
+fn memory_kib() -> u64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    total
+        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}

@@ -1,0 +1,246 @@
+//! What hooks see: the build's directories and the variables that the core adds to the caller's.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::applets::APPLETS;
+use crate::element::hooks::materialise;
+use crate::element::library::Origin;
+use crate::environment::Environment;
+use crate::error::{Context, Result};
+use crate::plan::BuildPlan;
+use crate::runner;
+use crate::settings::{SizeRule, Tmpfs};
+
+/// The applets among the hooks. Hidden: no element brings a directory of such a name.
+const APPLETS_DIR: &str = ".applets";
+
+/// The directories of a build.
+#[derive(Clone, Debug)]
+pub(super) struct Dirs {
+    /// The build's own.
+    pub(super) build: PathBuf,
+    /// The tree that becomes the image.
+    pub(super) tree: PathBuf,
+    /// The tree of hooks.
+    pub(super) hooks: PathBuf,
+    /// Built-in elements, for hooks that look for their element's own files.
+    elements: PathBuf,
+    /// What host hooks source.
+    lib: PathBuf,
+    /// Room for images.
+    image: PathBuf,
+}
+
+impl Dirs {
+    /// Makes them in the build's directory, and puts there what hooks expect.
+    pub(super) fn create(build: &Path, plan: &BuildPlan) -> Result<Self> {
+        let dir = |name: &str| {
+            let path = build.join(name);
+            fs::create_dir(&path).host(|| format!("cannot make {}", path.display()))?;
+            Ok(path)
+        };
+        let dirs = Self {
+            build: build.to_owned(),
+            tree: dir("mnt")?,
+            hooks: dir("hooks")?,
+            elements: dir("elements")?,
+            lib: dir("lib")?,
+            image: dir("image")?,
+        };
+        plan.hooks.write(&dirs.hooks)?;
+        for element in plan
+            .elements
+            .iter()
+            .filter(|element| element.origin == Origin::BuiltIn)
+        {
+            materialise(element, &dirs.elements)?;
+        }
+        let tried = || "cannot put this program among the hooks".to_owned();
+        fs::copy("/proc/self/exe", dirs.runner()).host(tried)?;
+        fs::create_dir(dirs.hooks.join(APPLETS_DIR)).host(tried)?;
+        for (name, _) in APPLETS {
+            let link = dirs.hooks.join(APPLETS_DIR).join(name);
+            std::os::unix::fs::symlink(Path::new("..").join(runner::NAME), link).host(tried)?;
+        }
+        let libs = [
+            ("die", include_str!("lib/die")),
+            ("common-functions", include_str!("lib/common-functions")),
+        ];
+        for (name, text) in libs {
+            fs::write(dirs.lib.join(name), text).host(tried)?;
+        }
+        for path in [&plan.settings.cache, &plan.settings.lockfiles] {
+            fs::create_dir_all(path).host(|| format!("cannot make {}", path.display()))?;
+        }
+        Ok(dirs)
+    }
+
+    /// The runner in the tree of hooks.
+    pub(super) fn runner(&self) -> PathBuf {
+        self.hooks.join(runner::NAME)
+    }
+
+    /// The directory of an element, as hooks find it.
+    fn element(&self, element: &crate::element::library::Element) -> PathBuf {
+        match &element.origin {
+            Origin::Directory(dir) => dir.clone(),
+            Origin::BuiltIn => self.elements.join(&element.name),
+        }
+    }
+}
+
+/// The variables of every phase: the caller's, and the core's over them.
+pub(super) fn variables(plan: &BuildPlan, dirs: &Dirs) -> Environment {
+    let settings = &plan.settings;
+    let mut all = plan.environment.clone();
+    let flag = |set: bool| if set { "1" } else { "0" };
+    all.set("LC_ALL", "C");
+    all.set("ARCH", &settings.arch);
+    all.set("IMAGE_NAME", &settings.name);
+    all.set("FS_TYPE", &settings.fs_type);
+    all.set("DIB_ROOT_LABEL", &settings.root_label);
+    all.set("DIB_ROOT_FSTYPE", &settings.fs_type);
+    all.set("DIB_BOOT_LABEL", "");
+    all.set("DIB_MOUNTPOINTS", "/");
+    all.set("DIB_ARGS", &settings.line);
+    all.set("DIB_IMAGE_CACHE", &settings.cache);
+    all.set("DIB_LOCKFILES", &settings.lockfiles);
+    all.set("DIB_OFFLINE", if settings.offline { "1" } else { "" });
+    all.set("DIB_DEBUG_TRACE", settings.trace.to_string());
+    all.set(
+        "DIB_CHECKSUM",
+        flag(settings.checksums.md5 || settings.checksums.sha256),
+    );
+    all.set("DIB_NO_TMPFS", flag(settings.tmpfs == Tmpfs::No));
+    all.set("DIB_DEFAULT_INSTALLTYPE", &settings.install_type);
+    all.set("TMP_BUILD_DIR", &dirs.build);
+    all.set("TMP_IMAGE_DIR", &dirs.image);
+    all.set("TMP_HOOKS_PATH", &dirs.hooks);
+    all.set("TMP_MOUNT_PATH", &dirs.tree);
+    all.set("_LIB", &dirs.lib);
+    for (name, default) in [
+        ("IMAGE_TYPE", "qcow2"),
+        ("DIB_MIN_TMPFS", "2"),
+        ("DIB_PYTHON_EXEC", "python3"),
+    ] {
+        if all.get(name).is_none() {
+            all.set(name, default);
+        }
+    }
+    if let SizeRule::Kib(_) = settings.size
+        && let Some(given) = plan.environment.get("DIB_IMAGE_SIZE")
+    {
+        all.set("DIB_IMAGE_SIZE", given);
+    }
+    if settings.repeat.epoch.is_some() {
+        // Programs that write local times would write the caller's.
+        all.set("TZ", "UTC");
+    }
+    elements(plan, dirs, &mut all);
+    let recorded = all.declarations("DIB_");
+    all.set("DIB_ENV", recorded);
+    all
+}
+
+/// What hooks learn of the elements of the build.
+fn elements(plan: &BuildPlan, dirs: &Dirs, all: &mut Environment) {
+    let names: Vec<&str> = plan
+        .elements
+        .iter()
+        .map(|element| element.name.as_str())
+        .collect();
+    all.set("IMAGE_ELEMENT", names.join(" "));
+    let mut places: Vec<(&str, PathBuf)> = plan
+        .elements
+        .iter()
+        .map(|element| (element.name.as_str(), dirs.element(element)))
+        .collect();
+    places.sort();
+    all.set("IMAGE_ELEMENT_YAML", element_yaml(&places));
+    all.set("BASH_FUNC_get_image_element_array%%", element_array(&places));
+    all.set(
+        "BASH_FUNC_die%%",
+        "() { local status=$?; echo \"$@\" >&2; exit $((status == 0 ? 1 : status)); }",
+    );
+    let mut path = OsString::new();
+    for dir in plan.settings.elements_path.iter().chain([&dirs.elements]) {
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(dir);
+    }
+    all.set("ELEMENTS_PATH", path);
+}
+
+/// A block-style YAML map from names to paths, sorted.
+pub fn element_yaml(places: &[(&str, PathBuf)]) -> String {
+    let line = |(name, path): &(&str, PathBuf)| format!("{name}: {}\n", path.display());
+    places.iter().map(line).collect()
+}
+
+/// The bash function that prints the map as pairs for an associative array, as bash exports functions.
+pub fn element_array(places: &[(&str, PathBuf)]) -> String {
+    let pair = |(name, path): &(&str, PathBuf)| format!("[{name}]={} ", path.display());
+    let pairs: String = places.iter().map(pair).collect();
+    format!("() {{ echo '{}'; }}", pairs.replace('\'', r"'\''"))
+}
+
+/// What a host phase sees of `all`.
+pub(super) fn on_host(all: &Environment, dirs: &Dirs) -> Environment {
+    let mut host = all.clone();
+    host.set("TARGET_ROOT", &dirs.tree);
+    let mut path = dirs.hooks.join(APPLETS_DIR).into_os_string();
+    let callers = all.get("PATH").unwrap_or_default();
+    if !callers.is_empty() {
+        path.push(":");
+        path.push(callers);
+    }
+    let known: Vec<PathBuf> = std::env::split_paths(callers).collect();
+    for dir in ["/sbin", "/usr/sbin", "/usr/local/sbin"] {
+        if !known.contains(&PathBuf::from(dir)) {
+            path.push(":");
+            path.push(dir);
+        }
+    }
+    host.set("PATH", path);
+    host
+}
+
+/// What a chroot phase sees of `all`.
+pub(super) fn in_chroot(all: &Environment) -> Environment {
+    let mut chroot = all.clone();
+    for name in ["TARGET_ROOT", "TMPDIR", "VIRTUAL_ENV"] {
+        chroot.unset(name);
+    }
+    // Functions name files of the host.
+    chroot.retain(|name| !name.starts_with(b"BASH_FUNC_"));
+    chroot.set("HOME", "/root");
+    let system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    chroot.set("PATH", format!("{system}:/tmp/in_target.d/{APPLETS_DIR}"));
+    chroot
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chroot_sees_the_callers_variables_but_not_the_hosts() {
+        let mut all = Environment::default();
+        for name in ["TARGET_ROOT", "TMPDIR", "VIRTUAL_ENV", "BASH_FUNC_die%%", "SITE"] {
+            all.set(name, "x");
+        }
+        let chroot = in_chroot(&all);
+        let names: Vec<_> = chroot.iter().map(|(name, _)| name.to_str().unwrap()).collect();
+        assert_eq!(names, ["HOME", "PATH", "SITE"]);
+    }
+
+    #[test]
+    fn the_element_map_is_yaml_and_bash() {
+        let places = [("a", PathBuf::from("/e/a")), ("b", PathBuf::from("/it's/b"))];
+        assert_eq!(element_yaml(&places), "a: /e/a\nb: /it's/b\n");
+        assert_eq!(element_array(&places), r"() { echo '[a]=/e/a [b]=/it'\''s/b '; }");
+    }
+}

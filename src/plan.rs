@@ -1,0 +1,172 @@
+//! A build plan: everything decided, nothing done.
+//!
+//! Settings, elements, the tree of hooks and the identity are fixed before the first hook runs, so that a mistake costs
+//! seconds, and so that `dib plan` can print what a build would do, hook by hook.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use image_core::Identity;
+use serde::Serialize;
+
+use crate::element::hooks::HookTree;
+use crate::element::library::{Element, Library};
+use crate::element::resolve::{require_operating_system, resolve};
+use crate::environment::Environment;
+use crate::error::{Context, Result};
+use crate::identity;
+use crate::phase::{Phase, Place};
+use crate::runner::{hook_names, hook_order, is_hook_name};
+use crate::settings::Settings;
+
+/// Everything about a build.
+#[derive(Clone, Debug)]
+pub struct BuildPlan {
+    /// What was asked for.
+    pub settings: Settings,
+    /// The caller's environment.
+    pub environment: Environment,
+    /// The elements, in order.
+    pub elements: Vec<Element>,
+    /// What is odd about them.
+    pub warnings: Vec<String>,
+    /// The tree of hooks that they make.
+    pub hooks: HookTree,
+    /// UUIDs and time stamps.
+    pub identity: Identity,
+}
+
+impl BuildPlan {
+    /// Decides everything.
+    pub fn new(settings: Settings, environment: Environment) -> Result<Self> {
+        let library = Library::load(&settings.elements_path)?;
+        let elements = resolve(&library, &settings.elements)?;
+        require_operating_system(&elements)?;
+        hook_names(&environment)?;
+        let hooks = HookTree::merge(&elements)?;
+        let elements: Vec<Element> = elements.into_iter().cloned().collect();
+        let name = format!("{} {}", settings.name, settings.elements.join(" "));
+        let identity = identity::fix(&settings.repeat, &name).host(|| "cannot get a random seed".into())?;
+        let warnings = library.warnings().to_vec();
+        Ok(Self {
+            settings,
+            environment,
+            elements,
+            warnings,
+            hooks,
+            identity,
+        })
+    }
+
+    /// The hooks of a phase, as far as elements bring them: `extra-data.d` may add more.
+    pub fn hooks_of(&self, phase: Phase) -> Result<Vec<PlannedHook>> {
+        let names = hook_names(&self.environment)?;
+        let dir = phase.dir();
+        let files = self.hooks.files(&dir);
+        let runs = files.filter(|(name, run, _)| *run && is_hook_name(&names, name));
+        let mut hooks: Vec<_> = runs.collect();
+        hooks.sort_by(|(a, ..), (b, ..)| hook_order(a, b));
+        let hook = |(name, _, entry): (&[u8], bool, &crate::element::hooks::Entry)| PlannedHook {
+            hook: String::from_utf8_lossy(name).into_owned(),
+            element: entry.element.clone(),
+            path: entry.from.display().to_string(),
+        };
+        Ok(hooks.into_iter().map(hook).collect())
+    }
+
+    /// The element that brought a hook, if one did.
+    pub fn element_of(&self, phase: Phase, hook: &[u8]) -> Option<&str> {
+        let path = Path::new(&phase.dir()).join(OsStr::from_bytes(hook));
+        self.hooks.get(&path).map(|entry| entry.element.as_str())
+    }
+
+    /// The plan as `dib plan` prints it.
+    pub fn outline(&self) -> Result<Outline> {
+        let phases = Phase::ALL.into_iter().map(|phase| {
+            Ok(PlannedPhase {
+                phase: phase.dir(),
+                place: match phase.place() {
+                    Place::Host => "host",
+                    Place::Chroot => "chroot",
+                },
+                hooks: self.hooks_of(phase)?,
+            })
+        });
+        let element = |element: &Element| PlannedElement {
+            name: element.name.clone(),
+            origin: element.origin.to_string(),
+        };
+        let output = |format| format!("{}.{format}", self.settings.name);
+        Ok(Outline {
+            architecture: self.settings.arch.clone(),
+            root_label: self.settings.root_label.clone(),
+            elements: self.elements.iter().map(element).collect(),
+            packages: self.settings.packages.clone(),
+            phases: phases.collect::<Result<_>>()?,
+            outputs: self.settings.formats.iter().map(output).collect(),
+        })
+    }
+}
+
+/// A plan for readers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outline {
+    architecture: String,
+    root_label: String,
+    elements: Vec<PlannedElement>,
+    packages: Vec<String>,
+    phases: Vec<PlannedPhase>,
+    outputs: Vec<String>,
+}
+
+/// An element of a plan.
+#[derive(Clone, Debug, Serialize)]
+struct PlannedElement {
+    name: String,
+    origin: String,
+}
+
+/// A phase of a plan.
+#[derive(Clone, Debug, Serialize)]
+struct PlannedPhase {
+    phase: String,
+    place: &'static str,
+    hooks: Vec<PlannedHook>,
+}
+
+/// A hook of a plan.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedHook {
+    /// Its name.
+    pub hook: String,
+    /// The element that brought it.
+    pub element: String,
+    /// Where it lies.
+    pub path: String,
+}
+
+/// The plan for people: elements, then each phase with its hooks in the order in which they run.
+impl fmt::Display for Outline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "architecture  {}", self.architecture)?;
+        writeln!(f, "root label    {}", self.root_label)?;
+        writeln!(f, "elements")?;
+        for element in &self.elements {
+            writeln!(f, "    {:<24} {}", element.name, element.origin)?;
+        }
+        for phase in &self.phases {
+            if !phase.hooks.is_empty() {
+                writeln!(f, "{}  ({})", phase.phase, phase.place)?;
+            }
+            for hook in &phase.hooks {
+                writeln!(f, "    {:<32} {:<20} {}", hook.hook, hook.element, hook.path)?;
+            }
+            if phase.phase == "install.d" && !self.packages.is_empty() {
+                writeln!(f, "packages  (chroot)\n    {}", self.packages.join(" "))?;
+            }
+        }
+        writeln!(f, "outputs\n    {}", self.outputs.join("\n    "))
+    }
+}

@@ -1,0 +1,339 @@
+//! The hook runner: the files of a directory that are hooks, in order, each a process.
+//!
+//! `environment.d`, beside the directory, is sourced first, by bash with `set -ue -o pipefail`; what it exports reaches
+//! every hook. bash then becomes this program, which tells the environment that it found. No shell runs the loop over
+//! the hooks: a tree needs bash only if an element brings `environment.d` or a hook asks for it.
+//!
+//! Two orders, and elements depend on both: hooks by the number that their name begins with, then by bytes;
+//! snippets of `environment.d` by bytes alone, since their whole paths are sorted, which begin with no number.
+
+use std::cmp::Ordering;
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use regex_lite::Regex;
+
+use crate::environment::Environment;
+use crate::error::{Error, Result};
+use crate::sandbox::launch::{Ending, Sandbox};
+use crate::ui;
+
+/// Names of hooks: no dots, so that `x.sh` and editors' copies never run.
+pub const HOOK_NAMES: &str = "^[0-9A-Za-z_-]+$";
+
+/// Names of `environment.d` snippets.
+const SNIPPET_NAMES: &str = "^[0-9A-Za-z_.-]+$";
+
+/// The name of the runner in the tree of hooks.
+pub const NAME: &str = "dib-run-parts";
+
+/// The argument on which the runner prints its environment, entries ended by NUL.
+pub const TELL_ENVIRONMENT: &str = "--tell-environment";
+
+/// A directory of hooks.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// Its path as this process sees it.
+    pub here: PathBuf,
+    /// Its path as hooks see it.
+    pub there: PathBuf,
+    /// Where hooks run.
+    pub sandbox: Sandbox,
+    /// The runner, as processes in the sandbox see it.
+    pub runner: PathBuf,
+}
+
+/// Why a directory of hooks could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A hook failed.
+    #[error("{} {ending}", name.escape_ascii())]
+    Hook {
+        /// Its name.
+        name: Vec<u8>,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// A hook could not be started.
+    #[error("{} cannot be started", name.escape_ascii())]
+    Start {
+        /// Its name.
+        name: Vec<u8>,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// `environment.d` failed.
+    #[error("environment.d {ending}")]
+    Environment {
+        /// How the shell that sourced it ended.
+        ending: Ending,
+    },
+    /// bash could not be started to source `environment.d`.
+    #[error("bash cannot be started, which environment.d needs")]
+    NoShell(#[source] io::Error),
+    /// The directory cannot be read.
+    #[error("cannot read {}", dir.display())]
+    Read {
+        /// Which.
+        dir: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl RunError {
+    /// The status that the failure gives the run.
+    pub fn status(&self) -> u8 {
+        match self {
+            RunError::Hook { ending, .. } | RunError::Environment { ending } => ending.status(),
+            RunError::Start { source, .. } | RunError::NoShell(source) => {
+                if source.kind() == io::ErrorKind::NotFound {
+                    127
+                } else {
+                    126
+                }
+            }
+            RunError::Read { .. } => 1,
+        }
+    }
+}
+
+/// What names of hooks look like: the default, or `RUN_PARTS_REGEX`.
+pub fn hook_names(environment: &Environment) -> Result<Regex> {
+    let pattern = environment.text("RUN_PARTS_REGEX")?.unwrap_or(HOOK_NAMES);
+    Regex::new(pattern).map_err(|error| Error::usage(format!("RUN_PARTS_REGEX={pattern}")).because(error))
+}
+
+/// Whether a name is that of a hook.
+pub fn is_hook_name(names: &Regex, name: &[u8]) -> bool {
+    names.is_match(&String::from_utf8_lossy(name))
+}
+
+impl Parts {
+    /// The hooks, in order, and the names of files that are none.
+    pub fn list(&self, names: &Regex) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), RunError> {
+        let files = files(&self.here)?;
+        let (hooks, ignored): (Vec<_>, Vec<_>) = files
+            .into_iter()
+            .partition(|(name, run)| *run && is_hook_name(names, name));
+        let names = |files: Vec<(Vec<u8>, bool)>| files.into_iter().map(|(name, _)| name).collect();
+        let mut hooks: Vec<Vec<u8>> = names(hooks);
+        hooks.sort_by(|a, b| hook_order(a, b));
+        Ok((hooks, names(ignored)))
+    }
+
+    /// Sources `environment.d`, if there is any: the environment of the hooks.
+    pub fn environment(&self, environment: &Environment, trace: bool) -> Result<Environment, RunError> {
+        const SOURCE: &str = r#"
+set -ue -o pipefail
+exec {dib_told}>&1 1>&2
+dib_runner=$1 dib_trace=$2
+shift 2
+for dib_snippet in "$@"; do
+    if [ "$dib_trace" = 1 ]; then set -x; fi
+    source "$dib_snippet"
+    { set +x; } 2>/dev/null
+done
+exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}>&-
+"#;
+        let here = self.here.parent().unwrap_or(Path::new("/")).join("environment.d");
+        let there = self
+            .there
+            .parent()
+            .unwrap_or(Path::new("/"))
+            .join("environment.d");
+        let names = Regex::new(SNIPPET_NAMES).expect("the pattern is a constant");
+        let mut snippets: Vec<Vec<u8>> = if here.is_dir() {
+            files(&here)?.into_iter().map(|(name, _)| name).collect()
+        } else {
+            Vec::new()
+        };
+        snippets.retain(|name| is_hook_name(&names, name));
+        snippets.sort_unstable();
+        if snippets.is_empty() {
+            return Ok(environment.clone());
+        }
+        let trace = if trace { "1" } else { "0" };
+        let mut args: Vec<OsString> = ["-c", SOURCE, "environment.d"].map(OsString::from).to_vec();
+        args.push(self.runner.clone().into_os_string());
+        args.push(trace.into());
+        args.extend(
+            snippets
+                .into_iter()
+                .map(|name| there.join(OsString::from_vec(name)).into_os_string()),
+        );
+        let told = self.sandbox.capture(OsStr::new("bash"), &args, environment);
+        match told.map_err(RunError::NoShell)? {
+            (Ending::Exited(0), bytes) if !bytes.is_empty() => Ok(Environment::from_nul_separated(&bytes)),
+            // A snippet that calls `exit 0` has told no environment: the build cannot go on without one.
+            (Ending::Exited(0), _) => Err(RunError::Environment {
+                ending: Ending::Exited(1),
+            }),
+            (ending, _) => Err(RunError::Environment { ending }),
+        }
+    }
+
+    /// Runs the hooks, one after another, up to the first that fails; returns the environment that they saw.
+    pub fn run(
+        &self,
+        names: &Regex,
+        environment: &Environment,
+        trace: bool,
+    ) -> Result<Environment, RunError> {
+        let (hooks, ignored) = self.list(names)?;
+        let environment = self.environment(environment, trace)?;
+        for name in &ignored {
+            if trace || name.contains(&b'.') {
+                ui::note(format_args!(
+                    "{} is ignored: it may not be run, or is no name of a hook",
+                    name.escape_ascii()
+                ));
+            }
+        }
+        let mut profile = Vec::with_capacity(hooks.len());
+        for name in hooks {
+            let path = self.there.join(OsStr::from_bytes(&name));
+            ui::note(format_args!("{} Running {}", NAME, path.display()));
+            let start = Instant::now();
+            match self.sandbox.run_hook(&path, &environment) {
+                Ok(Ending::Exited(0)) => {}
+                Ok(ending) => return Err(RunError::Hook { name, ending }),
+                Err(source) => return Err(RunError::Start { name, source }),
+            }
+            ui::note(format_args!("{} {} completed", NAME, name.escape_ascii()));
+            profile.push((name, start.elapsed()));
+        }
+        if !profile.is_empty() {
+            ui::note(profile_table(&profile));
+        }
+        Ok(environment)
+    }
+}
+
+/// The regular files of a directory, those that symlinks lead to included: names, and whether each may be run.
+fn files(dir: &Path) -> Result<Vec<(Vec<u8>, bool)>, RunError> {
+    let failed = |source| RunError::Read {
+        dir: dir.to_owned(),
+        source,
+    };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        let Ok(meta) = fs::metadata(dir.join(&name)) else {
+            continue;
+        };
+        if meta.is_file() {
+            files.push((name.into_vec(), meta.permissions().mode() & 0o111 != 0));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// The order of hooks: by the number at the start, none being 0, then by all bytes.
+pub fn hook_order(a: &[u8], b: &[u8]) -> Ordering {
+    Number::leading(a).cmp(&Number::leading(b)).then_with(|| a.cmp(b))
+}
+
+/// A decimal number of any length, as it stands at the start of a name.
+#[derive(PartialEq, Eq, PartialOrd)]
+struct Number<'a> {
+    negative: bool,
+    whole: &'a [u8],
+    fraction: &'a [u8],
+}
+
+impl<'a> Number<'a> {
+    fn leading(name: &'a [u8]) -> Self {
+        let digits = |bytes: &'a [u8]| {
+            let end = bytes
+                .iter()
+                .position(|byte| !byte.is_ascii_digit())
+                .unwrap_or(bytes.len());
+            bytes.split_at(end)
+        };
+        let (minus, rest) = name.strip_prefix(b"-").map_or((false, name), |rest| (true, rest));
+        let (whole, rest) = digits(rest);
+        let fraction = rest.strip_prefix(b".").map_or(&b""[..], |rest| digits(rest).0);
+        let zeros = whole.iter().take_while(|byte| **byte == b'0').count();
+        let tail = fraction.iter().rev().take_while(|byte| **byte == b'0').count();
+        let (whole, fraction) = (&whole[zeros..], &fraction[..fraction.len() - tail]);
+        Self {
+            negative: minus && !(whole.is_empty() && fraction.is_empty()),
+            whole,
+            fraction,
+        }
+    }
+}
+
+impl Ord for Number<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let size = |number: &Self| {
+            (
+                number.whole.len(),
+                number.whole.to_vec(),
+                number.fraction.to_vec(),
+            )
+        };
+        match (self.negative, other.negative) {
+            (false, false) => size(self).cmp(&size(other)),
+            (true, true) => size(other).cmp(&size(self)),
+            (a, b) => b.cmp(&a),
+        }
+    }
+}
+
+fn profile_table(profile: &[(Vec<u8>, Duration)]) -> String {
+    let mut table = String::from("\n    seconds  hook\n    -------  ----\n");
+    for (name, time) in profile {
+        // Writing to a String cannot fail.
+        let _ = writeln!(table, "  {:>9.3}  {}", time.as_secs_f64(), name.escape_ascii());
+    }
+    let total: Duration = profile.iter().map(|(_, time)| *time).sum();
+    let _ = write!(table, "  {:>9.3}  in all", total.as_secs_f64());
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hooks_run_by_number_then_by_bytes() {
+        let order = [
+            "-3x", "abc", "0-x", "2-b", "5_x", "010-c", "10-A", "10-a", "10-b", "10.5", "20-link", "99-z",
+        ];
+        let mut sorted: Vec<&str> = order.iter().rev().copied().collect();
+        sorted.sort_by(|a, b| hook_order(a.as_bytes(), b.as_bytes()));
+        // `0-x` and `abc` are both 0; bytes decide.
+        let mut expected = order.to_vec();
+        expected.swap(1, 2);
+        assert_eq!(sorted, expected);
+        let long = ["99999999999999999999-a", "100000000000000000000-a"];
+        assert_eq!(hook_order(long[0].as_bytes(), long[1].as_bytes()), Ordering::Less);
+        assert_eq!(hook_order(b"-0", b"0"), Ordering::Less, "both are 0");
+    }
+
+    #[test]
+    fn names_with_dots_are_no_hooks() {
+        let names = hook_names(&Environment::default()).unwrap();
+        for (name, is) in [
+            ("10-a", true),
+            ("a_b", true),
+            ("x.sh", false),
+            ("a b", false),
+            ("", false),
+        ] {
+            assert_eq!(is_hook_name(&names, name.as_bytes()), is, "{name}");
+        }
+        let mut environment = Environment::default();
+        environment.set("RUN_PARTS_REGEX", "[");
+        assert!(hook_names(&environment).is_err());
+    }
+}

@@ -1,0 +1,193 @@
+//! Starting processes, on the host or in a chroot: the only place of the program that does.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitOptions};
+
+use super::sys;
+use crate::environment::Environment;
+
+/// Where processes run: plain data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sandbox {
+    /// The directory that is their root; `None`: the host's own.
+    pub root: Option<PathBuf>,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// By itself, with a status.
+    Exited(u8),
+    /// By a signal.
+    Signalled(u8),
+}
+
+impl Ending {
+    fn of(status: ExitStatus) -> Self {
+        let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
+        match status.signal() {
+            Some(signal) => Ending::Signalled(byte(signal)),
+            None => Ending::Exited(byte(status.code().unwrap_or(-1))),
+        }
+    }
+
+    /// The status as a shell tells it.
+    pub fn status(self) -> u8 {
+        match self {
+            Ending::Exited(status) => status,
+            Ending::Signalled(signal) => signal.saturating_add(128),
+        }
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ending::Exited(status) => write!(f, "ended with status {status}"),
+            Ending::Signalled(signal) => write!(f, "was ended by signal {signal}"),
+        }
+    }
+}
+
+impl Sandbox {
+    /// Processes that see the host's root.
+    pub fn host() -> Self {
+        Self::default()
+    }
+
+    /// Processes whose root is `dir`.
+    pub fn chroot(dir: &Path) -> Self {
+        Self {
+            root: Some(dir.to_owned()),
+        }
+    }
+
+    /// Runs a program to its end, its output going where ours goes.
+    pub fn run(&self, program: &OsStr, args: &[OsString], environment: &Environment) -> io::Result<Ending> {
+        self.command(program, args, environment).status().map(Ending::of)
+    }
+
+    /// Runs a hook: an executable file, or a text without `#!`, which a shell then reads.
+    pub fn run_hook(&self, hook: &Path, environment: &Environment) -> io::Result<Ending> {
+        match self.run(hook.as_os_str(), &[], environment) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {}
+            other => return other,
+        }
+        let args = [hook.as_os_str().to_owned()];
+        match self.run(OsStr::new("/bin/bash"), &args, environment) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.run(OsStr::new("/bin/sh"), &args, environment)
+            }
+            other => other,
+        }
+    }
+
+    /// Runs a program to its end and returns what it wrote to its standard output.
+    pub fn capture(
+        &self,
+        program: &OsStr,
+        args: &[OsString],
+        environment: &Environment,
+    ) -> io::Result<(Ending, Vec<u8>)> {
+        let mut child = self
+            .command(program, args, environment)
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut bytes = Vec::new();
+        if let Some(mut out) = child.stdout.take() {
+            out.read_to_end(&mut bytes)?;
+        }
+        child.wait().map(|status| (Ending::of(status), bytes))
+    }
+
+    fn command(&self, program: &OsStr, args: &[OsString], environment: &Environment) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).env_clear().envs(environment.iter());
+        if let Some(root) = self.root.clone() {
+            sys::before_exec(&mut command, move || {
+                rustix::process::chroot(&root)?;
+                rustix::process::chdir("/")?;
+                Ok(())
+            });
+        }
+        command
+    }
+}
+
+/// Becomes another program, found on `PATH`. Returns only if it cannot.
+pub fn become_program(program: &OsStr, args: &[OsString], variables: &[(OsString, OsString)]) -> io::Error {
+    let variables = variables.iter().map(|(name, value)| (name, value));
+    Command::new(program).args(args).envs(variables).exec()
+}
+
+/// Ends every process of the build but its first one, which calls this: politely, then not.
+pub fn end_all() -> io::Result<()> {
+    end(|| if reap()? { Ok(Vec::new()) } else { others(|_| true) })
+}
+
+/// Ends the processes whose root is a tree, or lies in it.
+pub fn end_inside(tree: &Path) -> io::Result<()> {
+    let inside = |pid: Pid| {
+        let root = std::fs::read_link(format!("/proc/{}/root", pid.as_raw_nonzero()));
+        root.is_ok_and(|root| root.starts_with(tree))
+    };
+    end(|| {
+        reap()?;
+        others(inside)
+    })
+}
+
+/// Signals what `left` finds until it finds nothing.
+fn end(left: impl Fn() -> io::Result<Vec<Pid>>) -> io::Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let until = Instant::now() + PATIENCE;
+    let mut asked = false;
+    loop {
+        let pids = left()?;
+        if pids.is_empty() {
+            return Ok(());
+        }
+        let late = Instant::now() > until;
+        if late || !asked {
+            let signal = if late { Signal::KILL } else { Signal::TERM };
+            for pid in pids {
+                // It may have ended by itself meanwhile.
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+            asked = true;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The processes of this pid namespace but this one.
+fn others(wanted: impl Fn(Pid) -> bool) -> io::Result<Vec<Pid>> {
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let pid = pid
+            .and_then(Pid::from_raw)
+            .filter(|pid| *pid != rustix::process::getpid());
+        pids.extend(pid.filter(|pid| wanted(*pid)));
+    }
+    Ok(pids)
+}
+
+/// Takes note of the ends of orphans; whether no process is left.
+fn reap() -> io::Result<bool> {
+    loop {
+        match rustix::process::waitpid(None::<Pid>, WaitOptions::NOHANG) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(false),
+            Err(rustix::io::Errno::CHILD) => return Ok(true),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Access to a tree that cannot leave it: every symlink in it leads where it will lead once the tree is a root.
+//!
+//! The tree is made by hooks. An absolute link, `/etc` of the tree say, must never let the builder touch the host's.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+/// A directory of a tree, held open.
+#[derive(Debug)]
+pub struct Rooted {
+    dir: OwnedFd,
+}
+
+impl Rooted {
+    /// Opens the tree at `root`.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let dir = fs::openat(
+            CWD,
+            root,
+            OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        Ok(Self { dir })
+    }
+
+    /// Opens a directory below this one, taking this one as the root; `None` if there is none.
+    pub fn dir(&self, path: impl AsRef<Path>) -> io::Result<Option<Self>> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        match fs::openat2(
+            &self.dir,
+            path.as_ref(),
+            flags,
+            Mode::empty(),
+            ResolveFlags::IN_ROOT,
+        ) {
+            Ok(dir) => Ok(Some(Self { dir })),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A path by which system calls that know no descriptors reach this directory, as long as it is held open.
+    pub fn magic_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.dir.as_raw_fd()))
+    }
+
+    /// Makes a directory, unless there is something of this name; whether it did.
+    pub fn make_dir(&self, name: &str, mode: u32) -> io::Result<bool> {
+        match fs::mkdirat(&self.dir, name, Mode::from_raw_mode(mode)) {
+            Ok(()) => {
+                // The mode of mkdir is cut by the umask.
+                fs::chmodat(&self.dir, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+                Ok(true)
+            }
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, name: &str) -> io::Result<()> {
+        Ok(fs::unlinkat(&self.dir, name, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Removes a name that is no directory; whether there was one.
+    pub fn remove(&self, name: &[u8]) -> io::Result<bool> {
+        match fs::unlinkat(&self.dir, name, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Renames within this directory.
+    pub fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(fs::renameat(&self.dir, from, &self.dir, to)?)
+    }
+
+    /// What stands under a name, without following it.
+    pub fn stat(&self, name: impl rustix::path::Arg) -> io::Result<Option<Stat>> {
+        match fs::statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// What kind of file stands under a name.
+    pub fn kind(&self, name: impl rustix::path::Arg) -> io::Result<Option<FileType>> {
+        let kind = |stat: Stat| FileType::from_raw_mode(stat.st_mode);
+        Ok(self.stat(name)?.map(kind))
+    }
+
+    /// Opens a regular file of this directory, to read and, if `write`, to change.
+    pub fn file(&self, name: impl rustix::path::Arg, write: bool) -> io::Result<File> {
+        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+        let flags = access | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = fs::openat(&self.dir, name, flags, Mode::empty())?;
+        if FileType::from_raw_mode(fs::fstat(&file)?.st_mode) != FileType::RegularFile {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Ok(File::from(file))
+    }
+
+    /// The bytes of a regular file.
+    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.file(name, false)?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Makes a file anew, in the place of whatever had the name and is no directory.
+    pub fn write(&self, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+        self.remove(name.as_bytes())?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o600))?);
+        file.write_all(bytes)?;
+        Ok(fs::fchmod(&file, Mode::from_raw_mode(mode))?)
+    }
+
+    /// The names in this directory and what they are, sorted.
+    pub fn entries(&self) -> io::Result<Vec<(Vec<u8>, FileType)>> {
+        let mut entries = Vec::new();
+        for entry in Dir::read_from(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            if let Some(kind) = self.kind(name)? {
+                entries.push((name.to_vec(), kind));
+            }
+        }
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(entries)
+    }
+
+    /// A directory directly in this one that is no link.
+    pub fn child(&self, name: &[u8]) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(Self {
+            dir: fs::openat(&self.dir, name, flags, Mode::empty())?,
+        })
+    }
+
+    /// Removes everything in this directory, on its own file system.
+    pub fn clear(&self) -> io::Result<()> {
+        for (name, kind) in self.entries()? {
+            if kind == FileType::Directory {
+                self.child(&name)?.clear()?;
+                fs::unlinkat(&self.dir, &name[..], AtFlags::REMOVEDIR)?;
+            } else {
+                self.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory's descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        std::os::fd::AsFd::as_fd(&self.dir)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_lead_inside_the_tree() {
+        let outside = tempfile::tempdir().unwrap();
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("real/deep")).unwrap();
+        std::fs::write(root.path().join("real/file"), "inside").unwrap();
+        symlink("/real", root.path().join("absolute")).unwrap();
+        symlink(outside.path(), root.path().join("escape")).unwrap();
+        let rooted = Rooted::open(root.path()).unwrap();
+        let dir = rooted.dir("absolute").unwrap().unwrap();
+        assert_eq!(dir.read("file").unwrap(), b"inside");
+        assert!(rooted.dir("escape").unwrap().is_none());
+        assert!(
+            rooted.dir("../../..").unwrap().is_some(),
+            "the root is its own parent"
+        );
+        assert!(rooted.dir("/real/deep").unwrap().is_some());
+        dir.write("file", 0o640, b"anew").unwrap();
+        assert_eq!(std::fs::read(root.path().join("real/file")).unwrap(), b"anew");
+        rooted.clear().unwrap();
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+        assert!(outside.path().exists());
+    }
+}

@@ -1,0 +1,481 @@
+//! Settings: what a build was asked for, each the flag, else the variable, else the default.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use crate::environment::Environment;
+use crate::error::{Context, Error, Result};
+use crate::identity::Repeat;
+use crate::output::Format;
+
+/// The options of a build as the command line gave them; `None` and empty where it did not.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    /// `-a`
+    pub arch: Option<String>,
+    /// `-o`
+    pub output: Option<String>,
+    /// `-t`
+    pub types: Vec<String>,
+    /// `-x`
+    pub trace: u8,
+    /// `-u`
+    pub uncompressed: bool,
+    /// `-n`
+    pub skip_base: bool,
+    /// `-p`
+    pub packages: Vec<String>,
+    /// `--checksum`
+    pub checksum: bool,
+    /// `--image-size`
+    pub image_size: Option<String>,
+    /// `--image-extra-size`
+    pub image_extra_size: Option<String>,
+    /// `--image-cache`
+    pub image_cache: Option<PathBuf>,
+    /// `--max-online-resize`
+    pub max_online_resize: Option<String>,
+    /// `--min-tmpfs`
+    pub min_tmpfs: Option<String>,
+    /// `--mkfs-journal-size`
+    pub journal_size: Option<String>,
+    /// `--mkfs-options`
+    pub mkfs_options: Option<String>,
+    /// `--no-tmpfs`
+    pub no_tmpfs: bool,
+    /// `--offline`
+    pub offline: bool,
+    /// `--qemu-img-options`
+    pub format_options: Option<String>,
+    /// `--root-label`
+    pub root_label: Option<String>,
+    /// `--install-type`
+    pub install_type: Option<String>,
+    /// `--logfile`
+    pub logfile: Option<PathBuf>,
+    /// `--seed`
+    pub seed: Option<String>,
+    /// The elements.
+    pub elements: Vec<String>,
+    /// All arguments, joined by spaces: what the image records.
+    pub line: OsString,
+}
+
+/// What a build was asked for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The architecture's word.
+    pub arch: String,
+    /// The name of the outputs, a path perhaps, without the suffix.
+    pub name: String,
+    /// The formats, in order, raw last.
+    pub formats: Vec<Format>,
+    /// Whether formats that can compress do.
+    pub compress: bool,
+    /// Options of the format, as `qemu-img -o` has them.
+    pub format_options: Option<String>,
+    /// Which digests to write beside each output.
+    pub checksums: Checksums,
+    /// Whether an older output is replaced instead of renamed.
+    pub overwrite: bool,
+    /// The elements asked for, `base` included.
+    pub elements: Vec<String>,
+    /// The directories of `ELEMENTS_PATH`.
+    pub elements_path: Vec<PathBuf>,
+    /// Packages to install besides.
+    pub packages: Vec<String>,
+    /// How much to trace.
+    pub trace: u32,
+    /// The size of the image.
+    pub size: SizeRule,
+    /// The journal of the root file system, in MiB.
+    pub journal_mib: u64,
+    /// The type of the root file system.
+    pub fs_type: String,
+    /// Its label.
+    pub root_label: String,
+    /// Its options, in the words of mke2fs.
+    pub mkfs_options: String,
+    /// To how many blocks it shall be able to grow while mounted.
+    pub max_online_resize: Option<u64>,
+    /// Whether the build's directory may be a tmpfs.
+    pub tmpfs: Tmpfs,
+    /// Where the build's directory is made.
+    pub tmp_dir: PathBuf,
+    /// Where downloads are kept.
+    pub cache: PathBuf,
+    /// Where locks are kept.
+    pub lockfiles: PathBuf,
+    /// Whether downloads are taken from the cache as they are.
+    pub offline: bool,
+    /// How elements install by default.
+    pub install_type: String,
+    /// The log.
+    pub logging: Logging,
+    /// What makes the build repeat.
+    pub repeat: Repeat,
+    /// All arguments, joined by spaces.
+    pub line: OsString,
+}
+
+/// Which digests to write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checksums {
+    /// MD5, for old consumers.
+    pub md5: bool,
+    /// SHA-256.
+    pub sha256: bool,
+}
+
+/// How the size of the image is found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SizeRule {
+    /// As given.
+    Kib(u64),
+    /// What the tree uses and so many MiB.
+    Extra(f64),
+    /// What the tree uses, as six tenths of the whole.
+    Headroom,
+}
+
+/// When the build's directory is a tmpfs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tmpfs {
+    /// Never.
+    No,
+    /// When the machine has twice as many KiB of memory.
+    With {
+        /// What one tmpfs may come to need.
+        kib: u64,
+    },
+}
+
+/// Where the log goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logging {
+    /// A file.
+    pub file: Option<PathBuf>,
+    /// Not to standard output.
+    pub quiet: bool,
+    /// With the time before each line on standard output.
+    pub timestamps: bool,
+}
+
+impl Settings {
+    /// Layers the flags over the environment over the defaults.
+    pub fn new(flags: Flags, environment: &Environment) -> Result<Self> {
+        let text = |name: &str| environment.text(name).map(|text| text.map(str::to_owned));
+        let pick = |flag: Option<String>, name: &str| flag.map_or_else(|| text(name), |flag| Ok(Some(flag)));
+        let set = |name: &str| Ok::<_, Error>(!matches!(environment.text(name)?, None | Some("0")));
+        let cache_home = || {
+            let home = environment
+                .non_empty("HOME")
+                .map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+            home.join(".cache")
+        };
+        let path = |name: &str| environment.non_empty(name).map(PathBuf::from);
+
+        let (name, formats) = outputs(&flags.types, pick(flags.output, "IMAGE_NAME")?)?;
+        let fs_type = text("FS_TYPE")?.unwrap_or_else(|| "ext4".into());
+        let quiet = environment
+            .get("DIB_QUIET")
+            .map_or(flags.logfile.is_some(), |quiet| quiet == "1");
+        let tmpfs = match environment.text("DIB_NO_TMPFS")? {
+            _ if flags.no_tmpfs => Tmpfs::No,
+            None | Some("0") => Tmpfs::With {
+                kib: gib(
+                    "--min-tmpfs",
+                    &pick(flags.min_tmpfs, "DIB_MIN_TMPFS")?.unwrap_or_else(|| "2".into()),
+                )?,
+            },
+            Some(_) => Tmpfs::No,
+        };
+        Ok(Self {
+            arch: pick(flags.arch, "ARCH")?.unwrap_or_else(host_arch),
+            name,
+            formats,
+            compress: !flags.uncompressed,
+            format_options: pick(flags.format_options, "QEMU_IMG_OPTIONS")?,
+            checksums: checksums(flags.checksum, environment.text("DIB_CHECKSUM")?),
+            overwrite: set("OVERWRITE_OLD_IMAGE")?,
+            elements: element_words(flags.skip_base, &flags.elements, environment)?,
+            elements_path: elements_path(environment),
+            packages: flags.packages,
+            trace: number::<u32>("DIB_DEBUG_TRACE", environment.text("DIB_DEBUG_TRACE")?)?
+                .unwrap_or(0)
+                .saturating_add(flags.trace.into()),
+            size: size_rule(
+                pick(flags.image_size, "DIB_IMAGE_SIZE")?,
+                pick(flags.image_extra_size, "DIB_IMAGE_EXTRA_SIZE")?,
+            )?,
+            journal_mib: number(
+                "DIB_JOURNAL_SIZE",
+                pick(flags.journal_size, "DIB_JOURNAL_SIZE")?.as_deref(),
+            )?
+            .unwrap_or(64),
+            root_label: pick(flags.root_label, "ROOT_LABEL")?.unwrap_or_else(|| default_label(&fs_type)),
+            fs_type,
+            mkfs_options: flags.mkfs_options.unwrap_or_default(),
+            max_online_resize: number(
+                "--max-online-resize",
+                pick(flags.max_online_resize, "MAX_ONLINE_RESIZE")?.as_deref(),
+            )?,
+            tmpfs,
+            tmp_dir: path("TMPDIR")
+                .or_else(|| path("TMP_DIR"))
+                .unwrap_or_else(|| "/tmp".into()),
+            cache: absolute(
+                flags
+                    .image_cache
+                    .or_else(|| path("DIB_IMAGE_CACHE"))
+                    .unwrap_or_else(|| cache_home().join("image-create")),
+            )?,
+            lockfiles: absolute(path("DIB_LOCKFILES").unwrap_or_else(|| cache_home().join("dib/lockfiles")))?,
+            offline: flags.offline || environment.non_empty("DIB_OFFLINE").is_some(),
+            install_type: pick(flags.install_type, "DIB_DEFAULT_INSTALLTYPE")?
+                .unwrap_or_else(|| "source".into()),
+            logging: Logging {
+                file: flags.logfile,
+                quiet,
+                timestamps: environment.get("DIB_NO_TIMESTAMP").is_none_or(|no| no != "1"),
+            },
+            repeat: Repeat {
+                epoch: number("SOURCE_DATE_EPOCH", environment.text("SOURCE_DATE_EPOCH")?)?,
+                seed: pick(flags.seed, "DIB_IMAGE_SEED")?,
+            },
+            line: flags.line,
+        })
+    }
+}
+
+/// The directories of `ELEMENTS_PATH`.
+pub fn elements_path(environment: &Environment) -> Vec<PathBuf> {
+    let path = environment.non_empty("ELEMENTS_PATH").unwrap_or_default();
+    std::env::split_paths(path)
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .collect()
+}
+
+/// The name of the outputs, and their formats with raw last: it alone needs no copy where the file system can clone.
+fn outputs(types: &[String], name: Option<String>) -> Result<(String, Vec<Format>)> {
+    let mut formats: Vec<Format> = Vec::new();
+    for word in types {
+        let format = Format::from_str(word)?;
+        if !formats.contains(&format) {
+            formats.push(format);
+        }
+    }
+    if formats.is_empty() {
+        formats.push(Format::Qcow2);
+    }
+    let mut name = name.unwrap_or_else(|| "image".into());
+    if let [format] = &formats[..]
+        && let Some(stem) = name.strip_suffix(&format!(".{format}"))
+    {
+        name.truncate(stem.len());
+    }
+    formats.sort_by_key(|format| *format == Format::Raw);
+    Ok((name, formats))
+}
+
+/// The words to resolve: `base` unless it is left out, the inherited ones, those of the command line.
+fn element_words(skip_base: bool, given: &[String], environment: &Environment) -> Result<Vec<String>> {
+    if given.is_empty() {
+        return Err(
+            Error::usage("At least one distribution root element must be specified")
+                .hint("for example: disk-image-create -o image debian-minimal"),
+        );
+    }
+    let skip_base = skip_base || environment.get("SKIP_BASE").is_some_and(|skip| skip == "1");
+    let base = (!skip_base).then(|| "base".to_owned());
+    let inherited = environment.text("IMAGE_ELEMENT")?.unwrap_or_default();
+    let inherited = inherited.split_whitespace().map(str::to_owned);
+    Ok(base
+        .into_iter()
+        .chain(inherited)
+        .chain(given.iter().cloned())
+        .collect())
+}
+
+fn checksums(flag: bool, variable: Option<&str>) -> Checksums {
+    match variable {
+        _ if flag => Checksums {
+            md5: true,
+            sha256: true,
+        },
+        Some("1") => Checksums {
+            md5: true,
+            sha256: true,
+        },
+        text => Checksums {
+            md5: text.is_some_and(|text| text.contains("md5")),
+            sha256: text.is_some_and(|text| text.contains("sha256")),
+        },
+    }
+}
+
+fn size_rule(size: Option<String>, extra: Option<String>) -> Result<SizeRule> {
+    match (size, extra) {
+        (Some(size), _) => gib("--image-size", &size).map(SizeRule::Kib),
+        (None, Some(extra)) => decimal("--image-extra-size", &extra).map(SizeRule::Extra),
+        (None, None) => Ok(SizeRule::Headroom),
+    }
+}
+
+/// GiB, decimal perhaps, as KiB.
+fn gib(what: &str, text: &str) -> Result<u64> {
+    let kib = decimal(what, text)? * 1024.0 * 1024.0;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "rounds down; decimal() gave a number between 0 and 10^9"
+    )]
+    Ok(kib as u64)
+}
+
+fn decimal(what: &str, text: &str) -> Result<f64> {
+    let number = text
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number| (0.0..=1e9).contains(number));
+    number.ok_or_else(|| Error::usage(format!("{what}: '{text}' is no size")))
+}
+
+fn number<T: FromStr>(what: &str, text: Option<&str>) -> Result<Option<T>> {
+    let parse = |text: &str| text.trim().parse();
+    let number = text.map(parse).transpose();
+    number.map_err(|_| Error::usage(format!("{what}: '{}' is no number", text.unwrap_or_default())))
+}
+
+fn default_label(fs_type: &str) -> String {
+    // xfs has room for 12 characters.
+    let label = if fs_type == "xfs" {
+        "img-rootfs"
+    } else {
+        "cloudimg-rootfs"
+    };
+    label.into()
+}
+
+fn absolute(path: PathBuf) -> Result<PathBuf> {
+    std::path::absolute(&path).host(|| format!("cannot tell where {} is", Path::new(&path).display()))
+}
+
+/// The host's architecture, in the words of Debian.
+fn host_arch() -> String {
+    let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
+    match machine.as_str() {
+        "x86_64" => "amd64".into(),
+        "aarch64" => "arm64".into(),
+        "i386" | "i486" | "i586" | "i686" => "i386".into(),
+        "ppc64le" => "ppc64el".into(),
+        arm if arm.starts_with("armv") => "armhf".into(),
+        _ => machine,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(flags: Flags, variables: &[(&str, &str)]) -> Result<Settings> {
+        let mut environment = Environment::default();
+        for (name, value) in variables {
+            environment.set(*name, *value);
+        }
+        let elements = if flags.elements.is_empty() {
+            vec!["os".into()]
+        } else {
+            flags.elements.clone()
+        };
+        Settings::new(Flags { elements, ..flags }, &environment)
+    }
+
+    #[test]
+    fn flag_beats_variable_beats_default() {
+        let flag = Flags {
+            arch: Some("armhf".into()),
+            ..Flags::default()
+        };
+        assert_eq!(settings(flag, &[("ARCH", "s390x")]).unwrap().arch, "armhf");
+        assert_eq!(
+            settings(Flags::default(), &[("ARCH", "s390x")]).unwrap().arch,
+            "s390x"
+        );
+        let default = settings(Flags::default(), &[]).unwrap();
+        assert_eq!(default.elements, ["base", "os"]);
+        assert_eq!(
+            (default.name.as_str(), &default.formats[..]),
+            ("image", &[Format::Qcow2][..])
+        );
+        assert_eq!(default.root_label, "cloudimg-rootfs");
+        let xfs = settings(Flags::default(), &[("FS_TYPE", "xfs")]).unwrap();
+        assert_eq!(xfs.root_label, "img-rootfs");
+        let more = settings(Flags::default(), &[("IMAGE_ELEMENT", "a b"), ("SKIP_BASE", "1")]).unwrap();
+        assert_eq!(more.elements, ["a", "b", "os"]);
+    }
+
+    #[test]
+    fn a_suffix_is_cut_off_for_a_single_type_only() {
+        let named = |types: &[&str]| {
+            let types: Vec<String> = types.iter().map(|word| (*word).into()).collect();
+            outputs(&types, Some("d/n.qcow2".into())).unwrap()
+        };
+        assert_eq!(named(&[]), ("d/n".into(), vec![Format::Qcow2]));
+        assert_eq!(named(&["raw"]).0, "d/n.qcow2");
+        assert_eq!(
+            named(&["raw", "qcow2", "raw"]),
+            ("d/n.qcow2".into(), vec![Format::Qcow2, Format::Raw])
+        );
+    }
+
+    #[test]
+    fn sizes_are_decimal() {
+        let rule =
+            |size: Option<&str>, extra: Option<&str>| size_rule(size.map(Into::into), extra.map(Into::into));
+        assert_eq!(rule(Some("0.1"), None).unwrap(), SizeRule::Kib(104_857));
+        assert_eq!(rule(Some("2"), Some("1")).unwrap(), SizeRule::Kib(2 << 20));
+        assert_eq!(rule(None, Some("10")).unwrap(), SizeRule::Extra(10.0));
+        assert_eq!(rule(None, None).unwrap(), SizeRule::Headroom);
+        for bad in ["", "5k", "-3", "nan", "inf"] {
+            assert!(rule(Some(bad), None).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn checksums_by_flag_or_word() {
+        let both = Checksums {
+            md5: true,
+            sha256: true,
+        };
+        assert_eq!(checksums(true, None), both);
+        assert_eq!(checksums(false, Some("1")), both);
+        assert_eq!(checksums(false, Some("md5,sha256")), both);
+        assert_eq!(
+            checksums(false, Some("sha256")),
+            Checksums {
+                md5: false,
+                sha256: true
+            }
+        );
+        assert_eq!(checksums(false, Some("0")), Checksums::default());
+    }
+
+    #[test]
+    fn a_log_file_makes_quiet_unless_told_otherwise() {
+        let flags = || Flags {
+            logfile: Some("log".into()),
+            ..Flags::default()
+        };
+        assert!(settings(flags(), &[]).unwrap().logging.quiet);
+        assert!(!settings(flags(), &[("DIB_QUIET", "0")]).unwrap().logging.quiet);
+        assert!(
+            settings(Flags::default(), &[("DIB_QUIET", "1")])
+                .unwrap()
+                .logging
+                .quiet
+        );
+    }
+}

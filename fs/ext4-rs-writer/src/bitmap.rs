@@ -10,8 +10,9 @@ use std::ops::Range;
 use image_core::map::Table;
 
 use crate::geometry::Geometry;
+use crate::render::each_block;
 use crate::space::Run;
-use crate::units::{Bytes, Group, to_u64, to_usize};
+use crate::units::{Block, Bytes, Group, to_usize};
 
 /// The block bitmaps of all groups, one after the other.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl BlockBitmaps {
         let end = start + self.geometry.group_blocks(group);
         let first = self.free.partition_point(|run| run.end() <= start);
         for run in self.free[first..].iter().take_while(|run| run.start < end) {
-            let bit = |block: crate::units::Block| {
+            let bit = |block: Block| {
                 let offset = block.clamp(start, end) - start;
                 usize::try_from(offset.0).expect("a group's blocks are counted by a block's bits")
             };
@@ -54,7 +55,9 @@ impl BlockBitmaps {
             let mut at = run.start;
             while at < run.end() {
                 let group = self.geometry.group_of(at);
-                let end = run.end().min(self.geometry.group_start(group) + self.geometry.group_blocks(group));
+                let end = run
+                    .end()
+                    .min(self.geometry.group_start(group) + self.geometry.group_blocks(group));
                 let count = u32::try_from((end - at).0).expect("a group's blocks are 32 bits");
                 let sum = &mut counts[group.index()];
                 *sum = sum.saturating_add(count);
@@ -100,41 +103,14 @@ fn clear(bitmap: &mut [u8], bits: Range<usize>) {
     }
 }
 
-/// Renders pieces of blocks, whatever way a table is cut.
-pub fn render_blocks(block: usize, offset: u64, buf: &mut [u8], mut render: impl FnMut(u64, &mut [u8])) {
-    let mut scratch = Vec::new();
-    let (mut at, mut rest) = (Bytes(offset), buf);
-    while !rest.is_empty() {
-        let number = (at / to_u64(block)).0;
-        let skip = usize::try_from(at % to_u64(block)).expect("less than a block");
-        let len = rest.len().min(block.saturating_sub(skip));
-        let (piece, behind) = rest.split_at_mut(len);
-        if len == block {
-            piece.fill(0);
-            render(number, piece);
-        } else {
-            scratch.clear();
-            scratch.resize(block, 0);
-            render(number, &mut scratch);
-            piece.copy_from_slice(&scratch[skip..][..len]);
-        }
-        rest = behind;
-        at += Bytes(to_u64(len));
-    }
-}
-
-fn group_number(number: u64) -> Group {
-    Group(u32::try_from(number).expect("a bitmap belongs to a group"))
-}
-
 impl Table for BlockBitmaps {
     fn len(&self) -> u64 {
         (Bytes(self.geometry.groups.into()) * self.geometry.block_size.bytes()).0
     }
 
     fn render(&self, offset: u64, buf: &mut [u8]) {
-        render_blocks(self.geometry.buffer(), offset, buf, |number, bitmap| {
-            self.group(group_number(number), bitmap);
+        each_block(self.geometry.block_size, offset, buf, |group, bitmap| {
+            self.group(Group(group), bitmap);
         });
     }
 }
@@ -145,8 +121,8 @@ impl Table for InodeBitmaps {
     }
 
     fn render(&self, offset: u64, buf: &mut [u8]) {
-        render_blocks(self.geometry.buffer(), offset, buf, |number, bitmap| {
-            self.group(group_number(number), bitmap);
+        each_block(self.geometry.block_size, offset, buf, |group, bitmap| {
+            self.group(Group(group), bitmap);
         });
     }
 }

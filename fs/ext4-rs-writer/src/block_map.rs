@@ -43,7 +43,11 @@ pub fn node_blocks(mappings: &[Mapping], block_size: BlockSize) -> Blocks {
 }
 
 /// Renders the map of a file's mappings. `blocks` are the disk blocks of numbers, as many as [`node_blocks`] says.
-pub fn render(mappings: &[Mapping], block_size: BlockSize, blocks: &mut impl Iterator<Item = Block>) -> Rendered {
+pub fn render(
+    mappings: &[Mapping],
+    block_size: BlockSize,
+    blocks: &mut impl Iterator<Item = Block>,
+) -> Rendered {
     let map = Map { mappings, block_size };
     let mut numbers = [U32::ZERO; 15];
     for (slot, logical) in numbers.iter_mut().zip(0..DIRECT) {
@@ -73,7 +77,8 @@ impl Map<'_> {
 
     fn is_hole(&self, first: u64, level: u32) -> bool {
         let end = first.saturating_add(span(self.block_size, level));
-        self.from(first).is_none_or(|mapping| u64::from(mapping.logical) >= end)
+        self.from(first)
+            .is_none_or(|mapping| u64::from(mapping.logical) >= end)
     }
 
     fn children(&self, level: u32, first: u64) -> impl Iterator<Item = u64> + use<> {
@@ -88,7 +93,10 @@ impl Map<'_> {
         let below = level.saturating_sub(1);
         let counted: Blocks = match below {
             0 => Blocks::ZERO,
-            _ => self.children(level, first).map(|child| self.count(below, child)).sum(),
+            _ => self
+                .children(level, first)
+                .map(|child| self.count(below, child))
+                .sum(),
         };
         counted + Blocks(1)
     }
@@ -97,7 +105,9 @@ impl Map<'_> {
         let inside = self
             .from(logical)
             .and_then(|mapping| Some((mapping, logical.checked_sub(mapping.logical.into())?)));
-        inside.map_or(U32::ZERO, |(mapping, skip)| halves((mapping.start + skip).0).0.into())
+        inside.map_or(U32::ZERO, |(mapping, skip)| {
+            halves((mapping.start + skip).0).0.into()
+        })
     }
 
     fn node(

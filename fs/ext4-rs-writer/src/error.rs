@@ -3,6 +3,7 @@
 use image_core::map::MapError;
 
 use crate::units::{BlockSize, Blocks};
+use crate::{directory, xattr};
 
 /// Why a tree makes no file system.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -136,9 +137,20 @@ pub enum Error {
         /// Which of its devices.
         minor: u32,
     },
-    /// The root has something named `lost+found` that is no directory, where e2fsck wants one.
-    #[error("lost+found is no directory")]
-    LostFoundNotADirectory,
+    /// A directory can't be laid out.
+    #[error(transparent)]
+    Directory(#[from] directory::Error),
+    /// Extended attributes can't be stored.
+    #[error(transparent)]
+    Xattrs(#[from] xattr::Error),
+    /// Groups of so few blocks can't hold bitmaps and inode tables as large as asked for.
+    #[error("groups of {group_blocks} blocks are too small for their metadata, {metadata_blocks} blocks")]
+    GroupsTooSmall {
+        /// Blocks in a group.
+        group_blocks: u32,
+        /// Blocks that a group costs.
+        metadata_blocks: Blocks,
+    },
     /// The planner contradicts itself.
     #[error(transparent)]
     Map(#[from] MapError),

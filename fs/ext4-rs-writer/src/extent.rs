@@ -220,7 +220,13 @@ mod tests {
     #[test]
     fn depth_grows_with_the_leaves() {
         let size = BlockSize::KIB_4;
-        for (count, nodes, depth) in [(4, 0, 0), (5, 1, 1), (340 * 4, 4, 1), (340 * 4 + 1, 6, 2), (340 * 340, 340 + 1, 2)] {
+        for (count, nodes, depth) in [
+            (4, 0, 0),
+            (5, 1, 1),
+            (340 * 4, 4, 1),
+            (340 * 4 + 1, 6, 2),
+            (340 * 340, 340 + 1, 2),
+        ] {
             assert_eq!(node_blocks(count.into(), size), Blocks(nodes));
             let rendered = render(&mappings(count), size, None, &mut (0..).map(Block));
             assert_eq!(rendered.nodes.len() as u64, nodes);

@@ -163,7 +163,11 @@ impl Geometry {
         let groups = INODES_MAX.checked_div(self.inodes_per_group.into()).unwrap_or(0);
         let by_inodes = Blocks(groups.min(INODES_MAX)) * self.blocks_per_group.into();
         let by_blocks = if bit64 { 1 << 48 } else { INODES_MAX };
-        Blocks((by_inodes + self.block_size.first_data_block().0).0.min(by_blocks))
+        Blocks(
+            (by_inodes + self.block_size.first_data_block().0)
+                .0
+                .min(by_blocks),
+        )
     }
 
     /// Bytes of one inode table.
@@ -189,7 +193,11 @@ pub fn blocks_per_group(options: &Options) -> u32 {
 
 /// The most blocks that a file system of these features can have.
 pub fn most_blocks(options: &Options) -> u64 {
-    if options.features.bit64() { 1 << 48 } else { INODES_MAX }
+    if options.features.bit64() {
+        1 << 48
+    } else {
+        INODES_MAX
+    }
 }
 
 /// The group descriptors' blocks.
@@ -282,7 +290,10 @@ mod tests {
     const PIB: u64 = 1 << 50;
 
     fn options() -> Options {
-        Options::new(Profile::Default, Identity::new(b"", image_core::tree::Time::default(), false))
+        Options::new(
+            Profile::Default,
+            Identity::new(b"", image_core::tree::Time::default(), false),
+        )
     }
 
     fn geometry(options: &Options, bytes: u64) -> Geometry {
@@ -299,7 +310,10 @@ mod tests {
         assert_eq!(geometry.table_blocks(), Blocks(2048));
         let backups: Vec<_> = geometry.backups().map(|group| group.0).collect();
         assert_eq!(backups, [1, 3, 5, 7, 9]);
-        assert_eq!(geometry.ceiling(true).bytes(BlockSize::KIB_4).0, 16 * TIB - 128 * 1024 * 1024);
+        assert_eq!(
+            geometry.ceiling(true).bytes(BlockSize::KIB_4).0,
+            16 * TIB - 128 * 1024 * 1024
+        );
     }
 
     #[test]

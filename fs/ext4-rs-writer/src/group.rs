@@ -134,7 +134,11 @@ pub fn place(geometry: &Geometry) -> Option<(Vec<Places>, Vec<Run>)> {
         let end = Group(first.0.saturating_add(geometry.flex_groups).min(geometry.groups));
         let mut local = flex_runs(geometry, first, end);
         let count = Blocks((end.0.saturating_sub(first.0)).into());
-        let spill: &mut [Run] = if geometry.flex_groups > 1 { &mut free } else { &mut [] };
+        let spill: &mut [Run] = if geometry.flex_groups > 1 {
+            &mut free
+        } else {
+            &mut []
+        };
         let block_bitmaps = take_row(&mut local, spill, count, Blocks(1))?;
         let inode_bitmaps = take_row(&mut local, spill, count, Blocks(1))?;
         let inode_tables = take_row(&mut local, spill, count, geometry.table_blocks())?;

@@ -10,7 +10,7 @@ use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::checksum::InodeSeed;
-use crate::units::{Block, Blocks, BlockSize, halves, quarters};
+use crate::units::{Block, BlockSize, Blocks, halves, quarters};
 
 /// The inode is mapped by extents.
 pub const EXTENTS_FL: u32 = 0x8_0000;
@@ -113,7 +113,11 @@ impl Stamp {
     /// The nearest time that an inode of so many bytes can hold, and whether it is another.
     pub fn clamped(time: Time, inode_size: u16) -> (Time, bool) {
         let good_old = usize::from(inode_size) <= GOOD_OLD;
-        let max = if good_old { Self::MAX_SECS_GOOD_OLD } else { Self::MAX_SECS };
+        let max = if good_old {
+            Self::MAX_SECS_GOOD_OLD
+        } else {
+            Self::MAX_SECS
+        };
         let secs = time.secs.clamp(Self::MIN_SECS, max);
         let nanos = match secs == time.secs {
             true => time.nanos,

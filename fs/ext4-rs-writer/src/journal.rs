@@ -101,7 +101,11 @@ pub fn candidates(options: &Options, blocks: Blocks) -> Result<Vec<Blocks>, Erro
                 .filter(|size| *size * 2 <= blocks)
                 .collect();
             // Where not even the least journal leaves half of the blocks, mke2fs makes none either.
-            Ok(if sizes.is_empty() { vec![Blocks::ZERO] } else { sizes })
+            Ok(if sizes.is_empty() {
+                vec![Blocks::ZERO]
+            } else {
+                sizes
+            })
         }
     }
 }

@@ -93,7 +93,10 @@ impl Space {
     /// Takes the first blocks of a leaf's run.
     fn cut(&mut self, leaf: usize, len: Blocks) -> Run {
         let run = &mut self.runs[leaf.saturating_sub(self.leaves)];
-        let taken = Run { start: run.start, len };
+        let taken = Run {
+            start: run.start,
+            len,
+        };
         *run = Run {
             start: run.start + len,
             len: run.len - len,

@@ -101,7 +101,7 @@ pub struct Superblock {
     /// Constant, so that the same tree gives the same bytes.
     pub s_kbytes_written: U64,
     pub s_snapshots: [U32; 5],
-    pub s_error_log: [u8; 104],
+    pub s_error_log: [u8; 108],
     pub s_mount_opts: [u8; 64],
     pub s_usr_quota_inum: U32,
     pub s_grp_quota_inum: U32,
@@ -227,7 +227,12 @@ impl Superblock {
         let len = last.len().min(self.s_last_mounted.len());
         self.s_last_mounted[..len].copy_from_slice(&last[..len]);
         self.s_def_hash_version = hash::version(options.hash);
-        self.s_flags = if options.hash_signed { SIGNED_HASH } else { UNSIGNED_HASH }.into();
+        self.s_flags = if options.hash_signed {
+            SIGNED_HASH
+        } else {
+            UNSIGNED_HASH
+        }
+        .into();
         self.s_default_mount_opts = DEFAULT_MOUNT_OPTIONS.into();
         self.s_raid_stride = options.stride.into();
         self.s_raid_stripe_width = options.stripe_width.into();

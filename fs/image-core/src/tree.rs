@@ -258,6 +258,12 @@ impl Tree {
         (0..).map(NodeId).zip(&self.0.nodes)
     }
 
+    /// The id of the node that [`Tree::nodes`] has at an index.
+    pub fn id(&self, index: usize) -> Option<NodeId> {
+        let id = u32::try_from(index).ok().map(NodeId)?;
+        (index < self.nodes().len()).then_some(id)
+    }
+
     /// One node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.0.nodes[id.index()]

@@ -16,25 +16,25 @@ use crate::units::{Block, Bytes, Group, to_usize};
 
 /// The block bitmaps of all groups, one after the other.
 #[derive(Debug)]
-pub struct BlockBitmaps {
+pub(crate) struct BlockBitmaps {
     /// How blocks divide into groups.
-    pub geometry: Geometry,
+    pub(crate) geometry: Geometry,
     /// What stays free, ascending.
-    pub free: Vec<Run>,
+    pub(crate) free: Vec<Run>,
 }
 
 /// The inode bitmaps of all groups, one after the other.
 #[derive(Debug)]
-pub struct InodeBitmaps {
+pub(crate) struct InodeBitmaps {
     /// How inodes divide into groups.
-    pub geometry: Geometry,
+    pub(crate) geometry: Geometry,
     /// Inodes in use, from inode 1 on.
-    pub used: u32,
+    pub(crate) used: u32,
 }
 
 impl BlockBitmaps {
     /// Renders one group's bitmap.
-    pub fn group(&self, group: Group, bitmap: &mut [u8]) {
+    pub(crate) fn group(&self, group: Group, bitmap: &mut [u8]) {
         bitmap.fill(0xff);
         let start = self.geometry.group_start(group);
         let end = start + self.geometry.group_blocks(group);
@@ -49,7 +49,7 @@ impl BlockBitmaps {
     }
 
     /// Free blocks of every group.
-    pub fn free_blocks(&self) -> Vec<u32> {
+    pub(crate) fn free_blocks(&self) -> Vec<u32> {
         let mut counts = vec![0_u32; self.geometry.group_count()];
         for run in &self.free {
             let mut at = run.start;
@@ -70,7 +70,7 @@ impl BlockBitmaps {
 
 impl InodeBitmaps {
     /// Inodes of a group that are in use: the first ones.
-    pub fn used_in(&self, group: Group) -> u32 {
+    pub(crate) fn used_in(&self, group: Group) -> u32 {
         let before = u64::from(group.0).saturating_mul(self.geometry.inodes_per_group.into());
         let here = u64::from(self.used)
             .saturating_sub(before)
@@ -79,7 +79,7 @@ impl InodeBitmaps {
     }
 
     /// Renders one group's bitmap.
-    pub fn group(&self, group: Group, bitmap: &mut [u8]) {
+    pub(crate) fn group(&self, group: Group, bitmap: &mut [u8]) {
         bitmap.fill(0xff);
         clear(
             bitmap,

@@ -15,7 +15,7 @@ use crate::units::{Block, BlockSize, Blocks, halves};
 const DIRECT: u64 = 12;
 
 /// The most blocks that a file can have.
-pub fn blocks_max(block_size: BlockSize) -> u64 {
+pub(crate) fn blocks_max(block_size: BlockSize) -> u64 {
     let spans = [0, 1, 2, 3].map(|level| span(block_size, level));
     let all = spans.iter().fold(0_u64, |sum, span| sum.saturating_add(*span));
     all.saturating_sub(1).saturating_add(DIRECT)
@@ -34,7 +34,7 @@ fn roots(block_size: BlockSize) -> [(u32, u64); 3] {
 }
 
 /// Blocks of numbers that a file of these mappings needs.
-pub fn node_blocks(mappings: &[Mapping], block_size: BlockSize) -> Blocks {
+pub(crate) fn node_blocks(mappings: &[Mapping], block_size: BlockSize) -> Blocks {
     let map = Map { mappings, block_size };
     roots(block_size)
         .into_iter()
@@ -43,7 +43,7 @@ pub fn node_blocks(mappings: &[Mapping], block_size: BlockSize) -> Blocks {
 }
 
 /// Renders the map of a file's mappings. `blocks` are the disk blocks of numbers, as many as [`node_blocks`] says.
-pub fn render(
+pub(crate) fn render(
     mappings: &[Mapping],
     block_size: BlockSize,
     blocks: &mut impl Iterator<Item = Block>,

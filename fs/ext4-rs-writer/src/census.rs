@@ -23,30 +23,30 @@ const ORPHAN_BLOCKS: Blocks = Blocks(32);
 
 /// What a tree needs.
 #[derive(Clone, Debug)]
-pub struct Census {
+pub(crate) struct Census {
     /// The tree.
-    pub tree: Tree,
+    pub(crate) tree: Tree,
     /// Its directories, laid out.
-    pub directories: Arc<Directories>,
+    pub(crate) directories: Arc<Directories>,
     /// Its xattrs, laid out.
-    pub xattrs: Arc<Xattrs>,
+    pub(crate) xattrs: Arc<Xattrs>,
     /// Its inodes' numbers.
-    pub numbers: Numbers,
+    pub(crate) numbers: Numbers,
     /// How files are mapped.
-    pub mapper: Mapper,
+    pub(crate) mapper: Mapper,
     /// Blocks of all that the tree holds, with maps where each file lies in one piece.
-    pub blocks: Blocks,
+    pub(crate) blocks: Blocks,
     /// The sum of block-rounded sizes: of the data of files, of directories and long symlinks of the tree.
-    pub used: Bytes,
+    pub(crate) used: Bytes,
     /// Files whose time no inode can hold.
-    pub clamped_times: u64,
+    pub(crate) clamped_times: u64,
     /// Blocks of the orphan file.
-    pub orphan_blocks: Blocks,
+    pub(crate) orphan_blocks: Blocks,
 }
 
 impl Census {
     /// Counts, and checks that the format can hold each node.
-    pub fn take(tree: &Tree, options: &Options) -> Result<Self, Error> {
+    pub(crate) fn take(tree: &Tree, options: &Options) -> Result<Self, Error> {
         let features = &options.features;
         let orphan_file = features.compat.contains(Compat::ORPHAN_FILE);
         let mut census = Self {
@@ -94,7 +94,7 @@ impl Census {
     }
 
     /// The blocks of a file or of a symlink whose target stands in a block.
-    pub fn data(&self, node: &Node) -> Option<Logical> {
+    pub(crate) fn data(&self, node: &Node) -> Option<Logical> {
         match &node.content {
             Content::File(data) if data.len > 0 => Some(Logical::of(data, self.mapper.block_size)),
             Content::Symlink(target) if self.tree.target(*target).len() >= FAST_SYMLINK => {
@@ -148,7 +148,7 @@ impl Census {
     }
 
     /// The links of a node's inode; for directories `.` and the `..` of its subdirectories count.
-    pub fn links(&self, id: NodeId, node: &Node) -> u64 {
+    pub(crate) fn links(&self, id: NodeId, node: &Node) -> u64 {
         let Content::Directory(entries) = node.content else {
             return node.links.into();
         };

@@ -13,7 +13,7 @@ use crate::units::{Block, BlockSize, Blocks, Bytes};
 
 /// Which of a file's blocks hold data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Logical {
+pub(crate) enum Logical {
     /// The first so many.
     Dense(Blocks),
     /// Runs: the first block and how many.
@@ -22,7 +22,7 @@ pub enum Logical {
 
 impl Logical {
     /// The blocks of a file that its data touches.
-    pub fn of(data: &Data, block_size: BlockSize) -> Self {
+    pub(crate) fn of(data: &Data, block_size: BlockSize) -> Self {
         if data.ranges.is_none() {
             return Self::Dense(Bytes(data.len).blocks(block_size));
         }
@@ -48,7 +48,7 @@ impl Logical {
     }
 
     /// Blocks with data.
-    pub fn blocks(&self) -> Blocks {
+    pub(crate) fn blocks(&self) -> Blocks {
         match self {
             Self::Dense(blocks) => *blocks,
             Self::Sparse(runs) => runs.iter().map(|(_, len)| *len).sum(),
@@ -67,7 +67,7 @@ impl Logical {
     }
 
     /// Which disk block holds which block of the file.
-    pub fn mappings(&self, home: &[Run]) -> Vec<Mapping> {
+    pub(crate) fn mappings(&self, home: &[Run]) -> Vec<Mapping> {
         let mut mappings = Vec::new();
         let mut disk = home.iter().copied();
         let mut at = disk.next();
@@ -95,16 +95,16 @@ impl Logical {
 
 /// Where a file's blocks lie: those of its data in the order of the file, and those of its map.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Home {
+pub(crate) struct Home {
     /// Its data.
-    pub runs: Vec<Run>,
+    pub(crate) runs: Vec<Run>,
     /// The nodes of its map.
-    pub nodes: Vec<Block>,
+    pub(crate) nodes: Vec<Block>,
 }
 
 impl Home {
     /// Data and then the nodes of the map, in one piece.
-    pub fn in_one_piece(first: Block, data: Blocks, nodes: Blocks) -> Self {
+    pub(crate) fn in_one_piece(first: Block, data: Blocks, nodes: Blocks) -> Self {
         let run = Run {
             start: first,
             len: data,
@@ -117,7 +117,7 @@ impl Home {
     }
 
     /// All blocks that the inode owns.
-    pub fn blocks(&self) -> Blocks {
+    pub(crate) fn blocks(&self) -> Blocks {
         let data: Blocks = self.runs.iter().map(|run| run.len).sum();
         data + Blocks(crate::units::to_u64(self.nodes.len()))
     }
@@ -125,16 +125,16 @@ impl Home {
 
 /// Makes extent trees, or block maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapper {
+pub(crate) struct Mapper {
     /// Bytes in a block.
-    pub block_size: BlockSize,
+    pub(crate) block_size: BlockSize,
     /// Whether files are mapped by extents.
-    pub extents: bool,
+    pub(crate) extents: bool,
 }
 
 impl Mapper {
     /// The longest file, in bytes.
-    pub fn len_max(&self) -> u64 {
+    pub(crate) fn len_max(&self) -> u64 {
         let blocks = if self.extents {
             // The kernel keeps the last number for itself.
             0xffff_ffff
@@ -147,7 +147,7 @@ impl Mapper {
     }
 
     /// Blocks of the map of a file that lies in one piece.
-    pub fn nodes_in_one_piece(&self, logical: &Logical) -> Blocks {
+    pub(crate) fn nodes_in_one_piece(&self, logical: &Logical) -> Blocks {
         match logical {
             Logical::Dense(blocks) if self.extents => {
                 extent::node_blocks(blocks.div_ceil(LEN_MAX), self.block_size)
@@ -175,7 +175,7 @@ impl Mapper {
 
     /// Takes the blocks that a file needs: in one piece if there is one, else in as few as there are.
     /// `None` if space runs out.
-    pub fn settle(&self, logical: &Logical, space: &mut Space) -> Option<Home> {
+    pub(crate) fn settle(&self, logical: &Logical, space: &mut Space) -> Option<Home> {
         let data = logical.blocks();
         if data == Blocks::ZERO {
             return Some(Home::default());
@@ -201,7 +201,7 @@ impl Mapper {
     }
 
     /// Renders the map of a file.
-    pub fn render(&self, logical: &Logical, home: &Home, seed: Option<InodeSeed>) -> Rendered {
+    pub(crate) fn render(&self, logical: &Logical, home: &Home, seed: Option<InodeSeed>) -> Rendered {
         let mappings = logical.mappings(&home.runs);
         let mut nodes = home.nodes.iter().copied();
         if self.extents {

@@ -126,7 +126,7 @@ impl Descriptor {
 
 /// Gives every group its bitmaps and its inode table. Returns them with the runs that stay free, ascending; `None`
 /// if the groups are too small for their own metadata.
-pub fn place(geometry: &Geometry) -> Option<(Vec<Places>, Vec<Run>)> {
+pub(crate) fn place(geometry: &Geometry) -> Option<(Vec<Places>, Vec<Run>)> {
     let mut places = Vec::with_capacity(geometry.group_count());
     let mut free: Vec<Run> = Vec::new();
     let mut first = Group(0);

@@ -22,17 +22,17 @@ use crate::units::{Blocks, Bytes, Ino, to_u64};
 
 /// All inodes of a file system.
 #[derive(Debug)]
-pub struct Inodes {
+pub(crate) struct Inodes {
     /// What the tree needs.
-    pub census: Arc<Census>,
+    pub(crate) census: Arc<Census>,
     /// Where it lies.
-    pub placement: Arc<Placement>,
+    pub(crate) placement: Arc<Placement>,
     /// How the file system is made.
-    pub options: Arc<Options>,
+    pub(crate) options: Arc<Options>,
     /// What checksums start from, if there are any.
-    pub seed: Option<Seed>,
+    pub(crate) seed: Option<Seed>,
     /// The reserved descriptor blocks.
-    pub reserve: Option<Arc<Reserve>>,
+    pub(crate) reserve: Option<Arc<Reserve>>,
 }
 
 impl Inodes {
@@ -186,13 +186,13 @@ impl Inodes {
     }
 
     /// The journal's inode, if there is a journal.
-    pub fn journal(&self) -> Option<Inode> {
+    pub(crate) fn journal(&self) -> Option<Inode> {
         let home = &self.placement.journal;
         (!home.runs.is_empty()).then(|| self.hidden_file(Ino::JOURNAL, home))
     }
 
     /// The number of a node's inode.
-    pub fn ino(&self, node: NodeId) -> Ino {
+    pub(crate) fn ino(&self, node: NodeId) -> Ino {
         self.census.numbers.ino(node)
     }
 }

@@ -1,4 +1,40 @@
 //! ext4 as a value: a tree and options in, a map of extents out.
+//!
+//! [`plan`] is pure: no clock, no randomness, no environment, no file. ext4 checksums nothing but metadata, so every
+//! metadata byte is known before any file is read; inode tables, bitmaps and directory blocks are rendered when they
+//! are copied, from the tree and a few bytes for each node.
+//!
+//! Phase map, in the order of planning:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`options`], [`features`] | what to make; profiles for kinds of targets |
+//! | `census` | what the tree asks of any file system: blocks, inodes, directories ([`directory`]), [`xattr`]s |
+//! | `size` | the size that fits, given or searched for |
+//! | [`geometry`], [`group`] | how blocks divide into groups, and where each group's metadata lies |
+//! | `placement`, `space`, `file_map` | which blocks everything gets |
+//! | `layout` | all of it put together into a [`Map`](image_core::Map), and a [`Summary`] |
+//! | [`superblock`], [`inode`], [`extent`], [`journal`], `block_map`, `resize`, `orphan_file` | structures, rendered |
+//! | [`checksum`], [`hash`] | what guards them, and what orders directories |
+//!
+//! ```
+//! use ext4_rs_writer::{Options, Profile, plan};
+//! use image_core::store::MemoryStore;
+//! use image_core::tree::{Data, Meta, NewContent, Time};
+//! use image_core::{Identity, NodeId, Tree};
+//!
+//! let mut store = MemoryStore::default();
+//! let mut tree = Tree::builder(Meta::root(0o755));
+//! let hello = NewContent::File(Data::dense(store.push(*b"hello\n"), 6));
+//! let file = tree.node(Meta::root(0o644), hello)?;
+//! tree.link(NodeId::ROOT, b"greeting", file)?;
+//!
+//! let identity = Identity::new(b"a seed", Time { secs: 1_700_000_000, nanos: 0 }, true);
+//! let map = plan(&tree.build()?, &Options::new(Profile::Default, identity))?;
+//! assert_eq!(map.len(), (64 << 20) + (64 << 10));
+//! assert_eq!(map.extents()[0].what, "superblock");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![forbid(unsafe_code)]
 #![deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)]
 #![cfg_attr(

@@ -19,7 +19,7 @@ use crate::units::{Ino, to_usize};
 
 /// How the nodes of one tree are numbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
+pub(crate) struct Numbers {
     /// Nodes of the tree.
     nodes: u32,
     /// The tree's own `lost+found`.
@@ -29,7 +29,7 @@ pub struct Numbers {
 
 /// What an inode is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// A node of the tree, by its index.
     Node(usize),
     /// Reserved, and not in use.
@@ -48,7 +48,7 @@ pub enum Role {
 
 impl Numbers {
     /// Numbers a tree's nodes.
-    pub fn new(tree: &Tree, orphan_file: bool) -> Self {
+    pub(crate) fn new(tree: &Tree, orphan_file: bool) -> Self {
         let lost_found = match tree.node(NodeId::ROOT).content {
             Content::Directory(entries) => tree
                 .entries(entries)
@@ -64,7 +64,7 @@ impl Numbers {
     }
 
     /// The orphan file's inode.
-    pub fn orphan_file(&self) -> Option<Ino> {
+    pub(crate) fn orphan_file(&self) -> Option<Ino> {
         self.orphan_file.then(|| Ino::LOST_FOUND + 1)
     }
 
@@ -74,14 +74,14 @@ impl Numbers {
     }
 
     /// Inodes in use, from inode 1 on, reserved ones with them; more than 2^32 can't be numbered.
-    pub fn used(&self) -> u64 {
+    pub(crate) fn used(&self) -> u64 {
         let placed = u64::from(self.nodes).saturating_sub(1);
         let others = placed.saturating_sub(u64::from(self.lost_found.is_some()));
         others.saturating_add(u64::from(self.first().0)).saturating_sub(1)
     }
 
     /// What an inode is.
-    pub fn role(&self, ino: Ino) -> Role {
+    pub(crate) fn role(&self, ino: Ino) -> Role {
         match ino {
             Ino::ROOT => Role::Node(0),
             Ino::RESIZE => Role::Resize,

@@ -13,7 +13,7 @@ const MAGIC: u32 = 0x0b10_ca04;
 const TAIL: usize = 8;
 
 /// A block without orphans.
-pub fn block(at: Block, block_size: BlockSize, seed: Option<InodeSeed>) -> Vec<u8> {
+pub(crate) fn block(at: Block, block_size: BlockSize, seed: Option<InodeSeed>) -> Vec<u8> {
     let mut bytes = vec![0; block_size.buffer()];
     let slots = bytes.len().saturating_sub(TAIL);
     let checksum = seed.map_or(0, |seed| seed.orphan_block(at, &bytes[..slots]));

@@ -16,29 +16,29 @@ use crate::units::{Block, Blocks, to_u64};
 
 /// Where everything lies.
 #[derive(Clone, Debug)]
-pub struct Placement {
+pub(crate) struct Placement {
     /// By node: the first block, of what lies in one piece; 0 of what has none, or several.
     first: Vec<Block>,
     /// What lies in several pieces, by node.
     scattered: Vec<(NodeId, Home)>,
     /// The `lost+found` that the tree lacks.
-    pub lost_found: Home,
+    pub(crate) lost_found: Home,
     /// The journal.
-    pub journal: Home,
+    pub(crate) journal: Home,
     /// The orphan file.
-    pub orphan_file: Home,
+    pub(crate) orphan_file: Home,
     /// The block of inode 7 that leads to the reserved descriptor blocks.
-    pub resize: Option<Block>,
+    pub(crate) resize: Option<Block>,
     /// The blocks of xattrs.
-    pub xattrs: Arc<[Block]>,
+    pub(crate) xattrs: Arc<[Block]>,
     /// What stays free, ascending.
-    pub free: Vec<Run>,
+    pub(crate) free: Vec<Run>,
 }
 
 impl Placement {
     /// Places a tree's blocks, and a journal, into free space. `None` if it runs out, which can only be because files
     /// in many pieces need more blocks to map them than were counted.
-    pub fn new(census: &Census, free: Vec<Run>, journal: Blocks, resize: bool) -> Option<Self> {
+    pub(crate) fn new(census: &Census, free: Vec<Run>, journal: Blocks, resize: bool) -> Option<Self> {
         let mut space = Space::new(free);
         let mapper = census.mapper;
         let resize = match resize {
@@ -113,7 +113,7 @@ impl Placement {
     }
 
     /// Where a node's blocks lie.
-    pub fn home(&self, census: &Census, node: NodeId, logical: &Logical) -> Home {
+    pub(crate) fn home(&self, census: &Census, node: NodeId, logical: &Logical) -> Home {
         let first = self.first[node.index()];
         if first != Block(0) {
             return Home::in_one_piece(first, logical.blocks(), census.mapper.nodes_in_one_piece(logical));
@@ -123,7 +123,7 @@ impl Placement {
     }
 
     /// Files that lie in more than one piece.
-    pub fn fragmented(&self, tree: &Tree) -> u64 {
+    pub(crate) fn fragmented(&self, tree: &Tree) -> u64 {
         let files = self.scattered.iter().filter(|(node, home)| {
             home.runs.len() > 1 && matches!(tree.node(*node).content, Content::File(_))
         });

@@ -15,7 +15,7 @@ const DOUBLE: usize = 13;
 
 /// The reserved descriptor blocks of group 0.
 #[derive(Debug)]
-pub struct Reserve {
+pub(crate) struct Reserve {
     geometry: Geometry,
     /// How far behind a primary block each of its copies lies.
     distances: Vec<Blocks>,
@@ -23,7 +23,7 @@ pub struct Reserve {
 
 impl Reserve {
     /// The reserve of a file system, if it has one.
-    pub fn new(geometry: &Geometry) -> Option<Self> {
+    pub(crate) fn new(geometry: &Geometry) -> Option<Self> {
         let first = geometry.block_size.first_data_block();
         let distances = geometry
             .backups()
@@ -36,12 +36,12 @@ impl Reserve {
     }
 
     /// The first reserved block of group 0.
-    pub fn start(&self) -> Block {
+    pub(crate) fn start(&self) -> Block {
         self.geometry.block_size.first_data_block() + 1 + self.geometry.gdt_blocks
     }
 
     /// The double-indirect block.
-    pub fn double_indirect(&self) -> Vec<u8> {
+    pub(crate) fn double_indirect(&self) -> Vec<u8> {
         let mut block = vec![0; self.geometry.buffer()];
         let slots = to_u64(block.len()) / 4;
         for k in 0..self.geometry.reserved_gdt_blocks.0 {
@@ -56,7 +56,7 @@ impl Reserve {
     }
 
     /// The inode.
-    pub fn inode(&self, double_indirect: Block, stamp: Stamp) -> Inode {
+    pub(crate) fn inode(&self, double_indirect: Block, stamp: Stamp) -> Inode {
         let mut inode = Inode::new(crate::inode::mode::FILE | 0o600, stamp);
         let slots = Bytes(self.geometry.block_size.bytes()) / 4;
         let blocks = slots * slots.0 + slots + Bytes(12);

@@ -24,17 +24,17 @@ const JUMP: u64 = 64;
 
 /// A size that fits, and everything in its place.
 #[derive(Debug)]
-pub struct Fit {
+pub(crate) struct Fit {
     /// How the blocks divide.
-    pub geometry: Geometry,
+    pub(crate) geometry: Geometry,
     /// Each group's bitmaps and table.
-    pub places: Vec<Places>,
+    pub(crate) places: Vec<Places>,
     /// Everything else.
-    pub placement: Placement,
+    pub(crate) placement: Placement,
     /// Blocks of the journal.
-    pub journal: Blocks,
+    pub(crate) journal: Blocks,
     /// Bytes in the image, of which the file system may leave the last few unused.
-    pub image: Bytes,
+    pub(crate) image: Bytes,
 }
 
 /// What an image lacks.
@@ -51,7 +51,7 @@ struct Ground {
 }
 
 /// Finds the size, and places everything.
-pub fn fit(census: &Census, options: &Options) -> Result<Fit, Error> {
+pub(crate) fn fit(census: &Census, options: &Options) -> Result<Fit, Error> {
     let block = options.block_size;
     let image = match options.size {
         Size::Fixed(bytes) => {

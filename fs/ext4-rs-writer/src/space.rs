@@ -10,33 +10,32 @@ use crate::units::{Block, Blocks};
 
 /// A run of neighbouring blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
+pub(crate) struct Run {
     /// The first block.
-    pub start: Block,
+    pub(crate) start: Block,
     /// How many there are.
-    pub len: Blocks,
+    pub(crate) len: Blocks,
 }
 
 impl Run {
     /// The block after the last.
-    pub fn end(&self) -> Block {
+    pub(crate) fn end(&self) -> Block {
         self.start + self.len
     }
 }
 
 /// Runs of free blocks, ascending and apart.
 #[derive(Clone, Debug)]
-pub struct Space {
+pub(crate) struct Space {
     runs: Vec<Run>,
     /// A binary tree in an array: node `i` holds the longest run below it; the leaves stand from `leaves` on.
     longest: Vec<Blocks>,
     leaves: usize,
-    free: Blocks,
 }
 
 impl Space {
     /// All blocks of `runs`, which ascend and do not touch.
-    pub fn new(runs: Vec<Run>) -> Self {
+    pub(crate) fn new(runs: Vec<Run>) -> Self {
         let leaves = runs.len().next_power_of_two();
         let mut longest = vec![Blocks::ZERO; leaves.saturating_mul(2)];
         for (leaf, run) in longest[leaves..].iter_mut().zip(&runs) {
@@ -46,32 +45,31 @@ impl Space {
             let (left, right) = children(node);
             longest[node] = longest[left].max(longest[right]);
         }
-        let free = runs.iter().map(|run| run.len).sum();
         Self {
             runs,
             longest,
             leaves,
-            free,
         }
     }
 
     /// Blocks that are free.
-    pub fn free(&self) -> Blocks {
-        self.free
+    #[cfg(test)]
+    pub(crate) fn free(&self) -> Blocks {
+        self.runs.iter().map(|run| run.len).sum()
     }
 
     /// The longest run's length.
-    pub fn longest(&self) -> Blocks {
+    pub(crate) fn longest(&self) -> Blocks {
         self.longest[1]
     }
 
     /// The runs that are free, ascending.
-    pub fn runs(&self) -> impl Iterator<Item = Run> + '_ {
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Run> + '_ {
         self.runs.iter().copied().filter(|run| run.len > Blocks::ZERO)
     }
 
     /// Takes `len` neighbouring blocks, the lowest there are.
-    pub fn take(&mut self, len: Blocks) -> Option<Block> {
+    pub(crate) fn take(&mut self, len: Blocks) -> Option<Block> {
         if self.longest() < len || len == Blocks::ZERO {
             return None;
         }
@@ -84,7 +82,7 @@ impl Space {
     }
 
     /// Takes up to `most` neighbouring blocks, out of the longest run.
-    pub fn take_longest(&mut self, most: Blocks) -> Option<Run> {
+    pub(crate) fn take_longest(&mut self, most: Blocks) -> Option<Run> {
         let len = self.longest().min(most);
         let start = self.take(len)?;
         Some(Run { start, len })
@@ -101,7 +99,6 @@ impl Space {
             start: run.start + len,
             len: run.len - len,
         };
-        self.free -= len;
         self.longest[leaf] = run.len;
         let mut node = leaf / 2;
         while node > 0 {

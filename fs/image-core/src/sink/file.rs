@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 
-use rustix::fs::{FallocateFlags, copy_file_range, fallocate};
+use rustix::fs::{FallocateFlags, copy_file_range, fallocate, fstatfs};
 use rustix::io::Errno;
 
 use super::{Sink, ZEROS, length};
@@ -23,9 +23,25 @@ pub struct FileSink {
     file: File,
     /// Learned at the first call.
     target: Option<Target>,
-    /// The source refused [`copy_file_range`] once: another file system, or one that does not know how.
-    copies: bool,
+    /// Whether files are taken: decided at the first offer, and given up at the first refusal.
+    shares: Option<bool>,
 }
+
+/// Magic numbers of the file systems that can share a file's blocks, or copy them where they lie.
+///
+/// Elsewhere the kernel would copy the bytes itself. That needs less of one processor than reading and writing, but
+/// nothing can overlap it, since writers of one file wait for each other while readers do not: measured on tmpfs, two
+/// threads that read and write are faster.
+const SHARING: [u32; 8] = [
+    0x5846_5342, // XFS
+    0x9123_683e, // btrfs
+    0xca45_1a4e, // bcachefs
+    0x2fc1_2fc1, // ZFS
+    0x7461_636f, // OCFS2
+    0x6969,      // NFS
+    0xff53_4d42, // CIFS
+    0xfe53_4d42, // SMB2
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Target {
@@ -43,7 +59,7 @@ impl FileSink {
         Self {
             file,
             target: None,
-            copies: true,
+            shares: None,
         }
     }
 
@@ -89,6 +105,13 @@ impl FileSink {
         self.zero(range.clone())
     }
 
+    fn is_sharing(&self) -> io::Result<bool> {
+        // Of some architectures' signed numbers, the low half is the magic number.
+        let magic = fstatfs(&self.file)?.f_type.to_le_bytes();
+        let low = magic.first_chunk().map_or(0, |low| u32::from_le_bytes(*low));
+        Ok(SHARING.contains(&low))
+    }
+
     /// Copies in the kernel, which shares the blocks where the file system can. `Ok(false)` if it does not even begin.
     fn copy_range(&self, at: u64, source: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<bool> {
         let (mut from, mut to) = (offset, at);
@@ -131,11 +154,13 @@ impl Sink for FileSink {
     }
 
     fn file(&mut self, at: u64, source: BorrowedFd<'_>, offset: u64, len: u64) -> io::Result<bool> {
-        if !self.copies || self.target()? == Target::Device {
-            return Ok(false);
-        }
-        self.copies = self.copy_range(at, source, offset, len)?;
-        Ok(self.copies)
+        let shares = match self.shares {
+            Some(shares) => shares,
+            None => self.target()? != Target::Device && self.is_sharing()?,
+        };
+        let taken = shares && self.copy_range(at, source, offset, len)?;
+        self.shares = Some(taken);
+        Ok(taken)
     }
 
     fn finish(&mut self, len: u64) -> io::Result<()> {
@@ -192,7 +217,8 @@ mod tests {
         let source = tempfile::tempfile().unwrap();
         source.write_all_at(b"0123456789", 0).unwrap();
         let mut sink = FileSink::new(tempfile::tempfile().unwrap());
-        if sink.file(5, source.as_fd(), 2, 6).unwrap() {
+        sink.target = Some(Target::Fresh);
+        if sink.copy_range(5, source.as_fd(), 2, 6).unwrap() {
             sink.finish(11).unwrap();
             let mut bytes = [0; 11];
             sink.into_inner().read_exact_at(&mut bytes, 0).unwrap();
@@ -204,8 +230,8 @@ mod tests {
     fn a_source_that_ends_early_is_an_error() {
         let source = tempfile::tempfile().unwrap();
         source.write_all_at(b"0123456789", 0).unwrap();
-        let mut sink = FileSink::new(tempfile::tempfile().unwrap());
-        match sink.file(0, source.as_fd(), 2, 9) {
+        let sink = FileSink::new(tempfile::tempfile().unwrap());
+        match sink.copy_range(0, source.as_fd(), 2, 9) {
             Ok(taken) => assert!(!taken),
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof),
         }

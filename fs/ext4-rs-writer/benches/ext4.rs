@@ -1,0 +1,162 @@
+//! A tree on disk to an ext4 image on disk, beside everything else that does so.
+//!
+//! `cargo bench -p ext4-rs-writer --bench ext4` prints one table for each tree; times are medians of interleaved rounds,
+//! ratios are to ours. It works in `DIB_BENCH_DIR` (`/dev/shm/dib-bench`), which should be a tmpfs with 8 GiB to spare,
+//! and keeps its trees there for the next run. Words on the command line choose among `rootfs`, `many`, `flat`, `reflink`.
+#![allow(clippy::unwrap_used, reason = "a benchmark's failure is its panic")]
+#![allow(clippy::print_stdout, reason = "a benchmark prints its results")]
+
+#[path = "ext4/mkext4_contender.rs"]
+mod mkext4_contender;
+#[path = "ext4/trees.rs"]
+mod trees;
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ext4_rs_writer::{Options, Profile, Size, plan};
+use image_core::sink::FileSink;
+use image_core::tree::Time;
+use image_core::{Identity, Tree, copy, scan};
+use oracle::contender::{Cost, Xfs, measure};
+
+const ROUNDS: usize = 5;
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [contender, tree, image, len] = &args[..] {
+        let (tree, image, len) = (Path::new(tree), Path::new(image), len.parse().unwrap());
+        match &contender[..] {
+            "ours" => ours(tree, image, len),
+            _ => mkext4_contender::write(tree, image, len),
+        }
+        return;
+    }
+    if !oracle::require(&["time", "mke2fs", "cp"]) {
+        return;
+    }
+    let dir = std::env::var_os("DIB_BENCH_DIR").map_or_else(|| "/dev/shm/dib-bench".into(), PathBuf::from);
+    fs::create_dir_all(&dir).unwrap();
+    let chosen = |name: &str| args.is_empty() || args.iter().any(|arg| arg == name);
+    if chosen("rootfs")
+        && let Some(tree) = trees::rootfs(&dir)
+    {
+        compare("rootfs", &tree, &dir, &["ours", "mkext4", "mke2fs", "cp"]);
+    }
+    if chosen("many")
+        && let Some(tree) = trees::many(&dir)
+    {
+        compare("many", &tree, &dir, &["ours", "mkext4", "mke2fs", "cp"]);
+    }
+    if chosen("flat")
+        && let Some(tree) = trees::flat(&dir)
+    {
+        // mke2fs takes over 40 minutes here: it looks every name up in a list.
+        compare("flat", &tree, &dir, &["ours", "mkext4", "cp"]);
+    }
+    if chosen("reflink") && oracle::require(&["mkfs.xfs", "mount", "umount"]) && oracle::require_root() {
+        reflink(&dir);
+    }
+}
+
+fn identity() -> Identity {
+    let epoch = Time {
+        secs: 1_700_000_000,
+        nanos: 0,
+    };
+    Identity::new(b"benchmark", epoch, false)
+}
+
+fn options(size: Size) -> Options {
+    Options {
+        size,
+        ..Options::new(Profile::Default, identity())
+    }
+}
+
+fn scanned(tree: &Path) -> (Tree, image_core::DirStore) {
+    scan(tree, &image_core::scan::Options::default()).unwrap()
+}
+
+/// Our own contender.
+fn ours(tree: &Path, image: &Path, len: u64) {
+    let (tree, store) = scanned(tree);
+    let map = plan(&tree, &options(Size::Fixed(len))).unwrap();
+    drop(tree);
+    copy(&map, &store, &mut FileSink::new(File::create(image).unwrap())).unwrap();
+}
+
+/// The same tree on XFS, where blocks can be shared.
+fn reflink(dir: &Path) {
+    let Some(tree) = trees::rootfs(dir) else { return };
+    let xfs = Xfs::mount(dir, 8 << 30);
+    let copy = xfs.path().join("tree");
+    oracle::run("cp", &["-a".as_ref(), tree.as_ref(), copy.as_ref()]);
+    compare("reflink", &copy, xfs.path(), &["ours", "mkext4", "mke2fs"]);
+}
+
+fn compare(name: &str, tree: &Path, dir: &Path, contenders: &[&str]) {
+    let len = {
+        let (tree, _) = scanned(tree);
+        // Not right above a multiple of 2 GiB, where mkext4 cannot build.
+        plan(&tree, &options(Size::Headroom))
+            .unwrap()
+            .len()
+            .next_multiple_of(512 << 20)
+    };
+    let out = dir.join("out");
+    let mut costs: Vec<Vec<Cost>> = vec![Vec::new(); contenders.len()];
+    for _ in 0..ROUNDS {
+        for (contender, costs) in contenders.iter().zip(&mut costs) {
+            costs.push(once(contender, tree, &out, len));
+            let removed = if out.is_dir() {
+                fs::remove_dir_all(&out)
+            } else {
+                fs::remove_file(&out)
+            };
+            removed.unwrap();
+        }
+    }
+    println!("\n{name}: {} MiB image", len >> 20);
+    println!(
+        "{:<8} {:>8} {:>8} {:>8} {:>9}",
+        "", "wall s", "cpu s", "ratio", "RSS MiB"
+    );
+    let first = median(&costs[0], |cost| cost.wall);
+    for (contender, costs) in contenders.iter().zip(&costs) {
+        let (wall, cpu) = (median(costs, |cost| cost.wall), median(costs, |cost| cost.cpu));
+        let rss = costs.iter().map(|cost| cost.rss).max().unwrap() / 1024;
+        let ratio = wall.as_secs_f64() / first.as_secs_f64();
+        println!(
+            "{contender:<8} {:>8.3} {:>8.3} {ratio:>8.2} {rss:>9}",
+            wall.as_secs_f64(),
+            cpu.as_secs_f64()
+        );
+    }
+}
+
+fn median(costs: &[Cost], of: impl Fn(&Cost) -> Duration) -> Duration {
+    let mut times: Vec<Duration> = costs.iter().map(of).collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// Runs one contender once, as a process of its own.
+fn once(contender: &str, tree: &Path, out: &Path, len: u64) -> Cost {
+    let (tree, out, bytes) = (tree.as_os_str(), out.as_os_str(), len.to_string());
+    match contender {
+        "cp" => measure(&oracle::find("cp").unwrap(), &[OsStr::new("-a"), tree, out]),
+        "mke2fs" => {
+            let blocks = (len / 4096).to_string();
+            let args = ["-q", "-F", "-t", "ext4", "-b", "4096", "-i", "4096", "-J", "size=64", "-d"].map(OsStr::new);
+            let args = [&args[..], &[tree, out, blocks.as_ref()]].concat();
+            measure(&oracle::find("mke2fs").unwrap(), &args)
+        }
+        _ => {
+            let program = std::env::current_exe().unwrap();
+            measure(&program, &[contender.as_ref(), tree, out, bytes.as_ref()])
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Contenders of benchmarks: each runs as a process of its own, so that its peak memory is its own.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::{find, run};
+
+/// What one run of a contender cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Cost {
+    /// Wall time.
+    pub wall: Duration,
+    /// User and system time.
+    pub cpu: Duration,
+    /// Peak resident memory, in KiB.
+    pub rss: u64,
+}
+
+/// Runs a program to its end, or panics with what it said.
+pub fn measure(program: &Path, args: &[&OsStr]) -> Cost {
+    let report = tempfile::NamedTempFile::new().expect("a temporary file for the report of `time`");
+    let time = find("time").expect("no time: call require first");
+    let start = Instant::now();
+    let output = Command::new(time)
+        .args(["--format", "%U %S %M", "--output"])
+        .arg(report.path())
+        .arg(program)
+        .args(args)
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("time: {error}"));
+    let wall = start.elapsed();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {said}", program.display());
+    let report = std::fs::read_to_string(report.path()).expect("the report of `time`");
+    let numbers: Vec<f64> = report
+        .split_whitespace()
+        .map(|n| n.parse().expect("a number"))
+        .collect();
+    let [user, system, rss] = numbers[..] else {
+        panic!("`time` reported {report}")
+    };
+    Cost {
+        wall,
+        cpu: Duration::from_secs_f64(user + system),
+        rss: format!("{rss:.0}").parse().expect("a whole number"),
+    }
+}
+
+/// An XFS file system that shares blocks, mounted for as long as the value lives.
+#[derive(Debug)]
+pub struct Xfs {
+    image: PathBuf,
+    at: PathBuf,
+}
+
+impl Xfs {
+    /// Makes one of `len` bytes, in the existing directory `dir`.
+    pub fn mount(dir: &Path, len: u64) -> Self {
+        let (image, at) = (dir.join("xfs.img"), dir.join("xfs"));
+        File::create(&image)
+            .and_then(|file| file.write_all_at(&[0], len.saturating_sub(1)))
+            .expect("an image for XFS");
+        std::fs::create_dir_all(&at).expect("a mount point");
+        run(
+            "mkfs.xfs",
+            &[
+                OsStr::new("-q"),
+                "-m".as_ref(),
+                "reflink=1".as_ref(),
+                image.as_ref(),
+            ],
+        );
+        run(
+            "mount",
+            &[OsStr::new("-o"), "loop".as_ref(), image.as_ref(), at.as_ref()],
+        );
+        Self { image, at }
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        &self.at
+    }
+}
+
+impl Drop for Xfs {
+    fn drop(&mut self) {
+        run("umount", &[self.at.as_ref()]);
+        let _ = std::fs::remove_file(&self.image);
+    }
+}

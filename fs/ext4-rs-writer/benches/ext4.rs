@@ -150,7 +150,10 @@ fn once(contender: &str, tree: &Path, out: &Path, len: u64) -> Cost {
         "cp" => measure(&oracle::find("cp").unwrap(), &[OsStr::new("-a"), tree, out]),
         "mke2fs" => {
             let blocks = (len / 4096).to_string();
-            let args = ["-q", "-F", "-t", "ext4", "-b", "4096", "-i", "4096", "-J", "size=64", "-d"].map(OsStr::new);
+            let args = [
+                "-q", "-F", "-t", "ext4", "-b", "4096", "-i", "4096", "-J", "size=64", "-d",
+            ]
+            .map(OsStr::new);
             let args = [&args[..], &[tree, out, blocks.as_ref()]].concat();
             measure(&oracle::find("mke2fs").unwrap(), &args)
         }

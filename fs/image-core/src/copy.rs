@@ -1,9 +1,9 @@
 //! The one loop that moves the bytes of an image, from a store to a sink, as a map says.
 //!
 //! The map is cut into segments, in ascending order. Every thread claims the next segment, fills a buffer with its
-//! bytes, and hands it in; whoever hands in the one that is due gives it to the sink, with all those after it that are
-//! ready. So reading, opening and rendering use all processors, while the sink sees one ascending sequence, the same for
-//! any number of threads: it may be a file, a pipe, a compressor or a digest.
+//! bytes, waits until all segments before it are given to the sink, and gives it. So reading, opening and rendering use
+//! all processors and overlap with writing, while the sink sees one ascending sequence, the same for any number of
+//! threads: it may be a file, a pipe, a compressor or a digest.
 //!
 //! Small files that are neighbours in the image are read straight to their places in one buffer, with the ends of their
 //! last blocks zeroed, and written at once. Long runs of a file are first offered to the sink, which may clone them.
@@ -56,7 +56,7 @@ pub fn copy_with(map: &Map, store: &impl Store, sink: &mut impl Sink, options: O
         .threads
         .or_else(|| std::thread::available_parallelism().ok())
         .map_or(1, NonZero::get);
-    let desk = Desk::new(map, sink, threads);
+    let desk = Desk::new(map, sink);
     std::thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(|| work(&desk, map, store));
@@ -75,9 +75,10 @@ pub fn copy_with(map: &Map, store: &impl Store, sink: &mut impl Sink, options: O
 fn work<'a, S: Sink>(desk: &Desk<'a, S>, map: &'a Map, store: &'a impl Store) {
     let _stop = desk.stop_on_panic();
     let mut reader = Reader::new(map, store);
-    while let Some(mut claim) = desk.claim() {
-        let result = reader.fill(&mut claim);
-        desk.hand_in(claim, result);
+    let mut buf = Vec::new();
+    while let Some(mut claim) = desk.claim(buf) {
+        let filled = reader.fill(&mut claim);
+        buf = desk.hand_in(claim, filled);
     }
     if let Err(error) = reader.finish() {
         desk.fail(error.into());

@@ -5,9 +5,9 @@ use std::ops::Range;
 use crate::map::{Extent, Map, Source};
 use crate::store::FileId;
 
-/// Bytes of a segment, at most. Measured on a Debian tree in tmpfs: with 64 KiB, calls and turns cost a quarter more;
-/// beyond 512 KiB, what was read has left the processor's cache before it is written.
-pub(super) const SEGMENT: u64 = 256 * 1024;
+/// Bytes of a segment, at most: half a megabyte, which a processor's own caches hold until it is written again. With
+/// less, waiting for turns costs; with more, memory does.
+pub(super) const SEGMENT: u64 = 512 * 1024;
 
 /// The shortest run of a file that is worth an offer to the sink.
 const OFFER: u64 = 64 * 1024;

@@ -1,5 +1,6 @@
 //! The commands: one program, told apart by the name it is called by, or by the first argument of `dib`.
 
+pub mod assemble;
 pub mod disk_image_create;
 pub mod element_info;
 pub mod plan;
@@ -31,6 +32,8 @@ enum Command {
     Create(disk_image_create::Args),
     /// Print what a build would do, hook by hook
     Plan(plan::Args),
+    /// Write images of a directory or a tar archive, without elements
+    Assemble(assemble::Args),
     /// Print the elements that elements need
     ElementInfo(element_info::Args),
 }
@@ -61,6 +64,7 @@ fn run(name: &str, args: &[OsString]) -> Result<()> {
         _ => with(args, |dib: Dib| match dib.command {
             Command::Create(parsed) => disk_image_create::run(parsed, &args[1..], environment),
             Command::Plan(parsed) => plan::run(parsed, &args[1..], environment),
+            Command::Assemble(parsed) => assemble::run(&parsed, &environment),
             Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
         }),
     }
@@ -98,5 +102,6 @@ mod tests {
         Dib::command().debug_assert();
         disk_image_create::Args::command().debug_assert();
         element_info::Args::command().debug_assert();
+        assemble::Args::command().debug_assert();
     }
 }

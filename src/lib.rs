@@ -10,6 +10,7 @@
 //! | [`environment`] | the caller's variables, captured once |
 //! | [`settings`] | flag, else variable, else default: what a build was asked for |
 //! | [`element`] | the library of elements, their resolution, the tree of hooks; pure |
+//! | [`filesystem`] | the options of the root file system |
 //! | [`identity`] | the seed and time stamp of a build: the one place that asks for randomness |
 //! | [`plan`] | everything decided, nothing done; `dib plan` prints it |
 //! | [`sandbox`] | namespaces, mounts, processes; `sandbox/sys.rs` holds all `unsafe` code |
@@ -29,6 +30,7 @@ pub mod clock;
 pub mod element;
 pub mod environment;
 pub mod error;
+pub mod filesystem;
 pub mod identity;
 pub mod output;
 pub mod phase;

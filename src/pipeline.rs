@@ -33,6 +33,7 @@ use crate::sandbox::workdir::Workdir;
 use crate::settings::Tmpfs;
 use crate::ui::{self, Log};
 
+pub use image::make;
 use surroundings::{Dirs, in_chroot, on_host, variables};
 pub use surroundings::{element_array, element_yaml};
 
@@ -45,7 +46,6 @@ pub fn run(plan: &BuildPlan) -> Result<()> {
     if let Some(path) = &logging.file {
         ui::print(format_args!("Output logs going to: {}\n", path.display()));
     }
-    image::check(plan)?;
     let workdir = Workdir::create(&plan.settings.tmp_dir)?;
     let mut log = Log::new(logging.quiet, logging.timestamps, file);
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

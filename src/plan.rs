@@ -15,8 +15,10 @@ use crate::element::hooks::HookTree;
 use crate::element::library::{Element, Library};
 use crate::element::resolve::{require_operating_system, resolve};
 use crate::environment::Environment;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
+use crate::filesystem;
 use crate::identity;
+use crate::output;
 use crate::phase::{Phase, Place};
 use crate::runner::{hook_names, hook_order, is_hook_name};
 use crate::settings::Settings;
@@ -34,21 +36,33 @@ pub struct BuildPlan {
     pub warnings: Vec<String>,
     /// The tree of hooks that they make.
     pub hooks: HookTree,
+    /// The options of the root file system.
+    pub filesystem: ext4_rs_writer::Options,
     /// UUIDs and time stamps.
     pub identity: Identity,
 }
 
 impl BuildPlan {
     /// Decides everything.
-    pub fn new(settings: Settings, environment: Environment) -> Result<Self> {
+    pub fn new(mut settings: Settings, environment: Environment) -> Result<Self> {
+        if settings.elements.iter().all(|word| word == "base") {
+            return Err(
+                Error::usage("At least one distribution root element must be specified")
+                    .hint("for example: disk-image-create -o image debian-minimal"),
+            );
+        }
         let library = Library::load(&settings.elements_path)?;
         let elements = resolve(&library, &settings.elements)?;
         require_operating_system(&elements)?;
         hook_names(&environment)?;
         let hooks = HookTree::merge(&elements)?;
         let elements: Vec<Element> = elements.into_iter().cloned().collect();
-        let name = format!("{} {}", settings.name, settings.elements.join(" "));
+        let name = format!("{} {}", settings.base_name(), settings.elements.join(" "));
         let identity = identity::fix(&settings.repeat, &name).host(|| "cannot get a random seed".into())?;
+        let filesystem = filesystem::options(&settings, identity)?;
+        // `-L` among the options of the file system is a label too.
+        settings.root_label = filesystem::label_of(&filesystem);
+        output::qcow2_options(settings.format_options.as_deref())?;
         let warnings = library.warnings().to_vec();
         Ok(Self {
             settings,
@@ -56,6 +70,7 @@ impl BuildPlan {
             elements,
             warnings,
             hooks,
+            filesystem,
             identity,
         })
     }

@@ -1,6 +1,7 @@
 //! Settings: what a build was asked for, each the flag, else the variable, else the default.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -54,6 +55,10 @@ pub struct Flags {
     pub install_type: Option<String>,
     /// `--logfile`
     pub logfile: Option<PathBuf>,
+    /// `--minimal`
+    pub minimal: bool,
+    /// `--threads`
+    pub threads: Option<NonZero<usize>>,
     /// `--seed`
     pub seed: Option<String>,
     /// The elements.
@@ -89,8 +94,10 @@ pub struct Settings {
     pub trace: u32,
     /// The size of the image.
     pub size: SizeRule,
-    /// The journal of the root file system, in MiB.
-    pub journal_mib: u64,
+    /// The journal of the root file system, in MiB; `None`: what suits the size.
+    pub journal_mib: Option<u64>,
+    /// How many threads scan and compress; `None`: one a processor.
+    pub threads: Option<NonZero<usize>>,
     /// The type of the root file system.
     pub fs_type: String,
     /// Its label.
@@ -137,6 +144,8 @@ pub enum SizeRule {
     Extra(f64),
     /// What the tree uses, as six tenths of the whole.
     Headroom,
+    /// As little as holds the tree.
+    Minimal,
 }
 
 /// When the build's directory is a tmpfs.
@@ -200,20 +209,21 @@ impl Settings {
             checksums: checksums(flags.checksum, environment.text("DIB_CHECKSUM")?),
             overwrite: set("OVERWRITE_OLD_IMAGE")?,
             elements: element_words(flags.skip_base, &flags.elements, environment)?,
+            threads: flags.threads,
             elements_path: elements_path(environment),
             packages: flags.packages,
             trace: number::<u32>("DIB_DEBUG_TRACE", environment.text("DIB_DEBUG_TRACE")?)?
                 .unwrap_or(0)
                 .saturating_add(flags.trace.into()),
             size: size_rule(
+                flags.minimal,
                 pick(flags.image_size, "DIB_IMAGE_SIZE")?,
                 pick(flags.image_extra_size, "DIB_IMAGE_EXTRA_SIZE")?,
             )?,
             journal_mib: number(
                 "DIB_JOURNAL_SIZE",
                 pick(flags.journal_size, "DIB_JOURNAL_SIZE")?.as_deref(),
-            )?
-            .unwrap_or(64),
+            )?,
             root_label: pick(flags.root_label, "ROOT_LABEL")?.unwrap_or_else(|| default_label(&fs_type)),
             fs_type,
             mkfs_options: flags.mkfs_options.unwrap_or_default(),
@@ -249,6 +259,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The name of the outputs without the directory.
+    pub fn base_name(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+}
+
 /// The directories of `ELEMENTS_PATH`.
 pub fn elements_path(environment: &Environment) -> Vec<PathBuf> {
     let path = environment.non_empty("ELEMENTS_PATH").unwrap_or_default();
@@ -281,12 +298,6 @@ fn outputs(types: &[String], name: Option<String>) -> Result<(String, Vec<Format
 
 /// The words to resolve: `base` unless it is left out, the inherited ones, those of the command line.
 fn element_words(skip_base: bool, given: &[String], environment: &Environment) -> Result<Vec<String>> {
-    if given.is_empty() {
-        return Err(
-            Error::usage("At least one distribution root element must be specified")
-                .hint("for example: disk-image-create -o image debian-minimal"),
-        );
-    }
     let skip_base = skip_base || environment.get("SKIP_BASE").is_some_and(|skip| skip == "1");
     let base = (!skip_base).then(|| "base".to_owned());
     let inherited = environment.text("IMAGE_ELEMENT")?.unwrap_or_default();
@@ -315,8 +326,9 @@ fn checksums(flag: bool, variable: Option<&str>) -> Checksums {
     }
 }
 
-fn size_rule(size: Option<String>, extra: Option<String>) -> Result<SizeRule> {
+fn size_rule(minimal: bool, size: Option<String>, extra: Option<String>) -> Result<SizeRule> {
     match (size, extra) {
+        _ if minimal => Ok(SizeRule::Minimal),
         (Some(size), _) => gib("--image-size", &size).map(SizeRule::Kib),
         (None, Some(extra)) => decimal("--image-extra-size", &extra).map(SizeRule::Extra),
         (None, None) => Ok(SizeRule::Headroom),
@@ -433,8 +445,9 @@ mod tests {
 
     #[test]
     fn sizes_are_decimal() {
-        let rule =
-            |size: Option<&str>, extra: Option<&str>| size_rule(size.map(Into::into), extra.map(Into::into));
+        let rule = |size: Option<&str>, extra: Option<&str>| {
+            size_rule(false, size.map(Into::into), extra.map(Into::into))
+        };
         assert_eq!(rule(Some("0.1"), None).unwrap(), SizeRule::Kib(104_857));
         assert_eq!(rule(Some("2"), Some("1")).unwrap(), SizeRule::Kib(2 << 20));
         assert_eq!(rule(None, Some("10")).unwrap(), SizeRule::Extra(10.0));

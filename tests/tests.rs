@@ -1,1 +1,14 @@
-//! Black-box tests.
+//! Black-box tests of the tools: what users and elements rely on, observed from outside.
+//!
+//! Toy elements stand in for distributions: `fixtures/elements` holds a root made of the host's own tools, and every
+//! test writes the probes that it needs.
+
+mod assemble;
+mod finalisation;
+mod hooks;
+mod killing;
+mod lab;
+mod outputs;
+mod repeat;
+mod resolution;
+mod sizes;

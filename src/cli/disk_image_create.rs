@@ -136,6 +136,8 @@ impl Args {
             install_type: self.install_type,
             logfile: self.logfile,
             seed: self.seed,
+            minimal: false,
+            threads: None,
             elements: self.elements,
             line: line.get(1..).unwrap_or_default().join(OsStr::new(" ")),
         }

@@ -2,29 +2,77 @@
 
 use std::path::Path;
 
+use ext4_rs_writer::{Options, Size, layout};
 use image_core::scan::{self, scan};
+use image_core::{Store, Tree};
 
-use crate::error::{Context, Error, Kind, Result};
-use crate::output;
+use crate::error::{Context, Result};
+use crate::output::{self, Rules};
 use crate::plan::BuildPlan;
-use crate::settings::SizeRule;
+use crate::settings::{Settings, SizeRule};
+use crate::ui;
 
-/// Checks, before the first hook runs, what of the image can be known to be wrong.
-pub(super) fn check(plan: &BuildPlan) -> Result<()> {
-    output::qcow2_options(plan.settings.format_options.as_deref()).map(drop)
-}
+/// What is cleared when the tree is finished has no say in the size of the image: logs differ from run to run.
+const CLEARED: [&[u8]; 2] = [b"tmp", b"var/log"];
 
 /// The size of the image in KiB, decided by the tree as it is now.
 pub(super) fn measure(plan: &BuildPlan, tree: &Path) -> Result<u64> {
-    let SizeRule::Kib(kib) = plan.settings.size else {
-        let _scanned = scan(tree, &scan::Options::default()).image(|| "cannot read the tree".to_owned())?;
-        return Ok(0);
+    let bytes = if let Size::Fixed(bytes) = plan.filesystem.size {
+        bytes
+    } else {
+        let exclude = CLEARED.iter().map(|path| path.to_vec()).collect();
+        let (tree, _) = scanned(
+            tree,
+            scan::Options {
+                exclude,
+                threads: None,
+            },
+        )?;
+        let planned = layout(&tree, &plan.filesystem).image(|| "cannot plan the file system".to_owned())?;
+        planned.map().len()
     };
-    Ok(kib.next_multiple_of(64))
+    Ok(bytes / 1024)
 }
 
 /// Scans the tree, plans its file system and writes it in every format.
-pub(super) fn write(_plan: &BuildPlan, tree: &Path, _kib: u64, _umask: u32) -> Result<()> {
-    scan(tree, &scan::Options::default()).image(|| "cannot read the tree".to_owned())?;
-    Err(Error::new(Kind::Image, "the planner of ext4 is not there yet"))
+pub(super) fn write(plan: &BuildPlan, tree: &Path, kib: u64, umask: u32) -> Result<()> {
+    let (tree, store) = scanned(tree, scan::Options::default())?;
+    let options = Options {
+        size: Size::Fixed(kib.saturating_mul(1024)),
+        ..plan.filesystem.clone()
+    };
+    make(&plan.settings, &tree, &store, &options, umask)
+}
+
+/// Plans a tree's file system and writes it in every format.
+pub fn make(
+    settings: &Settings,
+    tree: &Tree,
+    store: &impl Store,
+    options: &Options,
+    umask: u32,
+) -> Result<()> {
+    let planned = layout(tree, options).image(|| "cannot plan the file system".to_owned());
+    let planned = planned.map_err(|error| match settings.size {
+        SizeRule::Kib(_) => error.hint("--image-size sets the size of the image"),
+        _ => error.hint("--image-extra-size gives the tree more room"),
+    })?;
+    ui::note(planned.summary().to_string().trim_end());
+    let mut qcow2 = output::qcow2_options(settings.format_options.as_deref())?;
+    if let Some(threads) = settings.threads {
+        qcow2.threads = threads;
+    }
+    let rules = Rules {
+        name: settings.name.clone(),
+        compress: settings.compress,
+        qcow2,
+        checksums: settings.checksums,
+        overwrite: settings.overwrite,
+        mode: 0o666 & !umask,
+    };
+    output::write_all(planned.map(), store, &settings.formats, &rules)
+}
+
+fn scanned(tree: &Path, options: scan::Options) -> Result<(Tree, scan::DirStore)> {
+    scan(tree, &options).image(|| "cannot read the finished tree".to_owned())
 }

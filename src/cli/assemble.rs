@@ -1,0 +1,129 @@
+//! `dib assemble`: images of a directory or a tar archive, without elements. The writers' own front door.
+
+use std::fs::File;
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Parser};
+use image_core::scan::{self, scan};
+use image_formats::tar;
+
+use crate::environment::Environment;
+use crate::error::{Context, Result};
+use crate::filesystem;
+use crate::identity;
+use crate::pipeline::make;
+use crate::settings::{Flags, Settings};
+
+const EXAMPLES: &str = "\
+Examples:
+  dib assemble ./rootfs -o image -t raw,qcow2
+      image.raw and image.qcow2, an ext4 file system that holds ./rootfs
+
+  dib assemble rootfs.tar -o small --minimal --label data --mkfs-options '-O ^has_journal'
+      the smallest image of an archive, owners and devices as in the archive, without root
+
+  SOURCE_DATE_EPOCH=1700000000 dib assemble ./rootfs -o same --seed same
+      the same bytes every time";
+
+/// Write images of a directory or a tar archive, without elements.
+#[derive(Debug, Parser)]
+#[command(name = "assemble", infer_long_args = true, args_override_self = true, after_help = EXAMPLES)]
+pub struct Args {
+    /// Directory, or uncompressed tar archive
+    #[arg(value_name = "TREE")]
+    tree: PathBuf,
+    /// Name of the image, without the suffix of its type
+    #[arg(short = 'o', value_name = "NAME")]
+    output: Option<String>,
+    /// Types of the image: qcow2, raw [default: qcow2]
+    #[arg(short = 't', value_name = "TYPE,...", value_delimiter = ',', action = ArgAction::Set)]
+    types: Vec<String>,
+    /// Do not compress the image
+    #[arg(short = 'u')]
+    uncompressed: bool,
+    /// Write MD5 and SHA-256 digests beside the image
+    #[arg(long)]
+    checksum: bool,
+    /// Size of the image in GiB [default: as the tree needs]
+    #[arg(long, value_name = "GIB")]
+    image_size: Option<String>,
+    /// Room in MiB that the tree gets besides what it needs
+    #[arg(long, value_name = "MIB")]
+    image_extra_size: Option<String>,
+    /// Make the smallest image that holds the tree
+    #[arg(long, conflicts_with_all = ["image_size", "image_extra_size"])]
+    minimal: bool,
+    /// Blocks to which the file system can grow while it is mounted
+    #[arg(long, value_name = "BLOCKS")]
+    max_online_resize: Option<String>,
+    /// Size of the journal in MiB [default: 64, less in small images]
+    #[arg(long, value_name = "MIB")]
+    mkfs_journal_size: Option<String>,
+    /// Options of the file system, in the words of mke2fs
+    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    mkfs_options: Option<String>,
+    /// Options of the image's format, in the words of qemu-img convert -o
+    #[arg(long, value_name = "KEY=VALUE,...")]
+    qemu_img_options: Option<String>,
+    /// Label of the file system [default: cloudimg-rootfs]
+    #[arg(long, visible_alias = "root-label", value_name = "LABEL")]
+    label: Option<String>,
+    /// Derive UUIDs from this text
+    #[arg(long, value_name = "TEXT")]
+    seed: Option<String>,
+    /// Threads that scan and compress; the image is the same for any number [default: one a processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZero<usize>>,
+}
+
+impl Args {
+    fn flags(&self) -> Flags {
+        Flags {
+            output: self.output.clone(),
+            types: self.types.clone(),
+            uncompressed: self.uncompressed,
+            checksum: self.checksum,
+            image_size: self.image_size.clone(),
+            image_extra_size: self.image_extra_size.clone(),
+            minimal: self.minimal,
+            max_online_resize: self.max_online_resize.clone(),
+            journal_size: self.mkfs_journal_size.clone(),
+            mkfs_options: self.mkfs_options.clone(),
+            format_options: self.qemu_img_options.clone(),
+            root_label: self.label.clone(),
+            seed: self.seed.clone(),
+            threads: self.threads,
+            ..Flags::default()
+        }
+    }
+}
+
+/// Writes them.
+pub fn run(args: &Args, environment: &Environment) -> Result<()> {
+    let settings = Settings::new(args.flags(), environment)?;
+    let identity = identity::fix(&settings.repeat, settings.base_name())
+        .host(|| "cannot get a random seed".to_owned())?;
+    let options = filesystem::options(&settings, identity)?;
+    let umask = current_umask();
+    let tried = || format!("cannot read {}", args.tree.display());
+    if args.tree.is_dir() {
+        let how = scan::Options {
+            threads: args.threads,
+            exclude: Vec::new(),
+        };
+        let (tree, store) = scan(&args.tree, &how).image(tried)?;
+        make(&settings, &tree, &store, &options, umask)
+    } else {
+        let archive = File::open(&args.tree).image(tried)?;
+        let (tree, store) = tar::read(archive, &args.tree).image(tried)?;
+        make(&settings, &tree, &store, &options, umask)
+    }
+}
+
+/// The umask can only be read by setting it; no other thread runs yet.
+fn current_umask() -> u32 {
+    let umask = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(umask);
+    umask.as_raw_mode()
+}

@@ -1,0 +1,69 @@
+//! The same inputs give the same bytes, whatever the machine is like that day.
+
+use std::fs;
+
+use crate::lab::{DIB, Lab};
+
+#[test]
+fn assembling_repeats_whatever_the_threads_and_the_clock() {
+    let mut lab = Lab::unprivileged();
+    fs::create_dir_all(lab.out("tree/d")).unwrap();
+    for i in 0..300_u32 {
+        let text = format!("{i} ").repeat(usize::try_from(i).unwrap() * 10);
+        fs::write(lab.out(&format!("tree/d/{i}")), text).unwrap();
+    }
+    let bytes = |lab: &Lab, threads: &str| {
+        let args = [
+            "assemble",
+            "tree",
+            "-o",
+            "x",
+            "-t",
+            "raw,qcow2",
+            "--seed",
+            "s",
+            "--threads",
+            threads,
+        ];
+        lab.run(DIB, &args).ok();
+        ["x.raw", "x.qcow2"].map(|name| fs::read(lab.out(name)).unwrap())
+    };
+    lab.set("SOURCE_DATE_EPOCH", "1700000000")
+        .set("OVERWRITE_OLD_IMAGE", "1");
+    let first = bytes(&lab, "1");
+    lab.set("TZ", "Pacific/Auckland").set("LANG", "tr_TR.UTF-8");
+    assert!(first == bytes(&lab, "7"), "the same bytes");
+    lab.set("SOURCE_DATE_EPOCH", "1700000001");
+    assert!(first != bytes(&lab, "1"), "another time is another image");
+}
+
+#[test]
+fn builds_repeat_in_another_place_at_another_time() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.set("SOURCE_DATE_EPOCH", "1700000000")
+        .set("DIB_IMAGE_SEED", "s");
+    lab.hook(
+        "install.d/10-volatile",
+        "date > /etc/machine-id; mkdir -p /var/lib/systemd /home; cat /dev/urandom | head -c 512 > \
+         /var/lib/systemd/random-seed; date +%N > /var/log/now; echo $RANDOM > /tmp/x; date +%N > /root/y.log
+         echo 'root:*:20700:0:::::' > /etc/shadow",
+    )
+    .hook("pre-install.d/10-head", "true");
+    lab.hook("extra-data.d/10-head", "cp -L $(type -P head) $TARGET_ROOT/bin/");
+    let build = |lab: &Lab| {
+        lab.build(&["-o", "x", "-t", "raw,qcow2", "mini-os", "probe"])
+            .ok();
+        ["x.raw", "x.qcow2"].map(|name| {
+            let bytes = fs::read(lab.out(name)).unwrap();
+            fs::remove_file(lab.out(name)).unwrap();
+            bytes
+        })
+    };
+    let first = build(&lab);
+    fs::create_dir(lab.dir().join("tmp2")).unwrap();
+    let elsewhere = lab.dir().join("tmp2").display().to_string();
+    lab.set("TMPDIR", &elsewhere)
+        .set("TZ", "Asia/Tokyo")
+        .set("DIB_NO_TMPFS", "1");
+    assert!(first == build(&lab), "the same bytes");
+}

@@ -1,0 +1,119 @@
+//! Which elements a build has.
+
+use crate::lab::{DIB, DISK_IMAGE_CREATE, ELEMENT_INFO, Lab};
+
+fn lab() -> Lab {
+    let lab = Lab::unprivileged();
+    lab.file("os/element-provides", "operating-system\n")
+        .file("app/element-deps", "virtual\nloop\n")
+        .file("loop/element-deps", "app\nloop\n")
+        .file("provider/element-provides", "virtual\n");
+    lab
+}
+
+#[test]
+fn words_that_make_no_build_are_refused() {
+    let lab = lab();
+    lab.run(DISK_IMAGE_CREATE, &[])
+        .failed(1, "At least one distribution root element must be specified");
+    lab.run(DISK_IMAGE_CREATE, &["-n", "os", "no-such"])
+        .failed(1, "Element 'no-such' not found");
+    lab.run(DISK_IMAGE_CREATE, &["-n", "os", "mini-os"])
+        .failed(1, "already provided");
+    lab.run(DISK_IMAGE_CREATE, &["-n", "os", "os"])
+        .failed(1, "already provided");
+    lab.run(DISK_IMAGE_CREATE, &["-n", "provider"])
+        .failed(1, "Please include an operating system element");
+    lab.run(DISK_IMAGE_CREATE, &["--no-such-option", "os"])
+        .failed(1, "--no-such-option");
+    lab.run(DISK_IMAGE_CREATE, &["-n", "-t", "vhdx", "os"])
+        .failed(1, "unknown image type 'vhdx'");
+    let mut lab = lab;
+    lab.set("ELEMENTS_PATH", "/no/such/directory");
+    lab.run(DISK_IMAGE_CREATE, &["-n", "os"])
+        .failed(1, "/no/such/directory");
+}
+
+#[test]
+fn element_info_has_both_forms() {
+    let lab = lab();
+    let plain = lab.run(ELEMENT_INFO, &["os", "app", "provider"]).ok();
+    assert_eq!(plain.out, "app loop os provider\n");
+    let old = lab
+        .run(ELEMENT_INFO, &["--expand-dependencies", "app", "provider"])
+        .ok();
+    assert_eq!(old.out, "app loop provider\n");
+    lab.run(ELEMENT_INFO, &["app", "provider"])
+        .failed(1, "operating system");
+    let env = lab.run(ELEMENT_INFO, &["--env", "os"]).ok().out;
+    assert!(
+        env.starts_with("export IMAGE_ELEMENT='os'\nexport IMAGE_ELEMENT_YAML='os: /"),
+        "{env}"
+    );
+    assert!(env.contains("get_image_element_array () { echo '[os]=/"), "{env}");
+}
+
+#[test]
+fn an_earlier_element_wins_whole_with_a_warning() {
+    let lab = lab();
+    lab.file("mini-os/element-provides", "operating-system\n");
+    let plan = lab.run(DIB, &["plan", "-n", "mini-os"]).ok();
+    assert!(!plan.out.contains("10-mini-root"), "{}", plan.out);
+    assert!(plan.err.contains("element mini-os of"), "{}", plan.err);
+}
+
+#[test]
+fn a_plan_names_element_phase_path_and_order() {
+    let lab = lab();
+    lab.file("app/install.d/10-b", "#!/bin/sh\n")
+        .file("provider/install.d/9-a", "#!/bin/sh\n")
+        .file("provider/install.d/x.sh", "#!/bin/sh\n")
+        .file("provider/finalise.d/01-not-run", "");
+    let json = lab
+        .run(
+            DIB,
+            &[
+                "plan",
+                "--json",
+                "-n",
+                "-t",
+                "raw,qcow2",
+                "-p",
+                "vim",
+                "os",
+                "app",
+                "provider",
+            ],
+        )
+        .ok();
+    let plan: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let install = &plan["phases"][3];
+    assert_eq!(install["phase"], "install.d");
+    assert_eq!(install["hooks"][0]["hook"], "9-a");
+    assert_eq!(install["hooks"][1]["element"], "app");
+    assert!(
+        install["hooks"][1]["path"]
+            .as_str()
+            .unwrap()
+            .ends_with("app/install.d/10-b")
+    );
+    assert_eq!(install["hooks"].as_array().unwrap().len(), 2);
+    assert_eq!(plan["phases"][8]["hooks"].as_array().unwrap().len(), 0);
+    assert_eq!(plan["outputs"], serde_json::json!(["image.qcow2", "image.raw"]));
+    let text = lab
+        .run(DIB, &["plan", "-n", "-p", "vim", "os", "app", "provider"])
+        .ok()
+        .out;
+    assert!(
+        text.contains("install.d  (chroot)") && text.contains("packages  (chroot)\n    vim"),
+        "{text}"
+    );
+}
+
+#[test]
+fn base_comes_unless_it_is_left_out() {
+    let lab = lab();
+    let elements = |args: &[&str]| lab.run(DIB, &[&["plan", "--json"], args].concat()).ok().out;
+    assert!(elements(&["os"]).contains("\"name\": \"base\""));
+    assert!(!elements(&["-n", "os"]).contains("\"name\": \"base\""));
+}

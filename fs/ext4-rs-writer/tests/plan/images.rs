@@ -1,43 +1,12 @@
-//! Whole images, judged by e2fsck.
-use std::fs::File;
-use std::path::{Path, PathBuf};
+//! Small images with a bit of everything, in every profile and block size.
 
 use ext4_rs_writer::units::BlockSize;
-use ext4_rs_writer::{Layout, Options, Profile, Size, layout};
-use image_core::sink::FileSink;
+use ext4_rs_writer::Size;
 use image_core::store::MemoryStore;
 use image_core::tree::{Data, Device, Meta, NewContent, Time, Xattr};
-use image_core::{Identity, NodeId, Tree, copy};
+use image_core::{NodeId, Tree};
 
-fn options(profile: Profile) -> Options {
-    let epoch = Time {
-        secs: 1_700_000_000,
-        nanos: 5,
-    };
-    Options::new(profile, Identity::new(b"seed", epoch, false))
-}
-
-fn write(layout: &Layout, store: &MemoryStore, dir: &Path) -> PathBuf {
-    let path = dir.join("image");
-    let mut sink = FileSink::new(File::create(&path).unwrap());
-    copy(layout.map(), store, &mut sink).unwrap();
-    path
-}
-
-fn judge(tree: &Tree, store: &MemoryStore, options: &Options) -> Layout {
-    let layout = layout(tree, options).unwrap();
-    if !oracle::require(&["e2fsck"]) {
-        return layout;
-    }
-    let dir = tempfile::tempdir_in("/dev/shm").unwrap();
-    let image = write(&layout, store, dir.path());
-    oracle::run("e2fsck", &["-fn".as_ref(), image.as_os_str()]);
-    layout
-}
-
-fn empty() -> Tree {
-    Tree::builder(Meta::root(0o755)).build().unwrap()
-}
+use crate::common::{PROFILES, judge, judge_empty, options};
 
 /// A bit of everything.
 fn sample(store: &mut MemoryStore) -> Tree {
@@ -106,14 +75,8 @@ fn sample(store: &mut MemoryStore) -> Tree {
 
 #[test]
 fn an_empty_tree_is_clean_in_every_profile() {
-    for profile in [
-        Profile::Default,
-        Profile::Legacy,
-        Profile::Modern,
-        Profile::Ext3,
-        Profile::Ext2,
-    ] {
-        judge(&empty(), &MemoryStore::default(), &options(profile));
+    for profile in PROFILES {
+        judge_empty(&options(profile));
     }
 }
 
@@ -121,13 +84,7 @@ fn an_empty_tree_is_clean_in_every_profile() {
 fn a_bit_of_everything_is_clean() {
     let mut store = MemoryStore::default();
     let tree = sample(&mut store);
-    for profile in [
-        Profile::Default,
-        Profile::Legacy,
-        Profile::Modern,
-        Profile::Ext3,
-        Profile::Ext2,
-    ] {
+    for profile in PROFILES {
         for block_size in [BlockSize::KIB_1, BlockSize::KIB_2, BlockSize::KIB_4] {
             for size in [
                 Size::Headroom,

@@ -87,7 +87,8 @@ pub fn node_blocks(leaves: u64, block_size: BlockSize) -> Blocks {
 
 /// Entries of a node that fills a block.
 fn node_max(block_size: BlockSize) -> usize {
-    block_size.buffer().saturating_sub(size_of::<Header>()) / size_of::<Leaf>()
+    let room = block_size.buffer().saturating_sub(size_of::<Header>());
+    room.checked_div(size_of::<Leaf>()).expect("an entry has bytes")
 }
 
 /// Cuts mappings, in file order, into leaves.

@@ -134,20 +134,20 @@ pub(crate) struct Mapper {
 
 impl Mapper {
     /// The longest file, in bytes.
-    pub(crate) fn len_max(&self) -> u64 {
+    pub(crate) fn len_max(self) -> u64 {
         let blocks = if self.extents {
             // The kernel keeps the last number for itself.
             0xffff_ffff
         } else {
             // `i_blocks` without huge_file counts 2^32 sectors, map blocks among them; the kernel leaves room alike.
-            let sectors = Blocks((1 << 32) / (self.block_size.bytes() / 512));
+            let sectors = Bytes(1 << 41) / self.block_size.bytes();
             block_map::blocks_max(self.block_size).min(sectors.0.saturating_sub(sectors.0 / 200))
         };
         Blocks(blocks).bytes(self.block_size).0
     }
 
     /// Blocks of the map of a file that lies in one piece.
-    pub(crate) fn nodes_in_one_piece(&self, logical: &Logical) -> Blocks {
+    pub(crate) fn nodes_in_one_piece(self, logical: &Logical) -> Blocks {
         match logical {
             Logical::Dense(blocks) if self.extents => {
                 extent::node_blocks(blocks.div_ceil(LEN_MAX), self.block_size)
@@ -164,7 +164,7 @@ impl Mapper {
     }
 
     /// Blocks of the map of these mappings.
-    fn nodes(&self, mappings: &[Mapping]) -> Blocks {
+    fn nodes(self, mappings: &[Mapping]) -> Blocks {
         if self.extents {
             let leaves = extent::leaf_count(mappings.iter().map(|mapping| mapping.len));
             extent::node_blocks(leaves, self.block_size)
@@ -175,7 +175,7 @@ impl Mapper {
 
     /// Takes the blocks that a file needs: in one piece if there is one, else in as few as there are.
     /// `None` if space runs out.
-    pub(crate) fn settle(&self, logical: &Logical, space: &mut Space) -> Option<Home> {
+    pub(crate) fn settle(self, logical: &Logical, space: &mut Space) -> Option<Home> {
         let data = logical.blocks();
         if data == Blocks::ZERO {
             return Some(Home::default());
@@ -201,7 +201,7 @@ impl Mapper {
     }
 
     /// Renders the map of a file.
-    pub(crate) fn render(&self, logical: &Logical, home: &Home, seed: Option<InodeSeed>) -> Rendered {
+    pub(crate) fn render(self, logical: &Logical, home: &Home, seed: Option<InodeSeed>) -> Rendered {
         let mappings = logical.mappings(&home.runs);
         let mut nodes = home.nodes.iter().copied();
         if self.extents {

@@ -245,11 +245,15 @@ fn inodes_per_group(options: &Options, blocks: Blocks, groups: u64, needed: u64)
     };
     let most_groups = promised_groups(options).unwrap_or(0).max(groups);
     let cap = inodes_per_group_cap(options, most_groups);
-    if cap == 0 {
-        let growable = Blocks(INODES_MAX.checked_div(unit).unwrap_or(0)) * blocks_per_group(options).into();
+    let by_inodes = Blocks(INODES_MAX.checked_div(unit).unwrap_or(0)) * blocks_per_group(options).into();
+    let ceiling = by_inodes
+        .min(Blocks(most_blocks(options)))
+        .bytes(options.block_size)
+        .0;
+    if cap == 0 || options.max_size.is_some_and(|max| max > ceiling) {
         return Err(Error::GrowthImpossible {
             max_bytes: options.max_size.unwrap_or(0),
-            ceiling_bytes: growable.bytes(options.block_size).0,
+            ceiling_bytes: ceiling,
         });
     }
     // Inode 11 is lost+found, so even one group has 16.

@@ -119,10 +119,7 @@ impl Stamp {
             Self::MAX_SECS
         };
         let secs = time.secs.clamp(Self::MIN_SECS, max);
-        let nanos = match secs == time.secs {
-            true => time.nanos,
-            false => 0,
-        };
+        let nanos = if secs == time.secs { time.nanos } else { 0 };
         (Time { secs, nanos }, secs != time.secs)
     }
 
@@ -232,7 +229,7 @@ mod tests {
 
     /// As the kernel reads it: 32 bits signed, and two more bits of epoch.
     fn read(stamp: Stamp) -> Time {
-        let low = i64::from(stamp.seconds as i32);
+        let low = i64::from(stamp.seconds.cast_signed());
         Time {
             secs: low + (i64::from(stamp.extra & 3) << 32),
             nanos: stamp.extra >> 2,

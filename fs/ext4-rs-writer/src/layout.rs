@@ -292,9 +292,9 @@ impl Plan {
 
     /// Bitmaps and inode tables.
     fn group_metadata(&self, map: &mut Builder) {
-        let block_bitmaps = map.table(Arc::clone(&self.block_bitmaps) as Arc<dyn Table>);
-        let inode_bitmaps = map.table(Arc::clone(&self.inode_bitmaps) as Arc<dyn Table>);
-        let inodes = map.table(Arc::clone(&self.inodes) as Arc<dyn Table>);
+        let block_bitmaps = map.table(self.block_bitmaps.clone());
+        let inode_bitmaps = map.table(self.inode_bitmaps.clone());
+        let inodes = map.table(self.inodes.clone());
         let block_bytes = self.options.block_size.bytes();
         let table_bytes = self.geometry.table_bytes();
         for ((group, places), usage) in self.geometry.all_groups().zip(&self.places).zip(&self.usage) {
@@ -336,7 +336,7 @@ impl Plan {
         if let Some((reserve, double)) = self.inodes.reserve.as_ref().zip(placement.resize) {
             map.bytes(self.start(double), reserve.double_indirect(), "resize inode");
             let len = reserve.len();
-            let table = map.table(Arc::clone(reserve) as Arc<dyn Table>);
+            let table = map.table(reserve.clone());
             map.rendered(
                 self.start(reserve.start()),
                 table,

@@ -41,9 +41,10 @@ impl Placement {
     pub(crate) fn new(census: &Census, free: Vec<Run>, journal: Blocks, resize: bool) -> Option<Self> {
         let mut space = Space::new(free);
         let mapper = census.mapper;
-        let resize = match resize {
-            true => Some(space.take(Blocks(1))?),
-            false => None,
+        let resize = if resize {
+            Some(space.take(Blocks(1))?)
+        } else {
+            None
         };
         let journal = mapper.settle(&Logical::Dense(journal), &mut space)?;
         let orphan_file = mapper.settle(&Logical::Dense(census.orphan_blocks), &mut space)?;

@@ -164,7 +164,7 @@ impl Superblock {
         let mut sb = Self::new_zeroed();
         sb.set_counts(options, geometry, totals);
         sb.set_identity(options);
-        sb.set_features(options, geometry);
+        sb.set_features(options, geometry, totals.journal.is_some());
         if let Some((map, size)) = totals.journal {
             sb.s_journal_inum = Ino::JOURNAL.0.into();
             sb.s_jnl_backup_type = 1;
@@ -238,13 +238,15 @@ impl Superblock {
         self.s_raid_stripe_width = options.stripe_width.into();
     }
 
-    fn set_features(&mut self, options: &Options, geometry: &Geometry) {
+    fn set_features(&mut self, options: &Options, geometry: &Geometry, journal: bool) {
         let features = &options.features;
         let mut compat = features.compat;
         if geometry.reserved_gdt_blocks == Blocks::ZERO {
             // Without a reserve inode 7 has nothing to hold, and the kernel grows by meta_bg at once.
             compat.remove(Compat::RESIZE_INODE);
         }
+        // An image too small for any journal has none.
+        compat.set(Compat::HAS_JOURNAL, journal);
         self.s_feature_compat = compat.bits().into();
         self.s_feature_incompat = features.incompat.bits().into();
         self.s_feature_ro_compat = features.ro_compat.bits().into();

@@ -35,7 +35,9 @@ pub(crate) fn options(profile: Profile) -> Options {
 
 /// A directory in memory, where sparse images are cheap and of any size.
 pub(crate) fn tmpfs() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    tempfile::tempdir_in("/dev/shm")
+        .or_else(|_| tempfile::tempdir())
+        .unwrap()
 }
 
 pub(crate) fn empty() -> Tree {
@@ -47,7 +49,9 @@ pub(crate) fn files(data: impl IntoIterator<Item = Data>) -> Tree {
     let mut builder = Tree::builder(Meta::root(0o755));
     for (i, data) in data.into_iter().enumerate() {
         let node = builder.node(Meta::root(0o644), NewContent::File(data)).unwrap();
-        builder.link(NodeId::ROOT, format!("file {i}").as_bytes(), node).unwrap();
+        builder
+            .link(NodeId::ROOT, format!("file {i}").as_bytes(), node)
+            .unwrap();
     }
     builder.build().unwrap()
 }

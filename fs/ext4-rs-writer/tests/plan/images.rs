@@ -1,7 +1,7 @@
 //! Small images with a bit of everything, in every profile and block size.
 
-use ext4_rs_writer::units::BlockSize;
 use ext4_rs_writer::Size;
+use ext4_rs_writer::units::BlockSize;
 use image_core::store::MemoryStore;
 use image_core::tree::{Data, Device, Meta, NewContent, Time, Xattr};
 use image_core::{NodeId, Tree};

@@ -24,7 +24,11 @@ fn extent_trees_of_every_depth_are_clean() {
         }
     }
     for count in [4, 5, 1360, 1361] {
-        judge(&files([islands(count, 4 * KIB)]), &PatternStore, &options(Profile::Default));
+        judge(
+            &files([islands(count, 4 * KIB)]),
+            &PatternStore,
+            &options(Profile::Default),
+        );
     }
 }
 
@@ -35,7 +39,11 @@ fn a_file_larger_than_any_run_lies_in_pieces() {
             let mut options = options(profile);
             options.block_size = block_size;
             options.size = Size::Minimal;
-            let layout = judge(&files([Data::dense(FileId(0), 2500 * MIB), Data::dense(FileId(0), 77)]), &PatternStore, &options);
+            let layout = judge(
+                &files([Data::dense(FileId(0), 2500 * MIB), Data::dense(FileId(0), 77)]),
+                &PatternStore,
+                &options,
+            );
             assert_eq!(layout.summary().fragmented_files, 1);
         }
     }
@@ -44,7 +52,14 @@ fn a_file_larger_than_any_run_lies_in_pieces() {
 #[test]
 fn files_of_four_gigabytes_and_sixteen_terabytes_are_clean() {
     let mut sparse = Data::dense(FileId(1), 16 * TIB - 4 * KIB);
-    sparse.ranges = Some([0..1, 5 * TIB..5 * TIB + 1, 16 * TIB - 4 * KIB - 1..16 * TIB - 4 * KIB].into());
+    sparse.ranges = Some(
+        [
+            0..1,
+            5 * TIB..5 * TIB + 1,
+            16 * TIB - 4 * KIB - 1..16 * TIB - 4 * KIB,
+        ]
+        .into(),
+    );
     let tree = files([sparse, Data::dense(FileId(0), 4 * GIB + 1)]);
     judge(&tree, &PatternStore, &options(Profile::Default));
     let mut long = Data::dense(FileId(1), 16 * TIB);

@@ -5,4 +5,5 @@ mod common;
 mod growth;
 mod images;
 mod large;
+mod scale;
 mod sizes;

@@ -100,12 +100,13 @@ pub fn candidates(options: &Options, blocks: Blocks) -> Result<Vec<Blocks>, Erro
                 .take_while(|size| *size >= BLOCKS_MIN)
                 .filter(|size| *size * 2 <= blocks)
                 .collect();
-            // Where not even the least journal leaves half of the blocks, mke2fs makes none either.
-            Ok(if sizes.is_empty() {
-                vec![Blocks::ZERO]
-            } else {
-                sizes
-            })
+            if !sizes.is_empty() {
+                return Ok(sizes);
+            }
+            // Where not even the least journal leaves half of the blocks, mke2fs makes none either; but an orphan
+            // file is nothing without one.
+            let orphan_file = options.features.compat.contains(Compat::ORPHAN_FILE);
+            Ok(vec![if orphan_file { BLOCKS_MIN } else { Blocks::ZERO }])
         }
     }
 }

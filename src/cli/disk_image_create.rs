@@ -35,6 +35,7 @@ Every option has its variable (ARCH, IMAGE_NAME, DIB_IMAGE_SIZE, DIB_OFFLINE, ..
     infer_long_args = true
 )]
 #[command(args_override_self = true, after_help = EXAMPLES)]
+#[group(skip)]
 pub struct Args {
     /// Architecture of the image, such as amd64, arm64, armhf or i386 [default: the host's]
     #[arg(short = 'a', value_name = "ARCH", allow_hyphen_values = true)]

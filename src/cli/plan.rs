@@ -45,3 +45,14 @@ pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_is_sound() {
+        Args::command().debug_assert();
+    }
+}

@@ -71,6 +71,7 @@ pub fn of_dir(root: &Path) -> Snapshot {
     let mut snapshot = Snapshot::new();
     let mut inodes = HashMap::new();
     let mut stack = vec![Vec::new()];
+    let mut buf = vec![0; 64 << 10];
     while let Some(path) = stack.pop() {
         let host = root.join(OsStr::from_bytes(&path));
         let host = if path.is_empty() { root } else { &host };
@@ -95,7 +96,7 @@ pub fn of_dir(root: &Path) -> Snapshot {
             ),
             same_as: Vec::new(),
             links: metadata.nlink(),
-            xattrs: xattrs_of(host),
+            xattrs: xattrs_of(host, &mut buf),
         };
         snapshot.insert(path, file);
     }
@@ -391,21 +392,20 @@ fn rounded(ranges: Vec<Range<u64>>, len: u64) -> Vec<Range<u64>> {
     blocks
 }
 
-fn xattrs_of(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let mut names = vec![0; 64 << 10];
-    let len = match llistxattr(path, &mut names[..]) {
+fn xattrs_of(path: &Path, buf: &mut [u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let len = match llistxattr(path, &mut *buf) {
         Ok(len) => len,
         Err(rustix::io::Errno::OPNOTSUPP) => 0,
         Err(error) => panic!("xattrs of {}: {error}", path.display()),
     };
-    let names = names[..len].split(|byte| *byte == 0);
+    let names = buf[..len].to_vec();
     names
+        .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())
         .map(|name| {
-            let mut value = vec![0; 64 << 10];
-            let len = lgetxattr(path, name, &mut value[..])
+            let len = lgetxattr(path, name, &mut *buf)
                 .unwrap_or_else(|error| panic!("{} of {}: {error}", name.escape_ascii(), path.display()));
-            (name.to_vec(), value[..len].to_vec())
+            (name.to_vec(), buf[..len].to_vec())
         })
         .collect()
 }

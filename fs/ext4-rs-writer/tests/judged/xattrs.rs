@@ -1,0 +1,260 @@
+//! Extended attributes at every border, and ACLs as a user without privileges meets them.
+
+use ext4_rs_writer::units::BlockSize;
+use ext4_rs_writer::xattr::SHARERS_MAX;
+use ext4_rs_writer::{Error, Options, layout};
+use image_core::NodeId;
+use image_core::tree::{NewContent, Time};
+
+use crate::forest::Forest;
+use crate::image::{judged, mounted, options, with_block_size};
+
+const ROOT: NodeId = NodeId::ROOT;
+
+#[test]
+fn values_of_every_size_around_a_border_are_kept() {
+    for block_size in [BlockSize::KIB_1, BlockSize::KIB_2, BlockSize::KIB_4] {
+        for inode_size in [128, 256, 512] {
+            let mut options = with_block_size(block_size);
+            options.inode_size = inode_size;
+            if inode_size == 128 {
+                ext4_rs_writer::mke2fs::apply(&mut options, "-O ^extra_isize").unwrap();
+            }
+            let mut forest = Forest::new();
+            if inode_size == 128 {
+                // No room for more than seconds.
+                forest = Forest::at(Time {
+                    secs: 1_600_000_000,
+                    nanos: 0,
+                });
+            }
+            // An entry `user.x` takes 20 bytes, the end of entries 4, the head of a block 32.
+            let in_inode = usize::from(inode_size).saturating_sub(128 + 32 + 4 + 20 + 4);
+            let in_block = block_size.buffer() - 32 - 20 - 4;
+            let sizes = [
+                0,
+                1,
+                3,
+                4,
+                5,
+                in_inode,
+                in_inode + 1,
+                in_inode + 5,
+                in_block - 1,
+                in_block,
+            ];
+            for (i, size) in sizes.into_iter().enumerate() {
+                forest.xattrs(&[("user.x", &vec![b'v'; size])]);
+                forest.file(ROOT, format!("{i}-{size}"), 1);
+                forest.xattrs(&[
+                    ("user.x", &vec![b'v'; size]),
+                    ("trusted.yy", b"1"),
+                    ("security.z", b""),
+                ]);
+                if size < in_block - 64 {
+                    forest.dir(ROOT, format!("{i}-{size}-more"));
+                }
+            }
+            if inode_size == 128 {
+                mounted(&forest.build(), &options);
+            } else {
+                judged(&forest.build(), &options);
+            }
+        }
+    }
+}
+
+fn one(options: &Options, size: usize) -> Result<(), Error> {
+    let mut forest = Forest::new();
+    let dir = forest.dir(ROOT, "dir");
+    forest.xattrs(&[("user.x", &vec![b'v'; size])]);
+    forest.file(dir, "file", 1);
+    layout(&forest.build(), options).map(drop)
+}
+
+#[test]
+fn more_than_a_block_is_refused_by_path() {
+    let room = 4096 - 32 - 20 - 4;
+    one(&options(), room).unwrap();
+    let error = one(&options(), room + 1).unwrap_err().to_string();
+    assert!(
+        error.contains("'/dir/file'") && error.contains("ea_inode"),
+        "{error}"
+    );
+}
+
+#[test]
+fn sets_divide_between_inode_and_block_wherever_they_fit() {
+    // 88 bytes stand in the inode, 4060 in the block; only one division fits.
+    let mut forest = Forest::new();
+    forest.xattrs(&[
+        ("user.a", &[1; 40]),
+        ("user.b", &[2; 68]),
+        ("user.c", &[3; 4000 - 20]),
+    ]);
+    forest.file(ROOT, "file", 1);
+    judged(&forest.build(), &options());
+}
+
+#[test]
+fn names_of_attributes_keep_their_order() {
+    let mut forest = Forest::new();
+    let names: Vec<String> = (0..30)
+        .map(|i| {
+            format!(
+                "{}.{}",
+                ["user", "trusted", "security"][i % 3],
+                "n".repeat(1 + i * 7 % 40)
+            )
+        })
+        .map(|name| format!("{name}{}", name.len() % 7))
+        .collect();
+    let set: std::collections::BTreeMap<&str, &[u8]> = names
+        .iter()
+        .map(|name| (name.as_str(), name.as_bytes()))
+        .collect();
+    let set: Vec<_> = set.into_iter().collect();
+    forest.xattrs(&set);
+    forest.file(ROOT, "file", 1);
+    forest.xattrs(&[(&format!("user.{}", "l".repeat(250)), b"long")]);
+    forest.file(ROOT, "long", 1);
+    judged(&forest.build(), &options());
+}
+
+#[test]
+fn a_block_is_shared_by_1024_inodes_and_no_more() {
+    let count = SHARERS_MAX * 2 + 1;
+    let mut forest = Forest::new();
+    forest.xattrs(&[("trusted.shared", &[b's'; 300])]);
+    for i in 0..count {
+        forest.node(ROOT, format!("{i}"), NewContent::Fifo);
+    }
+    let image = judged(&forest.build(), &options());
+    if oracle::require(&["debugfs"]) {
+        let commands: String = (0..count).map(|i| format!("stat /{i}\n")).collect();
+        let text = oracle::ext4::debugfs_commands(&image.path, false, &commands);
+        let blocks: std::collections::BTreeSet<_> = text
+            .lines()
+            .filter_map(|line| line.split("File ACL: ").nth(1))
+            .collect();
+        assert_eq!(blocks.len(), 3, "{blocks:?}");
+    }
+}
+
+#[test]
+fn capabilities_are_those_of_the_image() {
+    let revision = |revision: u8, root: Option<u32>| {
+        let mut value = vec![1, 0, 0, revision, 0, 0x20, 0, 0];
+        value.resize(20, 0);
+        value.extend(root.into_iter().flat_map(u32::to_le_bytes));
+        value
+    };
+    let cases = [
+        ("v2", revision(2, None), revision(2, None)),
+        ("v3-of-root", revision(3, Some(0)), revision(2, None)),
+        ("v3-of-another", revision(3, Some(1000)), revision(3, Some(1000))),
+    ];
+    let mut forest = Forest::new();
+    for (name, value, _) in &cases {
+        forest.xattrs(&[("security.capability", value)]);
+        forest.file(ROOT, name, 1);
+    }
+    let tree = forest.build();
+    let image = crate::image::checked(&tree, &crate::forest::Pattern, &options());
+    if oracle::mounted::require() {
+        let found = oracle::mounted::read(&image.path, oracle::snapshot::of_dir);
+        for (name, _, expected) in cases {
+            let xattrs = &found[name.as_bytes()].xattrs;
+            assert_eq!(xattrs[&b"security.capability"[..]], expected, "{name}");
+        }
+    }
+}
+
+/// An ACL in the form of the system's calls.
+fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let mut value = 2_u32.to_le_bytes().to_vec();
+    for (tag, perm, id) in entries {
+        value.extend(tag.to_le_bytes());
+        value.extend(perm.to_le_bytes());
+        value.extend(id.to_le_bytes());
+    }
+    value
+}
+
+#[test]
+fn acls_admit_whom_they_name() {
+    const NONE: u32 = u32::MAX;
+    // The owner all, user 1234 to read and search, others nothing.
+    let named = acl(&[
+        (1, 7, NONE),
+        (2, 5, 1234),
+        (4, 0, NONE),
+        (8, 5, 4321),
+        (0x10, 5, NONE),
+        (0x20, 0, NONE),
+    ]);
+    let mut forest = Forest::new();
+    forest.xattrs(&[
+        ("system.posix_acl_access", &named),
+        ("system.posix_acl_default", &named),
+    ]);
+    forest.meta.mode = 0o750;
+    let dir = forest.dir(ROOT, "journal");
+    forest.xattrs(&[("system.posix_acl_access", &named)]);
+    forest.file(dir, "log", 10_000);
+    forest.xattrs(&[("system.posix_acl_access", &named), ("user.large", &[7; 2000])]);
+    forest.file(dir, "log in a block", 10_000);
+    let image = judged(&forest.build(), &options());
+    if !oracle::mounted::require() || !oracle::require(&["setpriv", "getfacl"]) {
+        return;
+    }
+    oracle::mounted::read(&image.path, |root| {
+        use std::ffi::OsStr;
+        // The mount point itself is only its maker's.
+        oracle::run("chmod", &["755".as_ref(), root.parent().unwrap().as_os_str()]);
+        let dir = root.join("journal");
+        let admitted = |uid, gid, command: &str, path: &std::path::Path| {
+            let output = oracle::mounted::as_user(uid, gid, &[OsStr::new(command), path.as_os_str()]);
+            output.status.success()
+        };
+        for file in ["log", "log in a block"] {
+            let file = dir.join(file);
+            assert!(admitted(1234, 100, "cat", &file), "the named user");
+            assert!(admitted(5555, 4321, "cat", &file), "the named group");
+            assert!(!admitted(5555, 100, "cat", &file), "anyone else");
+        }
+        assert!(admitted(1234, 100, "ls", &dir));
+        assert!(!admitted(5555, 100, "ls", &dir));
+        let text = oracle::run("getfacl", &["-n".as_ref(), "-p".as_ref(), dir.as_os_str()]);
+        for line in [
+            "user:1234:r-x",
+            "group:4321:r-x",
+            "mask::r-x",
+            "default:user:1234:r-x",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+    });
+}
+
+#[test]
+fn what_no_kernel_would_take_is_refused_by_path() {
+    let refused = |name: &str, value: &[u8]| {
+        let mut forest = Forest::new();
+        let dir = forest.dir(ROOT, "dir");
+        forest.xattrs(&[(name, value)]);
+        forest.file(dir, "file", 0);
+        layout(&forest.build(), &options()).unwrap_err().to_string()
+    };
+    let raw = acl(&[(1, 6, 0)]);
+    for (name, value, words) in [
+        ("system.posix_acl_access", &raw[..], "no entry with the tag 0x4"),
+        ("system.posix_acl_access", b"junk", "version"),
+        ("system.richacl", b"", "namespace"),
+        ("btrfs.compression", b"zstd", "namespace"),
+        ("user.", b"", "namespace"),
+    ] {
+        let error = refused(name, value);
+        assert!(error.contains("/dir/file") && error.contains(words), "{error}");
+    }
+}

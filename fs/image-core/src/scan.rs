@@ -16,8 +16,11 @@
 //! It runs when nothing writes to the tree any more. What changes nevertheless is found when the image is copied.
 
 mod beneath;
+mod found;
 mod inspect;
+mod jobs;
 mod merge;
+mod names;
 mod store;
 mod walk;
 

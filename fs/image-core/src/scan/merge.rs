@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::walk::{Batch, DirectoryNumber, File, Found, Head, Kind, Status};
+use super::found::{Batch, DirectoryNumber, File, Found, Head, Kind, Status};
+use super::names::long;
 use super::{Error, join, shown};
 use crate::store::FileId;
 use crate::tree::{Builder, Data, Meta, NewContent, NodeId, Tree, TreeError, Xattr, XattrsId};
@@ -160,6 +161,5 @@ impl Merge {
 }
 
 fn text<'a>(batch: &'a Batch, range: &Range<u32>) -> &'a [u8] {
-    let index = |i| usize::try_from(i).expect("a u32 fits usize on every target that builds images");
-    &batch.text[index(range.start)..index(range.end)]
+    &batch.text[long(range)]
 }

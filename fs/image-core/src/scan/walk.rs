@@ -1,7 +1,6 @@
 //! The parallel walk: every directory listed, every file inspected, in no particular order.
 //!
-//! The queue holds directories still to list, and batches of names still to inspect, so that one huge directory keeps
-//! all threads busy too. It is a stack: going deep first bounds the descriptors that are held open.
+//! Jobs are directories to list, and runs of names to inspect, so that one huge directory keeps all threads busy too.
 
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -10,84 +9,21 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Statx, openat, statat};
 use rustix::io::Errno;
 
 use super::beneath::Beneath;
+use super::found::{Batch, DirectoryNumber, File, Found, Head, Kind, Status};
 use super::inspect::{self, Mount, XattrReader};
+use super::jobs::Jobs;
+use super::names::{Names, long, short};
 use super::{Error, Options, join, shown};
-use crate::tree::{Device, Time, Xattr};
+use crate::tree::{Device, Xattr};
 
-/// Names inspected at a time: enough to pay for the queue, few enough that a large directory is shared out.
-const BATCH: usize = 512;
-
-/// Directories held open by the queue, at most; those queued beyond are opened again by their path.
+/// Directories held open for jobs that wait, at most; those queued beyond are opened again by their path.
 const OPEN_MAX: usize = 256;
-
-/// Everything that was found, in no particular order.
-pub(super) struct Found {
-    /// The status of each directory, by its [`DirectoryNumber`].
-    pub(super) heads: Vec<Head>,
-    pub(super) batches: Vec<Batch>,
-    /// The sets of extended attributes, by [`Status::xattrs`].
-    pub(super) xattrs: Vec<Arc<[Xattr]>>,
-}
-
-/// A directory, numbered as the walk met it. The root is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct DirectoryNumber(pub(super) usize);
-
-/// A directory's own status.
-pub(super) struct Head {
-    pub(super) number: DirectoryNumber,
-    pub(super) status: Status,
-}
-
-/// A sorted run of entries of one directory.
-pub(super) struct Batch {
-    pub(super) directory: DirectoryNumber,
-    /// Which run of the directory; they continue each other.
-    pub(super) run: usize,
-    /// Names, each ended by NUL, and targets of symlinks.
-    pub(super) text: Box<[u8]>,
-    pub(super) files: Box<[File]>,
-}
-
-/// One entry of a directory.
-pub(super) struct File {
-    /// The name in [`Batch::text`], without its NUL.
-    pub(super) name: Range<u32>,
-    pub(super) status: Status,
-    pub(super) kind: Kind,
-    /// Device and inode, if there may be other names.
-    pub(super) linked: Option<Box<(u64, u64)>>,
-}
-
-/// What every kind of file has.
-pub(super) struct Status {
-    pub(super) mode: u16,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Time,
-    pub(super) xattrs: u32,
-}
-
-pub(super) enum Kind {
-    Directory(DirectoryNumber),
-    File {
-        len: u64,
-        inode: u64,
-        ranges: Option<Arc<[Range<u64>]>>,
-    },
-    /// The target in [`Batch::text`].
-    Symlink(Range<u32>),
-    CharDevice(Device),
-    BlockDevice(Device),
-    Fifo,
-    Socket,
-}
 
 /// Walks the whole tree.
 pub(super) fn walk(beneath: &Beneath, options: &Options) -> Result<Found, Error> {
@@ -100,15 +36,12 @@ pub(super) fn walk(beneath: &Beneath, options: &Options) -> Result<Found, Error>
         beneath,
         options,
         mount: Mount::of(&stat),
-        queue: Mutex::new(Queue {
-            jobs: vec![Job::List {
-                parent: None,
-                path: Vec::new(),
-                number: DirectoryNumber(0),
-            }],
-            ..Queue::default()
+        jobs: Jobs::new(Job::List {
+            parent: None,
+            path: Vec::new(),
+            number: DirectoryNumber(0),
         }),
-        wake: Condvar::new(),
+        results: Mutex::default(),
         numbers: AtomicUsize::new(1),
         open: Arc::default(),
         sets: Mutex::new(Sets::new()),
@@ -123,14 +56,14 @@ pub(super) fn walk(beneath: &Beneath, options: &Options) -> Result<Found, Error>
         }
         walk.work();
     });
-    let queue = walk.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(error) = queue.failed {
+    let results = walk.results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = results.failed {
         return Err(error);
     }
     let sets = walk.sets.into_inner().unwrap_or_else(PoisonError::into_inner);
     Ok(Found {
-        heads: queue.heads,
-        batches: queue.batches,
+        heads: results.heads,
+        batches: results.batches,
         xattrs: sets.sets,
     })
 }
@@ -140,8 +73,8 @@ struct Walk<'a> {
     beneath: &'a Beneath,
     options: &'a Options,
     mount: Mount,
-    queue: Mutex<Queue>,
-    wake: Condvar,
+    jobs: Jobs<Job>,
+    results: Mutex<Results>,
     /// The next [`DirectoryNumber`].
     numbers: AtomicUsize,
     /// Directories held open.
@@ -150,14 +83,11 @@ struct Walk<'a> {
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: Vec<Job>,
-    /// Threads at work, which may still add jobs.
-    busy: usize,
-    /// The failure whose path comes first, of those that were met.
-    failed: Option<Error>,
+struct Results {
     heads: Vec<Head>,
     batches: Vec<Batch>,
+    /// The failure whose path comes first, of those that were met.
+    failed: Option<Error>,
 }
 
 enum Job {
@@ -190,14 +120,6 @@ impl Drop for OpenDir {
     }
 }
 
-/// Names, each ended by NUL, one after the other.
-#[derive(Default)]
-struct Names {
-    text: Vec<u8>,
-    /// Each name in `text`, with its NUL.
-    names: Vec<Range<u32>>,
-}
-
 /// The distinct sets of extended attributes; set 0 is empty.
 struct Sets {
     sets: Vec<Arc<[Xattr]>>,
@@ -224,15 +146,6 @@ impl Sets {
     }
 }
 
-fn short(i: usize) -> u32 {
-    u32::try_from(i).expect("a directory's names and a tree's sets of xattrs stay below 4 GiB")
-}
-
-fn long(range: &Range<u32>) -> Range<usize> {
-    let index = |i| usize::try_from(i).expect("a u32 fits usize on every target that builds images");
-    index(range.start)..index(range.end)
-}
-
 /// Turns what the system said on `path` into an [`Error`].
 fn at<E: Into<std::io::Error>>(path: &[u8], attempt: &'static str) -> impl FnOnce(E) -> Error {
     let path = shown(path);
@@ -244,12 +157,9 @@ fn at<E: Into<std::io::Error>>(path: &[u8], attempt: &'static str) -> impl FnOnc
 }
 
 impl Walk<'_> {
-    /// Works on jobs until there are none and nobody can add one.
     fn work(&self) {
         let mut xattrs = XattrReader::new();
-        let mut done = false;
-        while let Some(job) = self.next(done) {
-            done = true;
+        self.jobs.work(|job| {
             let result = match job {
                 Job::List { parent, path, number } => self.list(parent, &path, number, &mut xattrs),
                 Job::Inspect {
@@ -261,43 +171,17 @@ impl Walk<'_> {
                 } => self.inspect(&dir, &path, number, run, &names, &mut xattrs),
             };
             if let Err(error) = result {
-                let mut queue = self.lock();
-                queue.jobs.clear();
-                if queue
-                    .failed
-                    .as_ref()
-                    .is_none_or(|first| error.path() < first.path())
-                {
-                    queue.failed = Some(error);
+                self.jobs.stop();
+                let failed = &mut self.results().failed;
+                if failed.as_ref().is_none_or(|first| error.path() < first.path()) {
+                    *failed = Some(error);
                 }
             }
-        }
+        });
     }
 
-    /// Waits for a job. `done`: the thread has just ended one.
-    fn next(&self, done: bool) -> Option<Job> {
-        let mut queue = self.lock();
-        if done {
-            queue.busy = queue.busy.saturating_sub(1);
-        }
-        loop {
-            if queue.failed.is_some() {
-                queue.jobs.clear();
-            }
-            if let Some(job) = queue.jobs.pop() {
-                queue.busy = queue.busy.saturating_add(1);
-                return Some(job);
-            }
-            if queue.busy == 0 {
-                self.wake.notify_all();
-                return None;
-            }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn results(&self) -> MutexGuard<'_, Results> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn list(
@@ -322,7 +206,7 @@ impl Walk<'_> {
             status: self.status(&stat, set),
         };
         let names = self.names(&dir, path)?;
-        self.lock().heads.push(head);
+        self.results().heads.push(head);
         let mut runs = names.runs();
         let first = runs.next().unwrap_or_default();
         let path: Arc<[u8]> = path.into();
@@ -333,15 +217,8 @@ impl Walk<'_> {
             run,
             names,
         });
-        self.queue(jobs.collect());
+        self.jobs.add(jobs.collect());
         self.inspect(&dir, &path, number, 0, &first, xattrs)
-    }
-
-    fn queue(&self, jobs: Vec<Job>) {
-        if !jobs.is_empty() {
-            self.lock().jobs.extend(jobs);
-            self.wake.notify_all();
-        }
     }
 
     /// Opens the directory `path` in its parent, without following a link.
@@ -376,8 +253,7 @@ impl Walk<'_> {
                 names.push(name);
             }
         }
-        let Names { text, names: order } = &mut names;
-        order.sort_unstable_by(|a, b| text[long(a)].cmp(&text[long(b)]));
+        names.sort();
         Ok(names)
     }
 
@@ -419,8 +295,8 @@ impl Walk<'_> {
                 ..file
             });
         }
-        self.queue(jobs);
-        self.lock().batches.push(Batch {
+        self.jobs.add(jobs);
+        self.results().batches.push(Batch {
             directory: number,
             run,
             text: text.into(),
@@ -521,26 +397,4 @@ fn ranges(
         let path = join(dir_path, name.to_bytes());
         at(&path, "find the holes of")(source)
     })
-}
-
-impl Names {
-    fn push(&mut self, name: &CStr) {
-        let start = short(self.text.len());
-        self.text.extend_from_slice(name.to_bytes_with_nul());
-        self.names.push(start..short(self.text.len()));
-    }
-
-    /// The names in runs of [`BATCH`] at most, each with a text of its own.
-    fn runs(&self) -> impl Iterator<Item = Names> + '_ {
-        self.names.chunks(BATCH).map(|chunk| {
-            let mut run = Names::default();
-            run.names.reserve_exact(chunk.len());
-            for range in chunk {
-                let start = short(run.text.len());
-                run.text.extend_from_slice(&self.text[long(range)]);
-                run.names.push(start..short(run.text.len()));
-            }
-            run
-        })
-    }
 }

@@ -57,6 +57,8 @@ pub mod hash;
 pub mod inode;
 mod inode_table;
 pub mod journal;
+#[doc(hidden)]
+pub mod laws;
 mod layout;
 pub mod mke2fs;
 mod numbering;

@@ -9,14 +9,19 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Seek, Write};
 use std::num::NonZero;
+use std::path::Path;
 
 use image_core::copy;
-use image_core::laws::{Draw, Model, copied};
+use image_core::laws::{Draw, Model, copied, filler};
+use image_core::store::Store;
+use image_core::tree::{Content, NodeId};
 
 use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
+use crate::tar;
 
 /// A guest read through the tables of its image, planned or compressed, is the guest.
 pub fn qcow2_plan(bytes: &[u8]) {
@@ -53,13 +58,31 @@ fn read(image: Vec<u8>) -> Vec<u8> {
     guest
 }
 
-/// Whatever the bytes of an image are, reading it ends, with bytes or an error.
+/// Whatever the bytes of an image are, reading it ends, with bytes or an error. Most of the images are ours with a few
+/// bytes changed, which get further than any others.
 pub fn qcow2_reader(bytes: &[u8]) {
-    let Ok(mut reader) = Reader::open(Cursor::new(bytes)) else {
+    let mut draw = Draw::new(bytes);
+    if draw.below(4) == 0 {
+        return read_anything(draw.rest());
+    }
+    let changes: Vec<(u64, u8)> = (0..draw.below(8))
+        .map(|_| (draw.below(1 << 16), draw.byte()))
+        .collect();
+    let mut image = small_image(&mut draw);
+    for (at, byte) in changes {
+        // Half of them hit the header.
+        let end = if at % 2 == 0 { 112 } else { image.len() };
+        image[usize::try_from(at).unwrap() / 2 % end] = byte;
+    }
+    read_anything(&image);
+}
+
+fn read_anything(image: &[u8]) {
+    let Ok(mut reader) = Reader::open(Cursor::new(image)) else {
         return;
     };
     let size = reader.virtual_size();
-    let len = size.min(1 << 20);
+    let len = size.min(1 << 17);
     let mut guest = vec![0; usize::try_from(len).unwrap()];
     for offset in [0, size - len] {
         let _ = reader.read_exact_at(&mut guest, offset);
@@ -68,19 +91,8 @@ pub fn qcow2_reader(bytes: &[u8]) {
     assert!(reader.read_exact_at(&mut [0], size).is_err());
 }
 
-/// Whatever the words are, they are options or a refusal that can be printed.
-pub fn qcow2_options(bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
-    match Options::parse(&text) {
-        Ok(options) => assert!(options.compression_type.levels().contains(&options.level())),
-        Err(error) => assert!(!error.to_string().is_empty()),
-    }
-}
-
-/// A small image to begin with, for the seeds of [`qcow2_reader`].
-pub fn qcow2_seed(bytes: &[u8]) -> Vec<u8> {
-    let mut draw = Draw::new(bytes);
-    let Model { map, store, .. } = Model::draw(&mut draw, 16384);
+fn small_image(draw: &mut Draw<'_>) -> Vec<u8> {
+    let Model { map, store, .. } = Model::draw(draw, 16384);
     let options = Options {
         cluster_size: ClusterSize::new(512).unwrap(),
         threads: NonZero::<usize>::MIN,
@@ -92,4 +104,120 @@ pub fn qcow2_seed(bytes: &[u8]) -> Vec<u8> {
     let mut sink = CompressedSink::new(Cursor::new(Vec::new()), map.len(), &options).unwrap();
     copy(&map, &store, &mut sink).unwrap();
     sink.into_inner().into_inner()
+}
+
+/// Whatever the words are, they are options or a refusal that can be printed.
+pub fn qcow2_options(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match Options::parse(&text) {
+        Ok(options) => assert!(options.compression_type.levels().contains(&options.level())),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Whatever an archive holds, it is a tree whose files can be read, or an error that can be printed. `file` is empty,
+/// and takes the archive: of drawn members, since few others get past their checksums.
+pub fn tar_reader(bytes: &[u8], mut file: File) {
+    let mut draw = Draw::new(bytes);
+    let archive = if draw.below(8) == 0 {
+        draw.rest().to_vec()
+    } else {
+        archive(&mut draw)
+    };
+    file.write_all(&archive).unwrap();
+    file.rewind().unwrap();
+    let (tree, store) = match tar::read(file, Path::new("archive")) {
+        Ok(read) => read,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    for (id, node) in tree.iter() {
+        assert!(id == NodeId::ROOT || !tree.path(id).is_empty());
+        let Content::File(data) = &node.content else {
+            continue;
+        };
+        let open = store.open(data.file).unwrap();
+        let mut end = 0;
+        for range in data.ranges() {
+            assert!(range.start >= end && range.start < range.end && range.end <= data.len);
+            end = range.end;
+            let mut buf = vec![0; usize::try_from(range.end - range.start).unwrap()];
+            open.read_exact_at(&mut buf, range.start).unwrap();
+        }
+        open.finish().unwrap();
+    }
+}
+
+/// An archive of drawn members.
+fn archive(draw: &mut Draw<'_>) -> Vec<u8> {
+    const KINDS: &[u8] = b"0005512346xxxxgSKL7Z";
+    const NAMES: [&str; 10] = [
+        "a", "b", "a/b", "a/b/c", "./", "a/", "../x", "/abs//b", "", "a/../b",
+    ];
+    const RECORDS: [(&str, &str); 18] = [
+        ("path", "a/long"),
+        ("linkpath", "a"),
+        ("mtime", "-1.5"),
+        ("mtime", "99999999999999999999"),
+        ("size", "3"),
+        ("size", "18446744073709551615"),
+        ("uid", "4294967295"),
+        ("gid", "-1"),
+        ("SCHILY.xattr.user.a", "b=\n\0"),
+        ("SCHILY.xattr.", ""),
+        (
+            "SCHILY.acl.access",
+            "user::rwx,user:x:r--:5,group::r--,mask::r--,other::---",
+        ),
+        ("SCHILY.acl.default", "user::rwx\ngroup::r-x\nother::---"),
+        ("GNU.sparse.major", "1"),
+        ("GNU.sparse.realsize", "1000"),
+        ("GNU.sparse.name", "a/sparse"),
+        ("GNU.sparse.map", "0,1,5,2"),
+        ("GNU.sparse.size", "7"),
+        ("GNU.sparse.numblocks", "1"),
+    ];
+    let mut archive = Vec::new();
+    while !draw.is_empty() && archive.len() < 1 << 16 {
+        let mut header = ::tar::Header::new_gnu();
+        let kind = *draw.pick(KINDS);
+        let mut data = match kind {
+            b'x' | b'g' => (0..draw.below(4))
+                .flat_map(|_| record(*draw.pick(&RECORDS)))
+                .collect(),
+            b'K' | b'L' => draw.pick(&NAMES).as_bytes().to_vec(),
+            b'0' | b'7' if draw.below(2) == 0 => b"2\n0\n1\n512\n2\n".to_vec(),
+            b'0' | b'7' | b'S' => filler(usize::from(draw.byte()) * 4, 1),
+            _ => Vec::new(),
+        };
+        header.set_entry_type(::tar::EntryType::new(kind));
+        header.set_size(u64::try_from(data.len()).unwrap());
+        header.set_mode(u32::from(draw.byte()) << 4);
+        header.set_mtime(draw.below(1 << 33));
+        let (name, link) = (draw.pick(&NAMES).as_bytes(), draw.pick(&NAMES).as_bytes());
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+        header.as_mut_bytes()[157..157 + link.len()].copy_from_slice(link);
+        for _ in 0..draw.below(4) {
+            let at = usize::try_from(draw.below(512)).unwrap();
+            header.as_mut_bytes()[at] = draw.byte();
+        }
+        if draw.byte() != 255 {
+            header.set_cksum();
+        }
+        archive.extend_from_slice(header.as_bytes());
+        data.resize(data.len().next_multiple_of(512), 0);
+        archive.extend(data);
+    }
+    if draw.below(2) == 0 {
+        archive.extend([0; 1024]);
+    }
+    archive
+}
+
+/// A pax record, whose length counts itself.
+fn record((key, value): (&str, &str)) -> Vec<u8> {
+    let rest = key.len() + value.len() + 3;
+    let len = (rest + 1..)
+        .find(|len| rest + len.to_string().len() == *len)
+        .unwrap();
+    format!("{len} {key}={value}\n").into_bytes()
 }

@@ -1,0 +1,6 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| image_formats::laws::tar_reader(
+    bytes,
+    tempfile::tempfile().unwrap()
+));

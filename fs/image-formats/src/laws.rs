@@ -216,7 +216,7 @@ fn archive(draw: &mut Draw<'_>) -> Vec<u8> {
 /// A pax record, whose length counts itself.
 fn record((key, value): (&str, &str)) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
-    let len = (rest + 1..)
+    let len = (rest + 1..rest + 9)
         .find(|len| rest + len.to_string().len() == *len)
         .unwrap();
     format!("{len} {key}={value}\n").into_bytes()

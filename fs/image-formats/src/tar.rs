@@ -270,16 +270,20 @@ impl Collected {
                 value: value.to_vec(),
             })
             .collect();
-        for (record, name) in [
-            ("SCHILY.acl.access", "system.posix_acl_access"),
-            ("SCHILY.acl.default", "system.posix_acl_default"),
+        for (record, which, name) in [
+            ("SCHILY.acl.access", acl::Which::Access, "system.posix_acl_access"),
+            (
+                "SCHILY.acl.default",
+                acl::Which::Default,
+                "system.posix_acl_default",
+            ),
         ] {
             let known = set.iter().any(|xattr| xattr.name == name.as_bytes());
             let Some(text) = member.records.get(record).filter(|_| !known) else {
                 continue;
             };
             let value =
-                acl::encode(text).map_err(|entry| Error::member(&member.path, Trouble::Acl(entry)))?;
+                acl::encode(text, which).map_err(|entry| Error::member(&member.path, Trouble::Acl(entry)))?;
             set.extend(value.map(|value| Xattr {
                 name: name.as_bytes().to_vec(),
                 value,

@@ -92,7 +92,7 @@ fn facts_of_directory(root: &Path, at: &Path, facts: &mut Facts) {
         } else {
             format!("{} links, {}", meta.nlink(), sum(&fs::read(&path).unwrap()))
         };
-        let mut xattr = vec![0; 100];
+        let mut xattr = [0; 100];
         let len = rustix::fs::lgetxattr(&path, "user.binary", &mut xattr[..]).unwrap_or(0);
         let fact = Fact {
             mode: meta.mode() & 0o7777,
@@ -371,4 +371,24 @@ fn an_archive_that_changes_is_noticed() {
         .unwrap();
     let error = store.open(id).err().unwrap().to_string();
     assert!(error.contains("changed while the image was written"), "{error}");
+}
+
+#[test]
+fn global_headers_speak_for_members_that_do_not() {
+    let members: [Given<'_>; 5] = [
+        ("g", b'g', "", b"8 uid=7\n"),
+        ("a", b'0', "", b""),
+        ("x", b'x', "", b"8 uid=9\n"),
+        ("b", b'0', "", b""),
+        ("c", b'0', "", b""),
+    ];
+    let (tree, _) = read(&members).unwrap();
+    let Content::Directory(entries) = tree.node(NodeId::ROOT).content else {
+        panic!("a directory")
+    };
+    let owners: Vec<u32> = tree
+        .entries(entries)
+        .map(|(_, id)| tree.node(id).meta.uid)
+        .collect();
+    assert_eq!(owners, [7, 9, 7]);
 }

@@ -10,9 +10,18 @@ const VERSION: u32 = 2;
 /// The id of entries that have none.
 const NO_ID: u32 = u32::MAX;
 
-/// Encodes an ACL in words. `Ok(None)` says that it adds nothing to the mode bits; an error holds the entry that
-/// cannot be encoded: a malformed one, or a user or group by a name only.
-pub(super) fn encode(text: &[u8]) -> Result<Option<Vec<u8>>, Vec<u8>> {
+/// Which ACL of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Who may do what with it. With three entries it is what the mode bits say already.
+    Access,
+    /// What new files in a directory get. No mode bits say this, so it counts with three entries too.
+    Default,
+}
+
+/// Encodes an ACL in words. `Ok(None)` says that it adds nothing to the mode bits, or is empty; an error holds the
+/// entry that cannot be encoded: a malformed one, or a user or group by a name only.
+pub(super) fn encode(text: &[u8], which: Which) -> Result<Option<Vec<u8>>, Vec<u8>> {
     let lines = text
         .split(|byte| matches!(byte, b',' | b'\n'))
         .map(<[u8]>::trim_ascii);
@@ -20,7 +29,8 @@ pub(super) fn encode(text: &[u8]) -> Result<Option<Vec<u8>>, Vec<u8>> {
         .filter(|line| !line.is_empty())
         .map(|line| entry(line).ok_or_else(|| line.to_vec()))
         .collect::<Result<Vec<_>, _>>()?;
-    if entries.iter().all(|(_, _, id)| *id == NO_ID) && entries.len() <= 3 {
+    let minimal = entries.iter().all(|(_, _, id)| *id == NO_ID) && entries.len() <= 3;
+    if entries.is_empty() || (minimal && which == Which::Access) {
         return Ok(None);
     }
     entries.sort_unstable_by_key(|(tag, _, id)| (*tag, *id));
@@ -80,18 +90,28 @@ mod tests {
             &[32, 0, 0, 0, 255, 255, 255, 255],
         ]
         .concat();
-        assert_eq!(encode(text), Ok(Some(want)));
+        assert_eq!(encode(text, Which::Access), Ok(Some(want)));
     }
 
     #[test]
     fn what_the_mode_says_already_is_no_acl() {
-        assert_eq!(encode(b"user::rw-\ngroup::r--\nother::r--\n"), Ok(None));
+        let text = b"user::rw-\ngroup::r--\nother::r--\n";
+        assert_eq!(encode(text, Which::Access), Ok(None));
+        let default = encode(text, Which::Default).unwrap();
+        assert_eq!(default.map(|acl| acl.len()), Some(4 + 3 * 8));
+        assert_eq!(encode(b"", Which::Default), Ok(None));
     }
 
     #[test]
     fn names_without_ids_are_refused() {
-        assert_eq!(encode(b"user::rw-,user:lisa:r-x"), Err(b"user:lisa:r-x".to_vec()));
-        assert_eq!(encode(b"user::rq-"), Err(b"user::rq-".to_vec()));
-        assert_eq!(encode(b"nobody::r--"), Err(b"nobody::r--".to_vec()));
+        assert_eq!(
+            encode(b"user::rw-,user:lisa:r-x", Which::Access),
+            Err(b"user:lisa:r-x".to_vec())
+        );
+        assert_eq!(encode(b"user::rq-", Which::Access), Err(b"user::rq-".to_vec()));
+        assert_eq!(
+            encode(b"nobody::r--", Which::Access),
+            Err(b"nobody::r--".to_vec())
+        );
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Members {
     at: u64,
     /// Bytes of the archive.
     len: u64,
+    /// What global headers said so far, of every member that does not say otherwise.
+    global: Records,
 }
 
 /// A sparse file as its map tells it.
@@ -48,6 +50,7 @@ impl Members {
             archive: BufReader::with_capacity(256 * 1024, archive),
             at: 0,
             len,
+            global: Records::default(),
         }
     }
 
@@ -68,8 +71,11 @@ impl Members {
                     let bad = || Error::header(header_at, "extended header");
                     extension.records = Records::parse(&bytes).ok_or_else(bad)?;
                 }
-                // Global records are comments in practice; what they could say of a member, its own headers say.
-                EntryType::XGlobalHeader => self.skip(size)?,
+                EntryType::XGlobalHeader => {
+                    let bytes = self.extension_bytes(size)?;
+                    let bad = || Error::header(header_at, "global extended header");
+                    self.global.extend(Records::parse(&bytes).ok_or_else(bad)?);
+                }
                 EntryType::GNULongName => extension.path = Some(self.long_name(size)?),
                 EntryType::GNULongLink => extension.link = Some(self.long_name(size)?),
                 _ => return self.member(header_at, &header, extension).map(Some),
@@ -101,7 +107,13 @@ impl Members {
     }
 
     fn member(&mut self, at: u64, header: &Header, extension: Extension) -> Result<Member, Error> {
-        let Extension { path, link, records } = extension;
+        let Extension {
+            path,
+            link,
+            records: own,
+        } = extension;
+        let mut records = self.global.clone();
+        records.extend(own);
         let pax_path = records
             .get("GNU.sparse.name")
             .or(records.get("path"))
@@ -276,14 +288,6 @@ impl Members {
             .and_then(|len| at.checked_add(len))
             .ok_or(Error::Truncated { at })?;
         Ok(())
-    }
-
-    fn skip(&mut self, size: u64) -> Result<(), Error> {
-        self.seek(
-            self.at
-                .checked_add(size)
-                .ok_or(Error::Truncated { at: self.at })?,
-        )
     }
 
     /// Goes to the first block boundary at or after byte `to`, which must lie in the archive.

@@ -33,6 +33,11 @@ impl Records {
         Some(Self(records))
     }
 
+    /// Adds records, which replace those of the same keys.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&[u8]> {
         self.0.get(key.as_bytes()).map(Vec::as_slice)

@@ -52,7 +52,11 @@ impl Geometry {
     ///
     /// Fewer inodes than asked for are no error here: the caller compares [`Geometry::inodes`].
     pub fn new(options: &Options, image: Blocks, inodes: u64) -> Result<Self, Error> {
+        // 16 TiB are one block more than 32 bits count; mke2fs leaves that one out, too.
         let mut blocks = image.0.min(most_blocks(options));
+        if image.0.saturating_sub(blocks) > 1 {
+            return Err(impossible(options, image, WORTHWHILE));
+        }
         loop {
             let geometry = Self::divide(options, Blocks(blocks), inodes)?;
             let last = geometry.group_blocks(geometry.last_group());
@@ -271,7 +275,8 @@ fn reserved_gdt_blocks(options: &Options, blocks: Blocks, gdt: Blocks, descripto
         let usual = blocks.0.saturating_mul(1024).min(INODES_MAX);
         Blocks(usual).div_ceil(blocks_per_group(options).into())
     });
-    let most = Blocks(options.block_size.bytes() / 4);
+    // What inode 7 can hold, and no more than a quarter of a group, every copy's.
+    let most = Blocks((options.block_size.bytes() / 4).min(u64::from(blocks_per_group(options)) / 4));
     gdt_blocks(options.block_size, descriptor_size, groups)
         .saturating_sub(gdt)
         .min(most)

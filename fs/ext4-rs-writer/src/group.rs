@@ -127,6 +127,9 @@ impl Descriptor {
 /// Gives every group its bitmaps and its inode table. Returns them with the runs that stay free, ascending; `None`
 /// if the groups are too small for their own metadata.
 pub(crate) fn place(geometry: &Geometry) -> Option<(Vec<Places>, Vec<Run>)> {
+    if geometry.head_blocks(Group(0)) >= Blocks(geometry.blocks_per_group.into()) {
+        return None;
+    }
     let mut places = Vec::with_capacity(geometry.group_count());
     let mut free: Vec<Run> = Vec::new();
     let mut first = Group(0);

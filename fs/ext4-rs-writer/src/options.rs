@@ -193,6 +193,10 @@ impl Options {
         if compat.contains(Compat::RESIZE_INODE) && !ro_compat.contains(RoCompat::SPARSE_SUPER) {
             return conflict("resize_inode", "sparse_super", false);
         }
+        if compat.contains(Compat::RESIZE_INODE) && !ro_compat.contains(RoCompat::LARGE_FILE) {
+            // Inode 7 is as long as the longest file that two levels of block numbers can map.
+            return conflict("resize_inode", "large_file", false);
+        }
         if compat.contains(Compat::ORPHAN_FILE) && !compat.contains(Compat::HAS_JOURNAL) {
             return conflict("orphan_file", "has_journal", false);
         }

@@ -5,5 +5,6 @@ mod common;
 mod growth;
 mod images;
 mod large;
+mod mixtures;
 mod scale;
 mod sizes;

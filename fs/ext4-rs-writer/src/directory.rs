@@ -32,6 +32,10 @@ use htree::Htree;
 
 /// What a file system's features make of its directories.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "features come and go independently of each other"
+)]
 pub struct Format {
     /// Bytes in a block.
     pub block_size: BlockSize,

@@ -103,10 +103,9 @@ fn file_system_type(options: &mut Options, flag: char, value: &str) -> Result<()
             (_, "ext3") => (Some(Profile::Ext3), None),
             (_, "ext4") => (Some(Profile::Default), None),
             // Usage types of mke2fs.conf.
-            ('T', "small") => (None, Some(4096)),
+            ('T', "small" | "news") => (None, Some(4096)),
             ('T', "floppy") => (None, Some(8192)),
             ('T', "default" | "big" | "huge") => (None, Some(16384)),
-            ('T', "news") => (None, Some(4096)),
             ('T', "largefile") => (None, Some(1 << 20)),
             ('T', "largefile4") => (None, Some(4 << 20)),
             _ => return Err(bad(flag, value)),

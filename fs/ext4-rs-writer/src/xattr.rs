@@ -66,7 +66,7 @@ pub enum Error {
     /// A set that fits neither inode nor block.
     #[error(
         "the xattrs of '/{}' take {bytes} bytes beside those in the inode, and a block holds {max}; \
-         larger ones need ea_inode, which GRUB cannot read", path.escape_ascii()
+         values in inodes of their own (ea_inode) are not written, and GRUB could not read them", path.escape_ascii()
     )]
     TooLarge {
         /// The first file that has them.
@@ -110,16 +110,15 @@ impl Xattrs {
         let mut open: Vec<Option<u32>> = Vec::new();
         for (id, node) in tree.iter() {
             let set = node.meta.xattrs.index();
-            let content = match content_of[set] {
-                Some(content) => content,
-                None => {
-                    let (inside, outside) = split(tree.xattrs(node.meta.xattrs), format)
-                        .map_err(|fault| fault.of(tree.path(id)))?;
-                    plan.in_inode[set] = inside;
-                    let content = outside.map(|content| plan.content(content, &mut known, &mut open));
-                    content_of[set] = Some(content);
-                    content
-                }
+            let content = if let Some(content) = content_of[set] {
+                content
+            } else {
+                let (inside, outside) =
+                    split(tree.xattrs(node.meta.xattrs), format).map_err(|fault| fault.of(tree.path(id)))?;
+                plan.in_inode[set] = inside;
+                let content = outside.map(|content| plan.content(content, &mut known, &mut open));
+                content_of[set] = Some(content);
+                content
             };
             if let Some(content) = content {
                 let block = plan.share(content, &mut open);
@@ -219,8 +218,8 @@ fn split(set: &[Xattr], format: Format) -> Result<(Box<[u8]>, Option<layout::Con
     attributes.sort_unstable();
     let inode = Area::inode(format.inode_room);
     let block = Area::block(format.block_size);
-    let (inside, outside) = inode.divide(&attributes, &block);
-    let bytes = block.bytes(&outside);
+    let (inside, outside) = inode.divide(&attributes, block);
+    let bytes = layout::bytes(&outside);
     if bytes > block.room {
         return Err(SetFault::TooLarge {
             bytes: u64::from(bytes),

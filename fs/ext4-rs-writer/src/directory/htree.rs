@@ -293,7 +293,8 @@ fn limit(format: &Format, start: usize) -> usize {
         .buffer()
         .saturating_sub(start)
         .saturating_sub(tail);
-    bytes / size_of::<Child>()
+    // Bytes of a `Child`.
+    bytes / 8
 }
 
 /// Stacks levels of index blocks over the leaves, until one block holds the topmost.

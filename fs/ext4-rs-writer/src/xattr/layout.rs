@@ -112,19 +112,12 @@ impl Area {
         }
     }
 
-    /// Bytes that attributes take here.
-    pub(super) fn bytes(self, attributes: &[&Attribute]) -> u32 {
-        attributes
-            .iter()
-            .fold(END_BYTES, |sum, attribute| sum.saturating_add(attribute.bytes()))
-    }
-
     /// Divides attributes between this area and one for the rest: in order as long as they fit here, and where the rest
     /// then overflows the other area, so that this one is as full as can be.
     pub(super) fn divide<'a>(
         self,
         attributes: &'a [Attribute],
-        rest: &Area,
+        rest: Area,
     ) -> (Vec<&'a Attribute>, Vec<&'a Attribute>) {
         let mut free = self.room.saturating_sub(END_BYTES);
         let (inside, outside): (Vec<_>, Vec<_>) =
@@ -137,13 +130,20 @@ impl Area {
                     }
                     None => false,
                 });
-        if rest.bytes(&outside) <= rest.room {
+        if bytes(&outside) <= rest.room {
             return (inside, outside);
         }
         let chosen = fullest(attributes, self.room.saturating_sub(END_BYTES));
         let mut chosen = chosen.into_iter();
         attributes.iter().partition(|_| chosen.next() == Some(true))
     }
+}
+
+/// Bytes that attributes take, with the word that ends them.
+pub(super) fn bytes(attributes: &[&Attribute]) -> u32 {
+    attributes
+        .iter()
+        .fold(END_BYTES, |sum, attribute| sum.saturating_add(attribute.bytes()))
 }
 
 /// Chooses attributes that together take as many of `room` bytes as possible.

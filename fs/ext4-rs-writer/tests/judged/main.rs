@@ -1,4 +1,8 @@
 //! Whole images before foreign judges: e2fsck, the kernel, ext4-view, GRUB, debugfs.
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "contents of files are any bytes that differ"
+)]
 
 mod boundaries;
 mod churn;
@@ -9,4 +13,5 @@ mod hosts;
 mod image;
 mod random;
 mod sizes;
+mod vectors;
 mod xattrs;

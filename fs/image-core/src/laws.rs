@@ -128,7 +128,7 @@ impl Model {
     }
 }
 
-/// What [`copy`] makes of a map.
+/// What [`copy()`] makes of a map.
 pub fn copied(map: &Map, store: &MemoryStore) -> Vec<u8> {
     let mut sink = MemorySink::default();
     copy(map, store, &mut sink).unwrap();

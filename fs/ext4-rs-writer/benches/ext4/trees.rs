@@ -62,7 +62,7 @@ pub(crate) fn flat(dir: &Path) -> Option<PathBuf> {
         for i in 0..FLAT_FILES {
             let name = format!("entry-{:08x}-{i}", i.wrapping_mul(0x9e37_79b9));
             let mut file = fs::File::create(tree.join(name)).unwrap();
-            write!(file, "{i:15}\n").unwrap();
+            writeln!(file, "{i:15}").unwrap();
         }
         true
     })

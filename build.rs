@@ -33,6 +33,7 @@ fn embed(root: &Path, dir: &Path, table: &mut String) -> io::Result<()> {
         }
         let name = path.strip_prefix(root).expect("it lies below the root");
         let run = meta.permissions().mode() & 0o111 != 0;
+        let (name, path) = (name.to_string_lossy(), path.to_string_lossy());
         writeln!(table, "    ({name:?}, {run}, include_bytes!({path:?})),")
             .expect("a String takes everything");
     }

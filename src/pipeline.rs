@@ -154,7 +154,7 @@ impl<'a> Build<'a> {
         match phase.place() {
             Place::Host => {
                 let environment = on_host(&self.variables, &self.dirs);
-                self.pause(
+                pause(
                     &format!("before-{}", phase.name()),
                     &Sandbox::host(),
                     &environment,
@@ -163,7 +163,7 @@ impl<'a> Build<'a> {
                 if present {
                     self.hooks(phase, &Sandbox::host(), &environment)?;
                 }
-                self.pause(
+                pause(
                     &format!("after-{}", phase.name()),
                     &Sandbox::host(),
                     &environment,
@@ -173,11 +173,11 @@ impl<'a> Build<'a> {
             Place::Chroot if present => {
                 let sandbox = Sandbox::chroot(&self.dirs.tree);
                 let environment = in_chroot(&self.variables);
-                self.pause(&format!("before-{}", phase.name()), &sandbox, &environment, false)?;
+                pause(&format!("before-{}", phase.name()), &sandbox, &environment, false)?;
                 let bound = HooksInTree::bind(&self.dirs.hooks, &self.dirs.tree)?;
                 self.hooks(phase, &sandbox, &environment)?;
                 bound.unbind()?;
-                self.pause(&format!("after-{}", phase.name()), &sandbox, &environment, false)
+                pause(&format!("after-{}", phase.name()), &sandbox, &environment, false)
             }
             Place::Chroot => Ok(()),
         }
@@ -273,36 +273,15 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Opens a shell at a point that the variable `break` names.
-    fn pause(&self, point: &str, sandbox: &Sandbox, environment: &Environment, custom: bool) -> Result<()> {
-        let wanted = environment.text("break")?.unwrap_or_default();
-        if !wanted.split(',').any(|word| word == point) {
-            return Ok(());
-        }
-        let command = environment
-            .text("break_cmd")?
-            .filter(|_| custom)
-            .unwrap_or("bash");
-        ui::note(format_args!(
-            "Starting debug shell. Exit to resume building.\nAt stage {point}"
-        ));
-        let args = ["-c", command].map(OsString::from);
-        if let Err(error) = sandbox.run(OsStr::new("bash"), &args, environment) {
-            ui::warn(format_args!("cannot start a shell at {point}: {error}"));
-        }
-        ui::note("Resuming");
-        Ok(())
-    }
-
     fn pause_after_error(&self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<()> {
         let outside = environment.non_empty("break_outside_target").is_some();
         match phase.place() {
             Place::Chroot if outside => {
                 let environment = on_host(&self.variables, &self.dirs);
-                self.pause("after-error", &Sandbox::host(), &environment, true)
+                pause("after-error", &Sandbox::host(), &environment, true)
             }
-            Place::Chroot => self.pause("after-error", sandbox, environment, true),
-            Place::Host => self.pause("after-error", &Sandbox::host(), environment, true),
+            Place::Chroot => pause("after-error", sandbox, environment, true),
+            Place::Host => pause("after-error", &Sandbox::host(), environment, true),
         }
     }
 
@@ -381,6 +360,27 @@ impl<'a> Build<'a> {
         }
         Ok(())
     }
+}
+
+/// Opens a shell at a point that the variable `break` names.
+fn pause(point: &str, sandbox: &Sandbox, environment: &Environment, custom: bool) -> Result<()> {
+    let wanted = environment.text("break")?.unwrap_or_default();
+    if !wanted.split(',').any(|word| word == point) {
+        return Ok(());
+    }
+    let command = environment
+        .text("break_cmd")?
+        .filter(|_| custom)
+        .unwrap_or("bash");
+    ui::note(format_args!(
+        "Starting debug shell. Exit to resume building.\nAt stage {point}"
+    ));
+    let args = ["-c", command].map(OsString::from);
+    if let Err(error) = sandbox.run(OsStr::new("bash"), &args, environment) {
+        ui::warn(format_args!("cannot start a shell at {point}: {error}"));
+    }
+    ui::note("Resuming");
+    Ok(())
 }
 
 /// The memory of the machine.

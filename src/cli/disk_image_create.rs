@@ -36,6 +36,7 @@ Every option has its variable (ARCH, IMAGE_NAME, DIB_IMAGE_SIZE, DIB_OFFLINE, ..
 )]
 #[command(args_override_self = true, after_help = EXAMPLES)]
 #[group(skip)]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
 pub struct Args {
     /// Architecture of the image, such as amd64, arm64, armhf or i386 [default: the host's]
     #[arg(short = 'a', value_name = "ARCH", allow_hyphen_values = true)]

@@ -23,7 +23,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path) -> Result<u64> {
         let exclude = CLEARED.iter().map(|path| path.to_vec()).collect();
         let (tree, _) = scanned(
             tree,
-            scan::Options {
+            &scan::Options {
                 exclude,
                 threads: None,
             },
@@ -36,7 +36,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path) -> Result<u64> {
 
 /// Scans the tree, plans its file system and writes it in every format.
 pub(super) fn write(plan: &BuildPlan, tree: &Path, kib: u64, umask: u32) -> Result<()> {
-    let (tree, store) = scanned(tree, scan::Options::default())?;
+    let (tree, store) = scanned(tree, &scan::Options::default())?;
     let options = Options {
         size: Size::Fixed(kib.saturating_mul(1024)),
         ..plan.filesystem.clone()
@@ -73,6 +73,6 @@ pub fn make(
     output::write_all(planned.map(), store, &settings.formats, &rules)
 }
 
-fn scanned(tree: &Path, options: scan::Options) -> Result<(Tree, scan::DirStore)> {
-    scan(tree, &options).image(|| "cannot read the finished tree".to_owned())
+fn scanned(tree: &Path, options: &scan::Options) -> Result<(Tree, scan::DirStore)> {
+    scan(tree, options).image(|| "cannot read the finished tree".to_owned())
 }

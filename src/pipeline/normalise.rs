@@ -130,7 +130,7 @@ pub(super) fn normalise(tree: &Rooted, epoch: u64) -> io::Result<()> {
                 }
             })?,
             None if dir.kind(*name)? == Some(FileType::RegularFile) => {
-                apply(&dir, name.as_bytes(), *act, epoch)?
+                apply(&dir, name.as_bytes(), *act, epoch)?;
             }
             None => {}
         }

@@ -183,10 +183,9 @@ fn others(wanted: impl Fn(Pid) -> bool) -> io::Result<Vec<Pid>> {
 fn reap() -> io::Result<bool> {
     loop {
         match rustix::process::waitpid(None::<Pid>, WaitOptions::NOHANG) {
-            Ok(Some(_)) => {}
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return Ok(false),
             Err(rustix::io::Errno::CHILD) => return Ok(true),
-            Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }

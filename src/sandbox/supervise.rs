@@ -43,7 +43,7 @@ pub fn supervise(log: &mut Log, build: impl FnOnce() -> Result<()>) -> Result<()
             log.finish();
             let _ = sys::restore(&mask);
             drop(alive);
-            conclude(log, report_end, ended?)
+            conclude(log, report_end, &ended?)
         }
     }
 }
@@ -145,7 +145,7 @@ fn watch(child: Pid, log: &mut Log, output: OwnedFd, signals: &OwnedFd) -> Resul
 }
 
 /// Turns the build's report, or the lack of one, into the builder's own result.
-fn conclude(log: &mut Log, report: OwnedFd, ended: Ended) -> Result<()> {
+fn conclude(log: &mut Log, report: OwnedFd, ended: &Ended) -> Result<()> {
     if let Some(signal) = ended.signal {
         return Err(Error::new(
             Kind::Interrupted { signal },

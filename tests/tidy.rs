@@ -1,0 +1,414 @@
+//! The house rules that a machine can check, so that no reviewer has to.
+//!
+//! Function length is clippy's (`too-many-lines-threshold`), `unsafe` and lints are rustc's; here stands the rest: where
+//! things may stand, how long files may grow, what must not be named, and what an element owes its readers.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Lines of code that a source file may have, comments, blank lines and unit tests not counted.
+const CODE_LINES_MAX: usize = 600;
+
+/// Files that are tables: long because there is much to list, not much to follow.
+const TABLES: [&str; 0] = [];
+
+/// All that may lie at the top level, besides dotfiles.
+const TOP_LEVEL: [&str; 11] = [
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "benches",
+    "elements",
+    "fixtures",
+    "fs",
+    "fuzz",
+    "src",
+];
+
+/// The modules of `fs/` that touch the world. All others turn values into values.
+const WORLDLY: [&str; 5] = ["scan", "store", "copy", "sink", "tar"];
+
+/// Words that say nothing about what a thing is.
+const EMPTY_NAMES: [&str; 4] = ["manager", "helper", "util", "handler"];
+
+struct File {
+    path: String,
+    text: String,
+}
+
+impl File {
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    /// Part of the product, not a test, an example or a benchmark.
+    fn is_product(&self) -> bool {
+        let in_src = self.path.starts_with("src/") || self.path.contains("/src/");
+        self.is_rust() && in_src && !self.path.starts_with("tests/") && !self.path.starts_with("fuzz/")
+    }
+
+    /// `(line number, code)` of each line that holds code, without comments, up to the unit tests.
+    fn code(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text
+            .lines()
+            .take_while(|line| *line != "#[cfg(test)]")
+            .enumerate()
+            .map(|(index, line)| (index + 1, line.split("//").next().unwrap_or_default()))
+            .filter(|(_, code)| !code.trim().is_empty())
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every text file of the repository, links and build output aside.
+fn files() -> Vec<File> {
+    let mut found = Vec::new();
+    let mut directories = vec![root().to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(&directory).unwrap().map(Result::unwrap) {
+            let (path, kind) = (entry.path(), entry.file_type().unwrap());
+            if kind.is_dir() && !["target", ".git", "corpus", "artifacts"].contains(&name(&path)) {
+                directories.push(path);
+            } else if kind.is_file()
+                && let Ok(text) = fs::read_to_string(&path)
+            {
+                found.push(File {
+                    path: relative(&path),
+                    text,
+                });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap()
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()
+}
+
+/// Collects complaints, and fails with all of them at once.
+#[derive(Default)]
+struct Complaints(String);
+
+impl Complaints {
+    fn add(&mut self, place: &str, what: &str) {
+        writeln!(self.0, "{place}: {what}").unwrap();
+    }
+}
+
+impl Drop for Complaints {
+    fn drop(&mut self) {
+        assert!(self.0.is_empty() || std::thread::panicking(), "\n{}", self.0);
+    }
+}
+
+/// The identifiers of one line of code.
+fn identifiers(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+}
+
+/// Code without its string literals, in which anything may stand.
+fn without_strings(code: &str) -> String {
+    code.split('"').step_by(2).collect::<Vec<_>>().join("\"\"")
+}
+
+#[test]
+fn source_files_stay_readable() {
+    let mut complaints = Complaints::default();
+    for file in files().iter().filter(|file| file.is_product()) {
+        let lines = file.code().count();
+        if lines > CODE_LINES_MAX && !TABLES.contains(&file.path.as_str()) {
+            complaints.add(
+                &file.path,
+                &format!("{lines} lines of code, more than {CODE_LINES_MAX}"),
+            );
+        }
+        if file.path.ends_with("/mod.rs") {
+            complaints.add(&file.path, "a module is foo.rs and foo/, never mod.rs");
+        }
+        if !file.text.starts_with("//!") {
+            complaints.add(&file.path, "says at its head neither what it is for nor why");
+        }
+    }
+}
+
+#[test]
+fn clippy_bounds_the_length_of_functions() {
+    let config = fs::read_to_string(root().join(".clippy.toml")).unwrap();
+    assert!(config.contains("too-many-lines-threshold = 70"));
+}
+
+#[test]
+fn what_is_dangerous_stands_in_its_place() {
+    let mut complaints = Complaints::default();
+    for file in files().iter().filter(|file| file.is_product()) {
+        for (number, code) in file.code() {
+            let code = without_strings(code);
+            let place = format!("{}:{number}", file.path);
+            if identifiers(&code).any(|word| word == "unsafe") && file.path != "src/sandbox/sys.rs" {
+                complaints.add(&place, "unsafe code stands in src/sandbox/sys.rs alone");
+            }
+            let runs = code.contains("process::Command") || code.contains("Command::new");
+            if runs && !code.contains("clap::") && !file.path.starts_with("src/sandbox") {
+                complaints.add(&place, "processes are run by src/sandbox alone");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_writers_know_no_world() {
+    let mut complaints = Complaints::default();
+    for file in files()
+        .iter()
+        .filter(|file| file.is_product() && file.path.starts_with("fs/"))
+    {
+        if file.path.ends_with("/src/lib.rs") && !file.text.contains("#![forbid(unsafe_code)]") {
+            complaints.add(&file.path, "must forbid unsafe code");
+        }
+        let module = file.path.split("/src/").nth(1).unwrap_or_default();
+        if WORLDLY.iter().any(|worldly| module.starts_with(worldly)) {
+            continue;
+        }
+        for (number, code) in file.code() {
+            for world in ["fs", "env", "process", "time", "net"] {
+                if code.contains(&format!("std::{world}")) {
+                    complaints.add(
+                        &format!("{}:{number}", file.path),
+                        &format!("std::{world} in a pure module"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn names_say_what_things_are() {
+    let mut complaints = Complaints::default();
+    for file in files()
+        .iter()
+        .filter(|file| file.is_rust() && file.path != "tests/tidy.rs")
+    {
+        let stem = file
+            .path
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(".rs");
+        if EMPTY_NAMES.iter().any(|empty| stem.contains(empty)) {
+            complaints.add(&file.path, "the name of the module is empty of meaning");
+        }
+        for (number, code) in file.code() {
+            let code = without_strings(code);
+            let words: Vec<_> = identifiers(&code).collect();
+            let defines = |word: &str| {
+                words.windows(2).any(|pair| {
+                    ["fn", "struct", "enum", "trait", "mod", "let", "type"].contains(&pair[0])
+                        && pair[1] == word
+                })
+            };
+            let empty = words.iter().find(|word| {
+                let lower = word.to_lowercase();
+                defines(word)
+                    && (EMPTY_NAMES
+                        .iter()
+                        .any(|empty| lower.split('_').any(|part| part == *empty))
+                        || lower.starts_with("do_")
+                        || lower == "process")
+            });
+            if let Some(word) = empty {
+                complaints.add(
+                    &format!("{}:{number}", file.path),
+                    &format!("'{word}' is empty of meaning"),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Spelt in halves, for this file is read, too.
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("X", "XX"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+    ];
+    let mut complaints = Complaints::default();
+    for file in files()
+        .iter()
+        .filter(|file| file.is_rust() || file.path.starts_with("elements/"))
+    {
+        for (index, line) in file.text.lines().enumerate() {
+            if let Some(mark) = marks
+                .iter()
+                .find(|mark| line.contains(**mark) && !line.contains("XXXX"))
+            {
+                complaints.add(&format!("{}:{}", file.path, index + 1), mark);
+            }
+        }
+    }
+}
+
+#[test]
+fn no_test_file_is_forgotten() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut complaints = Complaints::default();
+    let all = files();
+    for file in &all {
+        let Some(test) = file
+            .path
+            .strip_prefix("tests/")
+            .and_then(|path| path.strip_suffix(".rs"))
+        else {
+            continue;
+        };
+        if test.starts_with("oracle/") || manifest.contains(&format!("path = \"{}\"", file.path)) {
+            continue;
+        }
+        let (parent, module) = match test.rsplit_once('/') {
+            Some((directory, module)) => (format!("tests/{directory}.rs"), module),
+            None => ("tests/tests.rs".to_owned(), test),
+        };
+        let declared = |file: &File| file.text.contains(&format!("mod {module};"));
+        if !all
+            .iter()
+            .any(|candidate| candidate.path == parent && declared(candidate))
+        {
+            complaints.add(&file.path, "is neither a [[test]] nor a module of one");
+        }
+    }
+}
+
+#[test]
+fn the_top_level_stays_small() {
+    let mut complaints = Complaints::default();
+    for entry in fs::read_dir(root()).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        let name = name(&path);
+        if !name.starts_with('.') && !TOP_LEVEL.contains(&name) && name != "target" && name != "tests" {
+            complaints.add(name, "does not belong at the top level");
+        }
+    }
+    for required in ["README.md", "CHANGELOG.md", "LICENSE", "Cargo.lock", ".ci/run"] {
+        if !root().join(required).is_file() {
+            complaints.add(required, "is missing");
+        }
+    }
+}
+
+/// The hosts that this machine takes packages from: an archive or a mirror of one is the business of who builds.
+fn package_hosts() -> BTreeSet<String> {
+    let mut paths = vec![PathBuf::from("/etc/apt/sources.list")];
+    paths.extend(
+        fs::read_dir("/etc/apt/sources.list.d")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path()),
+    );
+    paths
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|text| {
+            let hosts = text
+                .split("://")
+                .skip(1)
+                .filter_map(|rest| rest.split(['/', ' ', '\n']).next());
+            hosts.map(str::to_owned).collect::<Vec<_>>()
+        })
+        .filter(|host| host.contains('.'))
+        .collect()
+}
+
+#[test]
+fn no_file_names_a_package_host_or_this_machine() {
+    let mut complaints = Complaints::default();
+    let hosts = package_hosts();
+    let parent = root()
+        .parent()
+        .filter(|parent| *parent != Path::new("/"))
+        .map(|parent| format!("{}/", parent.display()));
+    for file in files().iter().filter(|file| !file.path.ends_with("Cargo.lock")) {
+        for word in hosts.iter().chain(&parent) {
+            if file.text.contains(word.as_str()) {
+                complaints.add(&file.path, &format!("names '{word}'"));
+            }
+        }
+    }
+}
+
+#[test]
+fn ci_runs_what_the_readme_tells() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let ci = fs::read_to_string(root().join(".ci/run")).unwrap();
+    let marker = "<!-- every test -->";
+    assert_eq!(
+        readme.matches(marker).count(),
+        1,
+        "README.md must mark its test command once"
+    );
+    assert!(
+        ci.contains(marker),
+        ".ci/run must take its test command from README.md"
+    );
+}
+
+#[test]
+fn elements_keep_their_manners() {
+    let mut complaints = Complaints::default();
+    let elements: BTreeSet<_> = fs::read_dir(root().join("elements"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    for element in &elements {
+        if !element.join("README.md").is_file() {
+            complaints.add(&relative(element), "has no README.md");
+        }
+    }
+    for file in files().iter().filter(|file| file.path.starts_with("elements/")) {
+        let mode = fs::metadata(root().join(&file.path))
+            .unwrap()
+            .permissions()
+            .mode();
+        let (script, executable) = (file.text.starts_with("#!"), mode & 0o111 != 0);
+        // The copy inside the binary has no modes: it tells scripts by their first line.
+        if script != executable {
+            complaints.add(&file.path, "what begins with #! is executable, and nothing else");
+        }
+        if script && !file.text.contains("\nset -eu -o pipefail\n") {
+            complaints.add(&file.path, "a bash script says `set -eu -o pipefail`");
+        }
+        if file.path.contains("/environment.d/") && script {
+            complaints.add(&file.path, "a snippet is sourced, not run");
+        }
+        if file.path.ends_with("/element-deps") {
+            let names: Vec<_> = file.text.lines().collect();
+            if !names.is_sorted() {
+                complaints.add(&file.path, "names stand in order");
+            }
+            for dependency in names
+                .iter()
+                .filter(|name| !elements.contains(&root().join("elements").join(name)))
+            {
+                complaints.add(&file.path, &format!("no element '{dependency}'"));
+            }
+        }
+    }
+}

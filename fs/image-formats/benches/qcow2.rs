@@ -88,7 +88,7 @@ fn main() {
     let dir = tempfile::tempdir().unwrap();
     let (raw, image) = (dir.path().join("raw"), dir.path().join("qcow2"));
     let made = timed(Path::new("/dev/null"), || {
-        oracle::mke2fs(Path::new(&tree), &raw, 3 << 30)
+        oracle::mke2fs(Path::new(&tree), &raw, 3 << 30);
     });
     let converted = timed(&image, || oracle::qcow2::convert_compressed(&raw, &image));
     let bar = made.cpu + converted.cpu;

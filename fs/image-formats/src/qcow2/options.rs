@@ -52,9 +52,12 @@ impl CompressionType {
     }
 
     /// The level that is taken when none is asked for.
+    ///
+    /// Why 5 for zlib: measured on a Debian root, it is within 2 % of qemu-img's size for less than half of its
+    /// processor time; 6 saves a tenth of a percent and costs an eighth more, and only 9 ends below qemu-img's size.
     pub fn default_level(self) -> u8 {
         match self {
-            Self::Zlib => 6,
+            Self::Zlib => 5,
             Self::Zstd => 3,
         }
     }

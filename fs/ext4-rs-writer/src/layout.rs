@@ -403,6 +403,14 @@ impl Plan {
             let Some(logical) = self.census.data(node) else {
                 continue;
             };
+            let first = self.inodes.placement.first(id);
+            if let (Content::File(data), Logical::Dense(_), Some(first)) = (&node.content, &logical, first)
+                && self.census.mapper.nodes_in_one_piece(&logical) == Blocks::ZERO
+            {
+                // Nearly all files take this way, which allocates nothing.
+                map.file(self.start(first), data.file, 0, data.len, "file");
+                continue;
+            }
             let home = self.inodes.placement.home(&self.census, id, &logical);
             match &node.content {
                 Content::Symlink(target) => {

@@ -13,7 +13,7 @@
 //! | `size` | the size that fits, given or searched for |
 //! | [`geometry`], [`group`] | how blocks divide into groups, and where each group's metadata lies |
 //! | `placement`, `space`, `file_map` | which blocks everything gets |
-//! | `layout` | all of it put together into a [`Map`](image_core::Map), and a [`Summary`] |
+//! | `layout` | all of it put together into a [`Map`], and a [`Summary`] |
 //! | [`superblock`], [`inode`], [`extent`], [`journal`], `block_map`, `resize`, `orphan_file` | structures, rendered |
 //! | [`checksum`], [`hash`] | what guards them, and what orders directories |
 //!

@@ -89,8 +89,17 @@ impl Placement {
             let Some(logical) = census.data(node) else {
                 continue;
             };
+            let nodes = census.mapper.nodes_in_one_piece(&logical);
+            if logical.blocks() == Blocks::ZERO {
+                continue;
+            }
+            // Nearly all files take this way, which allocates nothing.
+            if let Some(first) = space.take(logical.blocks() + nodes) {
+                self.first[id.index()] = first;
+                continue;
+            }
             let home = census.mapper.settle(&logical, space)?;
-            self.settle(id, home, census.mapper.nodes_in_one_piece(&logical));
+            self.settle(id, home, nodes);
         }
         Some(())
     }
@@ -113,10 +122,15 @@ impl Placement {
         }
     }
 
+    /// The first block of what lies in one piece.
+    pub(crate) fn first(&self, node: NodeId) -> Option<Block> {
+        let first = self.first[node.index()];
+        (first != Block(0)).then_some(first)
+    }
+
     /// Where a node's blocks lie.
     pub(crate) fn home(&self, census: &Census, node: NodeId, logical: &Logical) -> Home {
-        let first = self.first[node.index()];
-        if first != Block(0) {
+        if let Some(first) = self.first(node) {
             return Home::in_one_piece(first, logical.blocks(), census.mapper.nodes_in_one_piece(logical));
         }
         let at = self.scattered.binary_search_by_key(&node, |(id, _)| *id);

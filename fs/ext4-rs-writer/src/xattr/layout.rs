@@ -114,11 +114,7 @@ impl Area {
 
     /// Divides attributes between this area and one for the rest: in order as long as they fit here, and where the rest
     /// then overflows the other area, so that this one is as full as can be.
-    pub(super) fn divide<'a>(
-        self,
-        attributes: &'a [Attribute],
-        rest: Area,
-    ) -> (Vec<&'a Attribute>, Vec<&'a Attribute>) {
+    pub(super) fn divide(self, attributes: &[Attribute], rest: Area) -> (Vec<&Attribute>, Vec<&Attribute>) {
         let mut free = self.room.saturating_sub(END_BYTES);
         let (inside, outside): (Vec<_>, Vec<_>) =
             attributes

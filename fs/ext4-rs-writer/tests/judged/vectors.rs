@@ -180,11 +180,8 @@ impl Knife {
     }
 }
 
-#[test]
-#[ignore = "makes the vectors anew; needs root, mke2fs, e2fsck, debugfs and a mount"]
-fn regenerate() {
-    let dir = temporary();
-    let source = dir.path().join("source");
+/// A directory large enough for an index, a file with more extents than its inode holds, and a large xattr.
+fn furnish(source: &std::path::Path) {
     fs::create_dir_all(source.join("d")).unwrap();
     for i in 0..200 {
         fs::write(source.join(format!("d/name-{i}")), b"").unwrap();
@@ -195,6 +192,25 @@ fn regenerate() {
     }
     let flags = rustix::fs::XattrFlags::empty();
     rustix::fs::setxattr(source.join("islands"), "user.large", &[7; 300], flags).unwrap();
+}
+
+/// Cuts out what every file system has.
+fn cut_group(knife: &mut Knife) {
+    let descriptor = 2 * BLOCK;
+    let bitmap = |knife: &Knife, at| u32_at(&knife.image, descriptor + at) as usize * BLOCK;
+    let inodes = u32_at(&knife.image, 1024 + 0x28) as usize;
+    knife.cut("superblock", 0, 1024, 1024);
+    knife.cut("descriptor", 0, descriptor, 64);
+    knife.cut("block_bitmap", 0, bitmap(knife, 0), 8192 / 8);
+    knife.cut("inode_bitmap", 0, bitmap(knife, 4), inodes / 8);
+}
+
+#[test]
+#[ignore = "makes the vectors anew; needs root, mke2fs, e2fsck, debugfs and a mount"]
+fn regenerate() {
+    let dir = temporary();
+    let source = dir.path().join("source");
+    furnish(&source);
     let image = dir.path().join("image");
     fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
     let seed = format!("hash_seed={HASH_SEED}");
@@ -234,13 +250,7 @@ fn regenerate() {
             .to_owned()
             + "\n",
     };
-    let descriptor = 2 * BLOCK;
-    let bitmap = |knife: &Knife, at| u32_at(&knife.image, descriptor + at) as usize * BLOCK;
-    let inodes = u32_at(&knife.image, 1024 + 0x28) as usize;
-    knife.cut("superblock", 0, 1024, 1024);
-    knife.cut("descriptor", 0, descriptor, 64);
-    knife.cut("block_bitmap", 0, bitmap(&knife, 0), 8192 / 8);
-    knife.cut("inode_bitmap", 0, bitmap(&knife, 4), inodes / 8);
+    cut_group(&mut knife);
     knife.cut("inode", islands, knife.inode(islands), 256);
     knife.block("htree_root", directory, blocks[0]);
     knife.block("directory_leaf", directory, blocks[1]);
@@ -261,7 +271,7 @@ fn regenerate() {
     knife.image = fs::read(&image).unwrap();
     knife.command = "mke2fs -t ext4 -b 1024 -O ^metadata_csum,^64bit,uninit_bg";
     knife.cut("superblock_crc16", 0, 1024, 1024);
-    knife.cut("descriptor_crc16", 1, descriptor + 32, 32);
+    knife.cut("descriptor_crc16", 1, 2 * BLOCK + 32, 32);
     writeln!(
         knife.manifest,
         "dx_hash.txt | debugfs dx_hash -h VERSION -s SEED NAME | printed"

@@ -31,7 +31,7 @@ const TOP_LEVEL: [&str; 11] = [
 ];
 
 /// The modules of `fs/` that touch the world. All others turn values into values.
-const WORLDLY: [&str; 5] = ["scan", "store", "copy", "sink", "tar"];
+const WORLDLY: [&str; 6] = ["scan", "store", "copy", "sink", "tar", "laws"];
 
 /// Words that say nothing about what a thing is.
 const EMPTY_NAMES: [&str; 4] = ["manager", "helper", "util", "handler"];
@@ -49,7 +49,11 @@ impl File {
     /// Part of the product, not a test, an example or a benchmark.
     fn is_product(&self) -> bool {
         let in_src = self.path.starts_with("src/") || self.path.contains("/src/");
-        self.is_rust() && in_src && !self.path.starts_with("tests/") && !self.path.starts_with("fuzz/")
+        self.is_rust()
+            && in_src
+            && !self.path.ends_with("/tests.rs")
+            && !self.path.starts_with("tests/")
+            && !self.path.starts_with("fuzz/")
     }
 
     /// `(line number, code)` of each line that holds code, without comments, up to the unit tests.

@@ -5,6 +5,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a judge's verdict is its panic")]
 
 pub mod blackbox;
+pub mod boot;
 pub mod contender;
 pub mod ext4;
 pub mod mounted;

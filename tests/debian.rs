@@ -1,0 +1,201 @@
+//! A real Debian, built from its archive, before every judge: fsck, the kernel, qemu-img, a machine that boots it, and
+//! a second build that must not differ.
+//!
+//! One build serves all checks, and all checks are one test: test runners that give each test a process of its own
+//! would build once for each.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use oracle::snapshot::{self, File, Kind, Snapshot};
+use oracle::{blackbox, boot, ext4, mounted, qcow2};
+
+const EPOCH: i64 = 1_700_000_000;
+
+/// What the builder itself puts right after the last hook, which the spy's copy does not show.
+const PUT_RIGHT: [&str; 16] = [
+    "etc/fstab",
+    "etc/group-",
+    "etc/gshadow-",
+    "etc/machine-id",
+    "etc/passwd-",
+    "etc/resolv.conf",
+    "etc/shadow",
+    "etc/subgid-",
+    "etc/subuid-",
+    "tmp/",
+    "var/cache/",
+    "var/lib/apt/",
+    "var/lib/dbus/",
+    "var/lib/dpkg/",
+    "var/lib/systemd/",
+    "var/log/",
+];
+
+/// Where and how one build runs: nothing of it may show in the image.
+struct Surroundings<'a> {
+    tmpdir: &'a str,
+    zone: &'a str,
+    umask: &'a str,
+}
+
+/// Builds `debian.raw` and `debian.qcow2` in a fresh directory, and a copy of the tree as the last hook saw it.
+fn build(dir: &Path, cache: &Path, surroundings: &Surroundings<'_>) {
+    let (tmp, elements) = (dir.join(surroundings.tmpdir), dir.join("elements"));
+    fs::create_dir_all(&tmp).unwrap();
+    let spy = elements.join("spy/cleanup.d/999-spy");
+    fs::create_dir_all(spy.parent().unwrap()).unwrap();
+    let copy = "#!/bin/bash\n[ -z \"${SPY_COPY:-}\" ] || cp -a \"$TARGET_ROOT\" \"$SPY_COPY\"\n";
+    fs::write(&spy, copy).unwrap();
+    fs::set_permissions(&spy, fs::Permissions::from_mode(0o755)).unwrap();
+
+    let text = |path: &Path| path.to_str().unwrap().to_owned();
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("elements");
+    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let program = env!("CARGO_BIN_EXE_disk-image-create");
+    let command = format!(
+        "umask {}; exec {program} -t raw,qcow2 --no-tmpfs -o debian debian-minimal spy",
+        surroundings.umask
+    );
+    let environment = [
+        ("PATH", path),
+        ("HOME", &text(dir)),
+        ("TMPDIR", &text(&tmp)),
+        ("TZ", surroundings.zone),
+        ("SOURCE_DATE_EPOCH", &EPOCH.to_string()),
+        (
+            "ELEMENTS_PATH",
+            &format!("{}:{}", text(&elements), text(&built_in)),
+        ),
+        ("ARCH", "amd64"),
+    ];
+    let spied = text(&dir.join("spied"));
+    let cache = text(cache);
+    let mut environment = environment.map(|(name, value)| (name, value.to_owned())).to_vec();
+    environment.push(("DIB_IMAGE_CACHE", cache));
+    // Not of the DIB_ family, whose values are recorded in the image.
+    environment.push(("SPY_COPY", spied));
+    let borrowed: Vec<_> = environment
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
+    let output = blackbox::run(Path::new("/bin/sh"), &["-c", &command], &borrowed, dir);
+    let log = String::from_utf8_lossy(&output.stdout);
+    let tail: Vec<_> = log.lines().rev().take(60).collect();
+    let tail: Vec<_> = tail.into_iter().rev().collect();
+    assert!(
+        output.status.success(),
+        "{}\n{}\n{}",
+        output.status,
+        tail.join("\n"),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// A snapshot without what the builder puts right, with times no later than the epoch.
+fn comparable(snapshot: Snapshot) -> Snapshot {
+    let kept = |path: &[u8]| {
+        let path = String::from_utf8_lossy(path);
+        !PUT_RIGHT.iter().any(|right| path.starts_with(right)) && path != "lost+found"
+    };
+    snapshot
+        .into_iter()
+        .filter(|(path, _)| kept(path))
+        .map(|(path, file)| (path, at_epoch(file)))
+        .collect::<BTreeMap<_, _>>()
+}
+
+fn at_epoch(mut file: File) -> File {
+    file.mtime = file.mtime.min((EPOCH, 0));
+    // Directories lost and gained entries, and a copy may lie in other blocks.
+    match &mut file.kind {
+        Kind::Directory => file.links = 0,
+        Kind::Regular { data, .. } => data.clear(),
+        _ => {}
+    }
+    file
+}
+
+/// The one file of `boot` whose name begins so.
+fn boot_file(tree: &Path, prefix: &str) -> PathBuf {
+    let found = fs::read_dir(tree.join("boot"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let named = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(prefix);
+    found
+        .filter(named)
+        .max()
+        .unwrap_or_else(|| panic!("no /boot/{prefix}*"))
+}
+
+fn boots(dir: &Path) {
+    let tree = dir.join("spied");
+    let (kernel, initrd) = (boot_file(&tree, "vmlinuz-"), boot_file(&tree, "initrd.img-"));
+    let limit = Duration::from_secs(600);
+    let console = boot::until(
+        "debian login:",
+        &dir.join("debian.qcow2"),
+        "qcow2",
+        &kernel,
+        &initrd,
+        limit,
+    );
+    assert!(!console.contains("FAILED"), "a unit failed:\n{console}");
+}
+
+#[test]
+fn debian_minimal_is_whole_boots_and_repeats() {
+    let tools = ["mmdebstrap", "e2fsck", "qemu-img", "qemu-system-x86_64"];
+    if !oracle::require(&tools) || !oracle::require_root() || !mounted::require() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let cache = dir.path().join("cache");
+    build(
+        &first,
+        &cache,
+        &Surroundings {
+            tmpdir: "tmp",
+            zone: "UTC",
+            umask: "022",
+        },
+    );
+
+    let raw = first.join("debian.raw");
+    ext4::fsck(&raw);
+    qcow2::check(&first.join("debian.qcow2"));
+    qcow2::compare(&raw, &first.join("debian.qcow2"));
+    let expected = comparable(snapshot::of_dir(&first.join("spied")));
+    let found = comparable(mounted::read(&raw, snapshot::of_dir));
+    snapshot::assert_same(&expected, &found);
+    assert!(first.join("debian.d/dib-manifests/dib_arguments").is_file());
+
+    thread::scope(|scope| {
+        scope.spawn(|| boots(&first));
+        build(
+            &second,
+            &cache,
+            &Surroundings {
+                tmpdir: "else/where",
+                zone: "Asia/Tokyo",
+                umask: "077",
+            },
+        );
+    });
+    for name in ["debian.raw", "debian.qcow2"] {
+        let (one, two) = (
+            fs::read(first.join(name)).unwrap(),
+            fs::read(second.join(name)).unwrap(),
+        );
+        if one != two {
+            let shown = mounted::read(&second.join("debian.raw"), snapshot::of_dir);
+            snapshot::assert_same(&mounted::read(&raw, snapshot::of_dir), &shown);
+            panic!("{name} differs, but in no file");
+        }
+    }
+}

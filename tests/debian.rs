@@ -49,7 +49,7 @@ fn build(dir: &Path, cache: &Path, surroundings: &Surroundings<'_>) {
     fs::create_dir_all(&tmp).unwrap();
     let spy = elements.join("spy/cleanup.d/999-spy");
     fs::create_dir_all(spy.parent().unwrap()).unwrap();
-    let copy = "#!/bin/bash\n[ -z \"${SPY_COPY:-}\" ] || cp -a \"$TARGET_ROOT\" \"$SPY_COPY\"\n";
+    let copy = "#!/bin/bash\n[ -z \"${SPY_COPY:-}\" ] || cp -ax \"$TARGET_ROOT\" \"$SPY_COPY\"\n";
     fs::write(&spy, copy).unwrap();
     fs::set_permissions(&spy, fs::Permissions::from_mode(0o755)).unwrap();
 

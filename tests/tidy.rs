@@ -43,7 +43,9 @@ struct File {
 
 impl File {
     fn is_rust(&self) -> bool {
-        self.path.ends_with(".rs")
+        Path::new(&self.path)
+            .extension()
+            .is_some_and(|extension| extension == "rs")
     }
 
     /// Part of the product, not a test, an example or a benchmark.

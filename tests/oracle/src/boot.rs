@@ -7,52 +7,60 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Boots an image whose root file system is labelled `cloudimg-rootfs` by a kernel and initrd from outside it, and waits
-/// for `wanted` on the serial console. Gives what the console showed until then, or panics with it. The image stays as
-/// it is.
-pub fn until(
-    wanted: &str,
-    image: &Path,
-    format: &str,
-    kernel: &Path,
-    initrd: &Path,
-    limit: Duration,
-) -> String {
-    let qemu = crate::find("qemu-system-x86_64").expect("require was asked first");
-    let mut machine = Command::new(qemu)
-        .args([
-            "-M",
-            "q35",
-            "-accel",
-            "tcg,thread=multi",
-            "-cpu",
-            "max",
-            "-smp",
-            "2",
-            "-m",
-            "1024",
-        ])
-        .args([
-            "-display",
-            "none",
-            "-serial",
-            "stdio",
-            "-monitor",
-            "none",
-            "-nic",
-            "none",
-            "-no-reboot",
-        ])
-        .args(["-append", "console=ttyS0 root=LABEL=cloudimg-rootfs"])
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(initrd)
-        .arg("-drive")
-        .arg(format!(
-            "file={},format={format},if=virtio,snapshot=on",
-            image.display()
-        ))
+/// What a machine is made of. Its root file system is labelled `cloudimg-rootfs`; its kernel and initrd come from
+/// outside the image, which stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'a> {
+    /// The image with the root file system.
+    pub image: &'a Path,
+    /// Its format, in qemu's words.
+    pub format: &'a str,
+    /// The kernel.
+    pub kernel: &'a Path,
+    /// The initial ramdisk.
+    pub initrd: &'a Path,
+    /// Raw disks beside the image: `/dev/vdb` and so on. The machine may write to them.
+    pub disks: &'a [&'a Path],
+    /// More words for the kernel.
+    pub append: &'a str,
+}
+
+impl Machine<'_> {
+    fn command(&self) -> Command {
+        const MACHINE: &str = "-M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -display none -serial stdio \
+                               -monitor none -nic none -no-reboot";
+        let mut command = Command::new(crate::find("qemu-system-x86_64").expect("require was asked first"));
+        command
+            .args(MACHINE.split_whitespace())
+            .args([
+                "-append",
+                &format!("console=ttyS0 root=LABEL=cloudimg-rootfs {}", self.append),
+            ])
+            .arg("-kernel")
+            .arg(self.kernel)
+            .arg("-initrd")
+            .arg(self.initrd)
+            .arg("-drive")
+            .arg(format!(
+                "file={},format={},if=virtio,snapshot=on",
+                self.image.display(),
+                self.format
+            ));
+        for disk in self.disks {
+            command.arg("-drive").arg(format!(
+                "file={},format=raw,if=virtio,discard=unmap",
+                disk.display()
+            ));
+        }
+        command
+    }
+}
+
+/// Boots a machine and waits for `wanted` on its serial console. Gives what the console showed until then, or panics
+/// with it.
+pub fn until(wanted: &str, machine: &Machine<'_>, limit: Duration) -> String {
+    let mut machine = machine
+        .command()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -63,7 +63,7 @@ fn files_of_four_gigabytes_and_sixteen_terabytes_are_clean() {
     let tree = files([sparse, Data::dense(FileId(0), 4 * GIB + 1)]);
     judge(&tree, &PatternStore, &options(Profile::Default));
     let mut long = Data::dense(FileId(1), 16 * TIB);
-    long.ranges = Some([0..1].into());
+    long.ranges = Some(std::iter::once(0..1).collect());
     assert!(matches!(
         layout(&files([long]), &options(Profile::Default)),
         Err(Error::FileTooLong { .. })

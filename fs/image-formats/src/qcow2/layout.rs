@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use image_core::Map;
-use image_core::map::{Extent, Source, Table, TableId};
+use image_core::map::{Builder, Extent, Source, Table, TableId};
 
 use super::geometry::{Error, Geometry, Refcounts};
 use super::header::{Entry, Header};
@@ -74,14 +74,22 @@ pub fn plan(guest: &Map, options: &Options) -> Result<Map, Error> {
             })
         },
     );
+    count(&mut image, &refcounts, &geometry);
+    Ok(image.build()?)
+}
+
+/// Lays out the refcount blocks and their table: every cluster of the image is used once.
+fn count(image: &mut Builder, refcounts: &Refcounts, geometry: &Geometry) {
+    let size = geometry.cluster_size;
+    let blocks_at = refcounts.blocks_at;
     let (blocks, used) = (refcounts.blocks, refcounts.end());
     let block_words = used.div_ceil(4);
     words(
-        &mut image,
+        image,
         refcounts.blocks_at,
         block_words,
         "refcount block",
-        &geometry,
+        geometry,
         move |word| {
             const ONES: u64 = 0x0001_0001_0001_0001;
             let counts = used.saturating_sub(word.saturating_mul(4)).min(4);
@@ -90,14 +98,13 @@ pub fn plan(guest: &Map, options: &Options) -> Result<Map, Error> {
         },
     );
     words(
-        &mut image,
+        image,
         refcounts.table_at,
         blocks,
         "refcount table",
-        &geometry,
-        move |block| size.offset(refcounts.blocks_at.saturating_add(block)),
+        geometry,
+        move |block| size.offset(blocks_at.saturating_add(block)),
     );
-    Ok(image.build()?)
 }
 
 /// The guest clusters that an extent touches.

@@ -72,7 +72,7 @@ rmdir \"$bare\"
     );
     let environment = [
         ("PATH", path),
-        ("HOME", &text(dir)),
+        ("HOME", &text(cache)),
         ("TMPDIR", &text(&tmp)),
         ("TZ", surroundings.zone),
         ("SOURCE_DATE_EPOCH", &EPOCH.to_string()),

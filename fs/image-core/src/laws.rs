@@ -9,14 +9,25 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::io;
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, mknodat, utimensat,
+};
 
 use crate::copy::{Options, copy_with};
 use crate::map::{Map, Piece, Table};
 use crate::sink::{CheckingSink, MemorySink};
-use crate::store::{FileId, MemoryStore};
-use crate::{Extent, copy};
+use crate::store::{FileId, MemoryStore, Store};
+use crate::tree::{Content, NodeId};
+use crate::{DirStore, Extent, Tree, copy, scan};
 
 /// Choices drawn from bytes; when they run out, every choice is the first one.
 #[derive(Debug)]
@@ -129,7 +140,7 @@ impl Model {
 }
 
 /// What [`copy()`] makes of a map.
-pub fn copied(map: &Map, store: &MemoryStore) -> Vec<u8> {
+pub fn copied(map: &Map, store: &impl Store) -> Vec<u8> {
     let mut sink = MemorySink::default();
     copy(map, store, &mut sink).unwrap();
     sink.into_bytes()
@@ -228,4 +239,123 @@ pub fn map_builder(bytes: &[u8]) {
     if let Ok(map) = map {
         assert_eq!(reversed.build().unwrap(), map, "the order of insertion shows");
     }
+}
+
+/// A scan of drawn files, of every kind that anyone can make, is what was made: on any number of threads, and its store
+/// serves what is in them. `dir` is an empty directory, and gets the files.
+pub fn scan_directory(bytes: &[u8], dir: &Path) -> (Tree, DirStore) {
+    let mut draw = Draw::new(bytes);
+    let made = directory(&mut draw, dir);
+    let scanned = |threads| {
+        let options = scan::Options {
+            threads: NonZero::new(threads),
+            exclude: Vec::new(),
+        };
+        scan(dir, &options).unwrap()
+    };
+    let (tree, store) = scanned(1);
+    let (same, _) = scanned(3);
+    assert_eq!(tree, same, "the number of threads shows");
+    let named: usize = tree
+        .nodes()
+        .iter()
+        .map(|node| match node.content {
+            Content::Directory(entries) => tree.entries(entries).len(),
+            _ => 0,
+        })
+        .sum();
+    assert_eq!(named, made);
+    for (id, node) in tree.iter() {
+        let path = dir.join(OsStr::from_bytes(&tree.path(id)));
+        let metadata = fs::symlink_metadata(&path).unwrap();
+        assert_eq!(u32::from(node.meta.mode), metadata.permissions().mode() & 0o7777);
+        if let Content::File(data) = &node.content {
+            let bytes = fs::read(&path).unwrap();
+            let mut seen = vec![0; bytes.len()];
+            assert_eq!(data.len, u64::try_from(bytes.len()).unwrap());
+            let open = store.open(data.file).unwrap();
+            for range in data.ranges() {
+                let part = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+                open.read_exact_at(&mut seen[part], range.start).unwrap();
+            }
+            assert!(seen == bytes, "{} differs", path.display());
+        } else if id != NodeId::ROOT && metadata.is_symlink() {
+            assert!(matches!(node.content, Content::Symlink(_)));
+        }
+    }
+    (tree, store)
+}
+
+/// Makes drawn files in a directory, and says how many names they have. What the host refuses, such as a second file of
+/// one name, is not made.
+fn directory(draw: &mut Draw<'_>, root: &Path) -> usize {
+    let mut dirs = vec![root.to_owned()];
+    let mut others: Vec<PathBuf> = Vec::new();
+    let mut names = 0;
+    while !draw.is_empty() && names < 40 {
+        let letter = draw.byte().max(1);
+        let name =
+            vec![if letter == b'/' { b'_' } else { letter }; usize::from(*draw.pick(&[1, 2, 3, 255_u8]))];
+        let path = draw.pick(&dirs).join(OsStr::from_bytes(&name));
+        if fs::symlink_metadata(&path).is_ok() {
+            continue;
+        }
+        let kind = draw.below(7);
+        let made = match kind {
+            0 => fs::create_dir(&path),
+            1 => fs::write(&path, filler(usize::from(draw.byte()) * 37, draw.byte())),
+            2 => sparse(draw, &path),
+            3 => symlink("l".repeat(usize::from(draw.byte()) * 16 + 1), &path),
+            4 if others.is_empty() => continue,
+            4 => fs::hard_link(draw.pick(&others), &path),
+            5 => mknodat(CWD, &path, FileType::Fifo, Mode::from(0o600), 0).map_err(Into::into),
+            _ => fs::write(&path, []),
+        };
+        if made.is_err() {
+            continue;
+        }
+        names += 1;
+        dress(draw, &path, kind == 0);
+        if kind == 0 {
+            dirs.push(path);
+        } else {
+            others.push(path);
+        }
+    }
+    names
+}
+
+fn sparse(draw: &mut Draw<'_>, path: &Path) -> io::Result<()> {
+    let file = File::create_new(path)?;
+    for _ in 0..draw.below(4) {
+        let at = draw.below(1 << 18);
+        file.write_all_at(&filler(usize::from(draw.byte()) * 40, draw.byte()), at)?;
+    }
+    file.set_len(draw.below(1 << 19))
+}
+
+/// Gives a file a drawn mode, time and xattr, as far as the host's file system has them.
+fn dress(draw: &mut Draw<'_>, path: &Path, is_directory: bool) {
+    if !path.is_symlink() {
+        let own = if is_directory { 0o700 } else { 0o400 };
+        let mode = u32::try_from(draw.below(0o10000)).unwrap() | own;
+        let _ = fs::set_permissions(path, Permissions::from_mode(mode));
+    }
+    if draw.below(4) == 0 {
+        let _ = lsetxattr(
+            path,
+            "user.drawn",
+            &filler(usize::from(draw.byte()), 1),
+            XattrFlags::empty(),
+        );
+    }
+    let time = Timespec {
+        tv_sec: i64::try_from(draw.below(1 << 33)).unwrap() - (1 << 31),
+        tv_nsec: i64::try_from(draw.below(1_000_000_000)).unwrap(),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    let _ = utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW);
 }

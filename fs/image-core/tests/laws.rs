@@ -26,3 +26,12 @@ proptest! {
         laws::copy_in_order(&bytes);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn scan_directory(bytes in vec(any::<u8>(), 0..300)) {
+        laws::scan_directory(&bytes, tempfile::tempdir().unwrap().path());
+    }
+}

@@ -1,16 +1,34 @@
 //! Laws of this crate as functions of bytes: unit tests call them with drawn bytes, fuzz targets with searched ones.
 //!
-//! Not an interface: they panic where the code is wrong.
+//! Not an interface: they panic where the code is wrong. What a file system is worth that obeys these laws, foreign
+//! judges say in the tests.
 #![allow(
     missing_docs,
     clippy::missing_panics_doc,
+    clippy::arithmetic_side_effects,
+    clippy::unwrap_used,
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
-use image_core::Identity;
-use image_core::tree::Time;
+mod drawn;
 
-use crate::{Options, Profile, mke2fs};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use image_core::laws::{Draw, copied, scan_directory};
+use image_core::map::Source;
+use image_core::store::FileId;
+use image_core::tree::{Content, Time};
+use image_core::{Extent, Identity, Map, Store as _, Tree};
+
+use crate::features::Compat;
+use crate::features::Feature;
+use crate::units::BlockSize;
+use crate::{Error, Layout, Options, Profile, Size, layout, mke2fs};
+
+/// Extents up to this length are rendered whole, longer ones at their ends.
+const RENDERED_MAX: u64 = 1 << 18;
 
 /// Whatever the words are, they are options of mke2fs or a refusal that can be printed.
 pub fn mke2fs_options(bytes: &[u8]) {
@@ -20,4 +38,162 @@ pub fn mke2fs_options(bytes: &[u8]) {
     if let Err(error) = mke2fs::apply(&mut options, &text) {
         assert!(!error.to_string().is_empty());
     }
+}
+
+/// A drawn tree with drawn options is a file system that obeys [`planned`], or is refused. What was drawn and planned
+/// is for judges.
+pub fn tree_to_ext4(bytes: &[u8]) -> Option<(Tree, Options)> {
+    let mut draw = Draw::new(bytes);
+    let options = drawn::options(&mut draw);
+    // Two nodes of one name are no tree.
+    let tree = drawn::tree(&mut draw).ok()?;
+    planned(&tree, &options).map(|_| (tree, options))
+}
+
+/// A drawn directory becomes an image in which each of its files lies, byte for byte. `dir` is empty, and gets it.
+pub fn scan_to_ext4(bytes: &[u8], dir: &Path) {
+    let (choices, files) = bytes.split_at(bytes.len().min(4));
+    let mut draw = Draw::new(choices);
+    let profile = *draw.pick(&[Profile::Default, Profile::Modern, Profile::Ext2, Profile::Legacy]);
+    let mut options = Options::new(profile, Identity::new(b"seed", Time::default(), false));
+    options.size = Size::Minimal;
+    options.block_size = *draw.pick(&[BlockSize::KIB_1, BlockSize::KIB_4, BlockSize::KIB_2]);
+    if draw.below(4) > 0 {
+        let journal = Compat::HAS_JOURNAL | Compat::ORPHAN_FILE;
+        options.features.compat.remove(journal);
+    }
+    let (tree, store) = scan_directory(files, dir);
+    // A target that no block of 1 KiB holds, and the like.
+    let Some(layout) = planned(&tree, &options) else {
+        return;
+    };
+    let image = copied(layout.map(), &store);
+    for extent in layout.map().extents() {
+        let Source::File { file, offset } = extent.source else {
+            continue;
+        };
+        let mut bytes = vec![0; index(extent.len)];
+        store
+            .open(file)
+            .unwrap()
+            .read_exact_at(&mut bytes, offset)
+            .unwrap();
+        assert!(image[index(extent.start)..index(extent.end())] == bytes[..]);
+    }
+}
+
+/// Plans twice: either time the plan is refused for the same reason, or has the same bytes, and the data of every file
+/// once.
+fn planned(tree: &Tree, options: &Options) -> Option<Layout> {
+    let second = layout(tree, options);
+    let first = match layout(tree, options) {
+        Ok(first) => first,
+        Err(error) => {
+            assert!(!error.to_string().is_empty());
+            assert!(
+                !matches!(error, Error::Map(_)),
+                "the planner contradicts itself: {error}"
+            );
+            assert_eq!(second.unwrap_err(), error);
+            return None;
+        }
+    };
+    let second = second.unwrap();
+    assert_eq!(first.summary(), second.summary());
+    assert_eq!(first.map().len(), first.summary().image_bytes);
+    if let Size::Fixed(bytes) = options.size {
+        assert_eq!(first.map().len(), bytes);
+    }
+    let summary = first.summary();
+    assert!(summary.free_blocks <= summary.blocks && summary.free_inodes <= summary.inodes);
+    assert!(!summary.to_string().is_empty());
+    same_bytes(first.map(), second.map());
+    holds_every_file(tree, first.map());
+    Some(first)
+}
+
+/// Two plans of one tree are one layout with the same bytes, rendered in whatever pieces.
+fn same_bytes(first: &Map, second: &Map) {
+    assert_eq!(first.len(), second.len());
+    assert_eq!(first.extents().len(), second.extents().len());
+    let mut end = 0;
+    for (one, other) in first.extents().iter().zip(second.extents()) {
+        assert_eq!((one.range(), one.what), (other.range(), other.what));
+        assert!(end <= one.start && one.start < one.end() && one.end() <= first.len());
+        end = one.end();
+        let ends = if one.len <= RENDERED_MAX {
+            [0..one.len, 0..0]
+        } else {
+            [0..RENDERED_MAX / 2, one.len - RENDERED_MAX / 2..one.len]
+        };
+        for part in ends {
+            let piece = part.end - part.start;
+            assert!(
+                rendered(first, one, part.clone(), piece) == rendered(second, other, part, 1000),
+                "{one} differs"
+            );
+        }
+    }
+}
+
+/// Bytes of an extent that come from no file, rendered piece by piece.
+fn rendered(map: &Map, extent: &Extent, part: Range<u64>, piece: u64) -> Vec<u8> {
+    let mut bytes = vec![0; index(part.end - part.start)];
+    match &extent.source {
+        Source::Bytes { .. } => {
+            bytes.copy_from_slice(&extent.bytes().unwrap()[index(part.start)..index(part.end)]);
+        }
+        Source::Rendered { table, offset } => {
+            let table = map.table(*table);
+            assert!(offset + extent.len <= table.len());
+            let mut at = offset + part.start;
+            for piece in bytes.chunks_mut(index(piece).max(1)) {
+                table.render(at, piece);
+                at += u64::try_from(piece.len()).unwrap();
+            }
+        }
+        Source::File { .. } => {}
+    }
+    bytes
+}
+
+/// The image has just the data of each file, once.
+fn holds_every_file(tree: &Tree, map: &Map) {
+    let mut found: BTreeMap<FileId, Vec<Range<u64>>> = BTreeMap::new();
+    for extent in map.extents() {
+        if let Source::File { file, offset } = extent.source {
+            let range = offset..offset + extent.len;
+            found.entry(file).or_default().push(range);
+        }
+    }
+    for node in tree.nodes() {
+        if let Content::File(data) = &node.content {
+            let found = found.remove(&data.file).unwrap_or_default();
+            assert_eq!(merged(found), merged(data.ranges().collect()));
+        }
+    }
+    assert!(found.is_empty(), "files that the tree has not");
+}
+
+/// Ranges in order, neighbours joined.
+fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in ranges {
+        match merged.last_mut() {
+            Some(last) if last.end == range.start => last.end = range.end,
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+fn index(byte: u64) -> usize {
+    usize::try_from(byte).unwrap()
+}
+
+/// Whether e2fsck knows the features well enough to judge: values in inodes are asked for by no tree, and it takes the
+/// flag alone for damage.
+pub fn e2fsck_knows(options: &Options) -> bool {
+    !Feature::named("ea_inode").is_some_and(|feature| options.features.has(feature))
 }

@@ -153,7 +153,9 @@ impl Options {
             range("bytes per inode", ratio.into(), 1024, 1 << 26)?;
         }
         if let Some(Inodes::Count(count)) = self.inodes {
-            range("inodes", count.into(), 12, u64::from(u32::MAX))?;
+            // Full groups, as many as numbers of 32 bits have room for.
+            let most = (1_u64 << 32).saturating_sub(self.block_size.bits().into());
+            range("inodes", count.into(), 12, most)?;
         }
         if let Some(blocks) = self.blocks_per_group {
             range(

@@ -19,6 +19,8 @@ use crate::units::{Blocks, Bytes, Group};
 
 /// Computed sizes are multiples of this: what is compressed in clusters wants whole ones.
 const GRAIN: Bytes = Bytes(64 * 1024);
+/// More than any file system has: where sizes that are asked for end, so that what is added to them does not wrap.
+const IMPOSSIBLE: u64 = 1 << 62;
 /// How far free space may jump when a tail becomes a group.
 const JUMP: u64 = 64;
 
@@ -84,19 +86,19 @@ pub(crate) fn fit(census: &Census, options: &Options) -> Result<Fit, Error> {
 
 /// The size that the rule asks for, in bytes.
 fn wanted(census: &Census, options: &Options) -> Bytes {
-    let used = Bytes(census.used.div_ceil(1024));
+    let used = census.used.div_ceil(1024);
     let room = match options.size {
         // The quotient by 0.6, without the rounding of floating point.
-        Size::Headroom => used * 5 / 3 * 1024,
-        Size::Extra(extra) => used * 1024 + Bytes(extra),
-        Size::Fixed(_) | Size::Minimal => used * 1024,
+        Size::Headroom => (used.saturating_mul(5) / 3).saturating_mul(1024),
+        Size::Extra(extra) => used.saturating_mul(1024).saturating_add(extra),
+        Size::Fixed(_) | Size::Minimal => used.saturating_mul(1024),
     };
     let journal = match options.journal {
-        _ if !options.features.compat.contains(Compat::HAS_JOURNAL) => Bytes::ZERO,
-        Journal::Auto => journal::USUAL,
-        Journal::Fixed(bytes) => Bytes(bytes),
+        _ if !options.features.compat.contains(Compat::HAS_JOURNAL) => 0,
+        Journal::Auto => journal::USUAL.0,
+        Journal::Fixed(bytes) => bytes,
     };
-    room + journal
+    Bytes(room.saturating_add(journal).min(IMPOSSIBLE))
 }
 
 /// The smallest image that holds the tree.

@@ -7,6 +7,7 @@
 mod boundaries;
 mod churn;
 mod directories;
+mod drawn;
 mod forest;
 mod growth;
 mod hosts;

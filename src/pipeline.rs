@@ -2,14 +2,14 @@
 //!
 //! | step | what |
 //! |---|---|
-//! | [`surroundings`] | the build's directories; the variables that hooks see |
+//! | `surroundings` | the build's directories; the variables that hooks see |
 //! | `root.d` | must leave a tree |
-//! | mounts, name resolution | [`crate::sandbox::mounts`], [`finalise`] |
+//! | mounts, name resolution | `sandbox::mounts`, `finalise` |
 //! | `extra-data.d`, `pre-install.d`, `install.d`, packages, `post-install.d`, `post-root.d` | populate it |
-//! | everything unmounted, size decided | [`image::measure`] |
+//! | everything unmounted, size decided | `image::measure` |
 //! | `block-device.d`, fstab, mounts, `pre-finalise.d`, `finalise.d`, `cleanup.d` | finish it |
-//! | everything unmounted, all processes ended, traces cleared | [`finalise`], [`normalise`] |
-//! | scan, plan, copy | [`image`] |
+//! | everything unmounted, all processes ended, traces cleared | `finalise`, `normalise` |
+//! | scan, plan, copy | `image` |
 
 mod finalise;
 mod image;

@@ -11,7 +11,7 @@
 //! | [`mounts`] | what is mounted where, and its way back |
 //! | [`rooted`] | access to a tree that cannot leave it, whatever symlinks it holds |
 //! | [`launch`] | starting processes, on the host or in a chroot: the only place that does |
-//! | [`sys`] | the few system calls that no safe crate offers: all `unsafe` code |
+//! | `sys` | the few system calls that no safe crate offers: all `unsafe` code |
 
 pub mod launch;
 pub mod mounts;

@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://docs.kernel.org/filesystems/ext4/dynamic.html#directory-entries>
 //!
-//! A directory whose entries fit one block is linear; a larger one gets a hash tree ([`htree`]) where the file system
+//! A directory whose entries fit one block is linear; a larger one gets a hash tree (`htree`) where the file system
 //! has `dir_index`, and is a list of linear blocks elsewhere. The layout is computed once, from the lengths and hashes
 //! of names; block `k` is rendered when it is copied.
 //!

@@ -40,7 +40,7 @@ pub fn mke2fs_options(bytes: &[u8]) {
     }
 }
 
-/// A drawn tree with drawn options is a file system that obeys [`planned`], or is refused. What was drawn and planned
+/// A drawn tree with drawn options is a file system that obeys `planned`, or is refused. What was drawn and planned
 /// is for judges.
 pub fn tree_to_ext4(bytes: &[u8]) -> Option<(Tree, Options)> {
     let mut draw = Draw::new(bytes);

@@ -3,7 +3,7 @@
 //! Spec: <https://docs.kernel.org/filesystems/ext4/dynamic.html#extended-attributes>
 //!
 //! A tree's sets of xattrs hold what the system's calls show: full names, and ACLs in the form of those calls. On disk a
-//! name's prefix is a number, and an ACL has a form of its own ([`acl`]), which nothing but the kernel checks.
+//! name's prefix is a number, and an ACL has a form of its own (`acl`), which nothing but the kernel checks.
 //!
 //! Each set fills the space behind the inode's fields first; what is left goes to one block, or is refused. Blocks of
 //! equal content are one block, since xattrs are usually labels that thousands of files have in common.

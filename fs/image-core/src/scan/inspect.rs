@@ -11,6 +11,9 @@ use rustix::fs::{
     statx,
 };
 use rustix::io::Errno;
+use rustix::process::fchdir;
+#[expect(deprecated, reason = "see own_working_directory")]
+use rustix::thread::{UnshareFlags, unshare};
 
 use crate::tree::{Time, Xattr};
 
@@ -52,9 +55,12 @@ impl Mount {
 
 /// Reads extended attributes of the files of one directory after the other.
 ///
-/// `listxattrat` came with Linux 6.13. Before, the only way that neither follows links nor opens nodes is a path
-/// through the directory's descriptor in `/proc`.
+/// `listxattrat` came with Linux 6.13. Before, two ways neither follow links nor open nodes: a bare name in the working
+/// directory, which a thread may have to itself, and a path through the directory's descriptor in `/proc`. The second
+/// works everywhere, but the kernel walks six names for each call.
 pub(super) struct XattrReader {
+    /// Whether the working directory is this thread's own.
+    roams: bool,
     path: Vec<u8>,
     dir_len: usize,
     list: Vec<u8>,
@@ -62,8 +68,11 @@ pub(super) struct XattrReader {
 }
 
 impl XattrReader {
+    /// A reader for this thread, which must be one that ends with the walk: its working directory comes to be its own,
+    /// and changes, unless a container forbids that.
     pub(super) fn new() -> Self {
         Self {
+            roams: own_working_directory(),
             path: Vec::new(),
             dir_len: 0,
             list: vec![0; 1024],
@@ -74,8 +83,10 @@ impl XattrReader {
     /// Turns to the files of another directory.
     pub(super) fn enter(&mut self, dir: BorrowedFd<'_>) {
         self.path.clear();
-        self.path
-            .extend_from_slice(format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes());
+        if !(self.roams && fchdir(dir).is_ok()) {
+            self.path
+                .extend_from_slice(format!("/proc/self/fd/{}/", dir.as_raw_fd()).as_bytes());
+        }
         self.dir_len = self.path.len();
     }
 
@@ -117,6 +128,15 @@ impl XattrReader {
         }
         Ok(xattrs)
     }
+}
+
+/// Parts the thread's working directory from that of the process.
+#[expect(
+    deprecated,
+    reason = "what made it unsafe is CLONE_FILES; CLONE_FS is the thread's own affair"
+)]
+fn own_working_directory() -> bool {
+    unshare(UnshareFlags::FS).is_ok()
 }
 
 fn c_str(bytes: &[u8]) -> &CStr {
@@ -199,6 +219,33 @@ mod tests {
         assert_eq!(portable(b"security.capability", &v3), v2);
         assert_eq!(portable(b"security.capability", &v2), v2);
         assert_eq!(portable(b"user.other", &v3), v3);
+    }
+
+    #[test]
+    fn both_ways_to_a_file_lead_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        std::fs::write(&path, "").unwrap();
+        rustix::fs::setxattr(&path, "user.mark", b"here", rustix::fs::XattrFlags::empty()).unwrap();
+        let before = std::env::current_dir().unwrap();
+        let fd = std::fs::File::open(dir.path()).unwrap();
+        for roams in [true, false] {
+            let read = || {
+                let mut reader = XattrReader::new();
+                reader.roams &= roams;
+                reader.enter(fd.as_fd());
+                assert_eq!(reader.path.is_empty(), reader.roams);
+                (reader.of_file(c"file"), reader.of_directory(fd.as_fd()))
+            };
+            let (file, dir) = std::thread::scope(|scope| scope.spawn(read).join().unwrap());
+            assert_eq!(file.unwrap()[0].value, b"here");
+            assert!(dir.unwrap().iter().all(|xattr| xattr.name != b"user.mark"));
+        }
+        assert_eq!(
+            std::env::current_dir().unwrap(),
+            before,
+            "the process stays where it was"
+        );
     }
 
     #[test]

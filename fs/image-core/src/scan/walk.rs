@@ -51,10 +51,10 @@ pub(super) fn walk(beneath: &Beneath, options: &Options) -> Result<Found, Error>
         .or_else(|| std::thread::available_parallelism().ok())
         .map_or(1, NonZero::get);
     std::thread::scope(|scope| {
-        for _ in 1..threads {
+        // Not on the caller's thread too: a worker's directory is its own, and changes.
+        for _ in 0..threads {
             scope.spawn(|| walk.work());
         }
-        walk.work();
     });
     let results = walk.results.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = results.failed {

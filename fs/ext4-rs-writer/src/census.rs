@@ -5,6 +5,7 @@ use std::sync::Arc;
 use image_core::tree::{Content, Device, Node};
 use image_core::{NodeId, Tree};
 
+use crate::checksum::Seed;
 use crate::directory::{self, Directories};
 use crate::error::Error;
 use crate::features::{Compat, Incompat, RoCompat};
@@ -36,7 +37,8 @@ pub(crate) struct Census {
     pub(crate) mapper: Mapper,
     /// Blocks of all that the tree holds, with maps where each file lies in one piece.
     pub(crate) blocks: Blocks,
-    /// The sum of block-rounded sizes: of the data of files, of directories and long symlinks of the tree.
+    /// The sum of block-rounded sizes: of the data of files, of directories and long symlinks of the tree, and of values
+    /// of xattrs in inodes of their own.
     pub(crate) used: Bytes,
     /// Files whose time no inode can hold.
     pub(crate) clamped_times: u64,
@@ -49,11 +51,14 @@ impl Census {
     pub(crate) fn take(tree: &Tree, options: &Options) -> Result<Self, Error> {
         let features = &options.features;
         let orphan_file = features.compat.contains(Compat::ORPHAN_FILE);
+        let numbers = Numbers::new(tree, orphan_file);
+        let xattrs = Xattrs::plan(tree, xattr_format(options), &|i| numbers.value(i))?;
+        let values = u32::try_from(xattrs.values().len()).expect("fewer than inodes");
         let mut census = Self {
             tree: tree.clone(),
             directories: Arc::new(Directories::plan(tree, directory_format(options))?),
-            xattrs: Arc::new(Xattrs::plan(tree, xattr_format(options))?),
-            numbers: Numbers::new(tree, orphan_file),
+            xattrs: Arc::new(xattrs),
+            numbers: numbers.with_values(values),
             mapper: Mapper {
                 block_size: options.block_size,
                 extents: features.extents(),
@@ -88,6 +93,11 @@ impl Census {
         let orphan = Logical::Dense(census.orphan_blocks);
         maps += census.orphan_blocks + census.mapper.nodes_in_one_piece(&orphan);
         maps += Blocks(census.xattrs.blocks().into());
+        for value in census.xattrs.values() {
+            let blocks = value.blocks(options.block_size);
+            data += blocks;
+            maps += census.mapper.nodes_in_one_piece(&Logical::Dense(blocks));
+        }
         census.used = data.bytes(options.block_size);
         census.blocks = data + maps;
         Ok(census)
@@ -204,6 +214,9 @@ fn xattr_format(options: &Options) -> xattr::Format {
     xattr::Format {
         block_size: options.block_size,
         inode_room: options.inode_size.saturating_sub(own),
+        any: options.features.compat.contains(Compat::EXT_ATTR),
         checksums: options.features.metadata_csum(),
+        value_inodes: options.features.incompat.contains(Incompat::EA_INODE),
+        seed: Seed::from_uuid(options.uuid.as_bytes()),
     }
 }

@@ -63,7 +63,7 @@ pub struct Inode {
     pub i_links_count: U16,
     pub i_blocks_lo: U32,
     pub i_flags: U32,
-    /// The low half of the inode's version; ea inodes count their references here.
+    /// The low half of the inode's version; inodes of values count their references here.
     pub i_version: U32,
     pub i_block: [U32; 15],
     /// Always 0, so that the same tree gives the same bytes.
@@ -185,6 +185,22 @@ impl Inode {
         let (lo, hi) = halves(block.0);
         self.i_file_acl_lo = lo.into();
         self.i_file_acl_high = quarters(hi).0.into();
+    }
+
+    /// Makes the inode one that holds a value: its hash stands in the access time, which the kernel reads as 32 bits, and
+    /// the count of its references in the change time and the version.
+    pub fn set_value(&mut self, hash: u32, references: u64) {
+        let hash = Stamp::new(Time {
+            secs: hash.into(),
+            nanos: 0,
+        });
+        let (lo, hi) = halves(references);
+        self.i_flags = (self.i_flags.get() | EA_INODE_FL).into();
+        self.i_atime = hash.seconds.into();
+        self.i_atime_extra = hash.extra.into();
+        self.i_ctime = hi.into();
+        self.i_ctime_extra = 0.into();
+        self.i_version = lo.into();
     }
 
     /// Sets the count of links; more than the field holds is 1 (`dir_nlink`).

@@ -77,6 +77,7 @@ impl Inodes {
             Role::Journal => (self.journal(), &[]),
             Role::LostFound => (self.lost_found(ino), &[]),
             Role::OrphanFile => (Some(self.orphan_file(ino)), &[]),
+            Role::Value(index) => (Some(self.value(ino, index)), &[]),
             Role::Reserved | Role::Free => (None, &[]),
         };
         if let Some(inode) = inode {
@@ -141,7 +142,8 @@ impl Inodes {
         }
         if let Some(block) = self.census.xattrs.block_of(id) {
             inode.set_file_acl(self.placement.xattrs[crate::units::to_usize(block)]);
-            inode.set_blocks(owned + Blocks(1), self.options.block_size);
+            let counted = self.census.xattrs.counted(block);
+            inode.set_blocks(owned + counted, self.options.block_size);
         }
         inode
     }
@@ -183,6 +185,14 @@ impl Inodes {
 
     fn orphan_file(&self, ino: Ino) -> Inode {
         self.hidden_file(ino, &self.placement.orphan_file)
+    }
+
+    fn value(&self, ino: Ino, index: usize) -> Inode {
+        let value = &self.census.xattrs.values()[index];
+        let mut inode = self.hidden_file(ino, &self.placement.values[index]);
+        inode.set_size(to_u64(value.bytes.len()));
+        inode.set_value(value.hash, value.references);
+        inode
     }
 
     /// The journal's inode, if there is a journal.

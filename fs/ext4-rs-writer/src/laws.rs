@@ -23,7 +23,6 @@ use image_core::tree::{Content, Time};
 use image_core::{Extent, Identity, Map, Store as _, Tree};
 
 use crate::features::Compat;
-use crate::features::Feature;
 use crate::units::BlockSize;
 use crate::{Error, Layout, Options, Profile, Size, layout, mke2fs};
 
@@ -190,10 +189,4 @@ fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
 
 fn index(byte: u64) -> usize {
     usize::try_from(byte).unwrap()
-}
-
-/// Whether e2fsck knows the features well enough to judge: values in inodes are asked for by no tree, and it takes the
-/// flag alone for damage.
-pub fn e2fsck_knows(options: &Options) -> bool {
-    !Feature::named("ea_inode").is_some_and(|feature| options.features.has(feature))
 }

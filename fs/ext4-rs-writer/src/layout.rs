@@ -382,8 +382,7 @@ impl Plan {
 
     fn xattrs(&self, map: &mut Builder) {
         let starts = &self.inodes.placement.xattrs;
-        let seed = Seed::from_uuid(self.options.uuid.as_bytes());
-        let table = map.table(self.census.xattrs.table(Arc::clone(starts), seed));
+        let table = map.table(self.census.xattrs.table(Arc::clone(starts)));
         let block = Bytes(self.options.block_size.bytes());
         let mut offset = Bytes::ZERO;
         for start in starts.iter() {
@@ -394,6 +393,23 @@ impl Plan {
                 "xattr block",
             );
             offset += block;
+        }
+        self.xattr_values(map);
+    }
+
+    /// Values of xattrs in inodes of their own.
+    fn xattr_values(&self, map: &mut Builder) {
+        let values = self.census.xattrs.values().iter();
+        for ((value, home), i) in values.zip(&self.inodes.placement.values).zip(0..) {
+            let mut rest = &value.bytes[..];
+            for run in &home.runs {
+                let len = usize::try_from(run.len.bytes(self.options.block_size).0).unwrap_or(usize::MAX);
+                let (piece, behind) = rest.split_at(rest.len().min(len));
+                map.bytes(self.start(run.start), piece, "xattr value");
+                rest = behind;
+            }
+            let logical = Logical::Dense(value.blocks(self.options.block_size));
+            self.map_nodes(map, self.census.numbers.value(i), &logical, home);
         }
     }
 

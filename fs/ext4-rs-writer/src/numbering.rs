@@ -10,6 +10,7 @@
 //! | 11 | `lost+found`, the tree's own if it has one |
 //! | 12 | the orphan file, if there is one |
 //! | from then on | the other nodes, in order |
+//! | behind them | values of xattrs that have inodes of their own |
 
 use image_core::tree::Content;
 use image_core::{NodeId, Tree};
@@ -25,6 +26,8 @@ pub(crate) struct Numbers {
     /// The tree's own `lost+found`.
     lost_found: Option<NodeId>,
     orphan_file: bool,
+    /// Values of xattrs in inodes of their own.
+    values: u32,
 }
 
 /// What an inode is.
@@ -42,6 +45,8 @@ pub(crate) enum Role {
     LostFound,
     /// The list of orphaned inodes.
     OrphanFile,
+    /// A value of an xattr, by its index.
+    Value(usize),
     /// Behind the last inode in use.
     Free,
 }
@@ -60,7 +65,19 @@ impl Numbers {
             nodes: u32::try_from(tree.nodes().len()).expect("a tree counts its nodes with 32 bits"),
             lost_found,
             orphan_file,
+            values: 0,
         }
+    }
+
+    /// The same with so many values of xattrs.
+    pub(crate) fn with_values(self, values: u32) -> Self {
+        Self { values, ..self }
+    }
+
+    /// The inode of a value, by its index.
+    pub(crate) fn value(&self, index: u32) -> Ino {
+        let before = self.with_values(index).used();
+        Ino(u32::try_from(before).expect("a value has a number if its owners have")) + 1
     }
 
     /// The orphan file's inode.
@@ -77,7 +94,8 @@ impl Numbers {
     pub(crate) fn used(&self) -> u64 {
         let placed = u64::from(self.nodes).saturating_sub(1);
         let others = placed.saturating_sub(u64::from(self.lost_found.is_some()));
-        others.saturating_add(u64::from(self.first().0)).saturating_sub(1)
+        (others.saturating_add(u64::from(self.first().0)).saturating_sub(1))
+            .saturating_add(self.values.into())
     }
 
     /// What an inode is.
@@ -97,10 +115,10 @@ impl Numbers {
                 let index = to_usize((ino - self.first().0).0).saturating_add(1);
                 let skipped = self.lost_found.is_some_and(|node| node.index() <= index);
                 let index = index.saturating_add(usize::from(skipped));
-                if index < to_usize(self.nodes) {
-                    Role::Node(index)
-                } else {
-                    Role::Free
+                match index.checked_sub(to_usize(self.nodes)) {
+                    None => Role::Node(index),
+                    Some(value) if value < to_usize(self.values) => Role::Value(value),
+                    Some(_) => Role::Free,
                 }
             }
         }
@@ -154,7 +172,13 @@ mod tests {
                     assert!(u64::from(numbers.ino(id).0) <= numbers.used());
                 }
                 assert_eq!(numbers.used(), 14 + u64::from(orphan_file));
-                assert_eq!(numbers.role(Ino(15 + u32::from(orphan_file))), Role::Free);
+                let next = Ino(15 + u32::from(orphan_file));
+                assert_eq!(numbers.role(next), Role::Free);
+                let numbers = numbers.with_values(2);
+                assert_eq!(numbers.used(), 16 + u64::from(orphan_file));
+                assert_eq!((numbers.value(0), numbers.value(1)), (next, next + 1));
+                assert_eq!(numbers.role(next + 1), Role::Value(1));
+                assert_eq!(numbers.role(next + 2), Role::Free);
             }
         }
     }

@@ -192,6 +192,13 @@ impl Options {
         if incompat.contains(Incompat::BIT64) && !incompat.contains(Incompat::EXTENTS) {
             return conflict("64bit", "extent", false);
         }
+        if incompat.contains(Incompat::EA_INODE) && !incompat.contains(Incompat::EXTENTS) {
+            // The drivers of ext2 and ext3 know no such inodes.
+            return conflict("ea_inode", "extent", false);
+        }
+        if incompat.contains(Incompat::EA_INODE) && !compat.contains(Compat::EXT_ATTR) {
+            return conflict("ea_inode", "ext_attr", false);
+        }
         if compat.contains(Compat::RESIZE_INODE) && !ro_compat.contains(RoCompat::SPARSE_SUPER) {
             return conflict("resize_inode", "sparse_super", false);
         }

@@ -31,6 +31,8 @@ pub(crate) struct Placement {
     pub(crate) resize: Option<Block>,
     /// The blocks of xattrs.
     pub(crate) xattrs: Arc<[Block]>,
+    /// The values of xattrs in inodes of their own.
+    pub(crate) values: Vec<Home>,
     /// What stays free, ascending.
     pub(crate) free: Vec<Run>,
 }
@@ -56,6 +58,7 @@ impl Placement {
             orphan_file,
             resize,
             xattrs: Arc::new([]),
+            values: Vec::new(),
             free: Vec::new(),
         };
         for directory in census.directories.iter() {
@@ -70,6 +73,10 @@ impl Placement {
             .map(|_| space.take(Blocks(1)))
             .collect();
         placement.xattrs = xattrs?;
+        for value in census.xattrs.values() {
+            let logical = Logical::Dense(value.blocks(mapper.block_size));
+            placement.values.push(mapper.settle(&logical, &mut space)?);
+        }
         placement.settle_all(census, &mut space, |content| {
             matches!(content, Content::Symlink(_))
         })?;

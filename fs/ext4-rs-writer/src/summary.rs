@@ -9,7 +9,7 @@ use crate::units::{BlockSize, Blocks};
 pub struct Summary {
     /// Bytes in the image.
     pub image_bytes: u64,
-    /// The sum of block-rounded sizes of files, directories and long symlinks.
+    /// The sum of block-rounded sizes of files, directories, long symlinks and values of xattrs in inodes of their own.
     pub used_bytes: u64,
     /// Bytes in a block.
     pub block_size: BlockSize,

@@ -6,7 +6,7 @@ use image_core::laws::{Draw, filler};
 use image_core::tree::{Builder, Data, Device, Meta, NewContent, Time, TreeError, Xattr, XattrsId};
 use image_core::{FileId, Identity, NodeId, Tree};
 
-use crate::features::Feature;
+use crate::features::{Feature, Incompat};
 use crate::options::HashVersion;
 use crate::units::BlockSize;
 use crate::{Inodes, Journal, Options, Profile, Size};
@@ -24,6 +24,9 @@ pub(super) fn options(draw: &mut Draw<'_>) -> Options {
     ]);
     let identity = Identity::new(b"seed", time(draw), draw.below(2) == 1);
     let mut options = Options::new(profile, identity);
+    // Large values are asked for often enough to be worth it.
+    let values = draw.below(3) == 2 && options.features.extents();
+    options.features.incompat.set(Incompat::EA_INODE, values);
     for _ in 0..draw.below(16).saturating_sub(12) {
         let (_, feature) = *draw.pick(&Feature::NAMES);
         let on = options.features.has(feature);
@@ -248,7 +251,7 @@ fn xattrs(draw: &mut Draw<'_>) -> Vec<Xattr> {
         let value = if name.starts_with("system.posix_acl") {
             acl(draw)
         } else {
-            let len = usize::from(draw.byte()) * *draw.pick(&[1, 1, 1, 1, 1, 1, 1, 4, 16]);
+            let len = usize::from(draw.byte()) * *draw.pick(&[1, 1, 1, 1, 1, 1, 1, 4, 16, 200, 300]);
             filler(len, draw.byte())
         };
         if set.iter().all(|xattr| xattr.name != name.as_bytes()) {

@@ -3,6 +3,7 @@
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use super::attribute::Attribute;
 use super::count;
 use crate::units::{BlockSize, to_usize as index};
 
@@ -36,59 +37,13 @@ struct Entry {
     /// The inode that holds the value; 0 if it lies here.
     value_inum: U32,
     value_size: U32,
-    /// Of name and value in a block; 0 in an inode, as the kernel leaves it.
+    /// Of name and value in a block, or of name and the value's own hash; 0 in an inode, as the kernel leaves it.
     hash: U32,
 }
 const _: () = assert!(size_of::<Entry>() == 16);
 
 /// The zero word that ends the entries.
 const END_BYTES: u32 = 4;
-
-/// An attribute as it stands on disk. Sorts as the kernel searches: by prefix, length of name, name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Attribute {
-    pub(super) prefix: u8,
-    pub(super) name: Box<[u8]>,
-    pub(super) value: Box<[u8]>,
-}
-
-impl Ord for Attribute {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |a: &Self| (a.prefix, a.name.len());
-        key(self)
-            .cmp(&key(other))
-            .then_with(|| self.name.cmp(&other.name))
-            .then_with(|| self.value.cmp(&other.value))
-    }
-}
-
-impl PartialOrd for Attribute {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Attribute {
-    /// Bytes of its entry and its value.
-    fn bytes(&self) -> u32 {
-        let padded = |bytes: &[u8]| count(bytes.len()).next_multiple_of(4);
-        padded(&self.name)
-            .saturating_add(padded(&self.value))
-            .saturating_add(16)
-    }
-
-    fn hash(&self) -> u32 {
-        let name = self
-            .name
-            .iter()
-            .fold(0_u32, |hash, byte| hash.rotate_left(5) ^ u32::from(*byte));
-        self.value.chunks(4).fold(name, |hash, bytes| {
-            let mut word = [0; 4];
-            word[..bytes.len()].copy_from_slice(bytes);
-            hash.rotate_left(16) ^ u32::from_le_bytes(word)
-        })
-    }
-}
 
 /// A place for attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,19 +69,19 @@ impl Area {
 
     /// Divides attributes between this area and one for the rest: in order as long as they fit here, and where the rest
     /// then overflows the other area, so that this one is as full as can be.
+    ///
+    /// What has its value in an inode goes to the rest: e2fsck takes a short symlink that counts blocks and has no block
+    /// of xattrs for one whose target stands in a block.
     pub(super) fn divide(self, attributes: &[Attribute], rest: Area) -> (Vec<&Attribute>, Vec<&Attribute>) {
         let mut free = self.room.saturating_sub(END_BYTES);
-        let (inside, outside): (Vec<_>, Vec<_>) =
-            attributes
-                .iter()
-                .partition(|attribute| match free.checked_sub(attribute.bytes()) {
-                    Some(left) => {
-                        free = left;
-                        true
-                    }
-                    None => false,
-                });
-        if bytes(&outside) <= rest.room {
+        let (inside, outside): (Vec<_>, Vec<_>) = attributes.iter().partition(|attribute| {
+            let left = free.checked_sub(attribute.bytes());
+            let fits = attribute.apart().is_none() && left.is_some();
+            free = left.filter(|_| fits).unwrap_or(free);
+            fits
+        });
+        let overflow = bytes(&outside).saturating_sub(rest.room);
+        if overflow == 0 || overflow > free {
             return (inside, outside);
         }
         let chosen = fullest(attributes, self.room.saturating_sub(END_BYTES));
@@ -148,7 +103,8 @@ fn fullest(attributes: &[Attribute], room: u32) -> Vec<bool> {
     let words = index(room / 4);
     let mut best: Vec<Option<Vec<bool>>> = vec![None; words.saturating_add(1)];
     best[0] = Some(vec![false; attributes.len()]);
-    for (i, attribute) in attributes.iter().enumerate() {
+    let movable = attributes.iter().enumerate().filter(|(_, a)| a.apart().is_none());
+    for (i, attribute) in movable {
         let cost = index(attribute.bytes() / 4);
         for n in (cost..=words).rev() {
             let without = &best[n.saturating_sub(cost)];
@@ -168,9 +124,11 @@ fn render(attributes: &[&Attribute], origin: usize, hashed: bool, area: &mut [u8
     let mut at: usize = 0;
     let mut values = area.len();
     for attribute in attributes {
-        let padded = attribute.value.len().next_multiple_of(4);
+        let value = attribute.here();
+        let apart = attribute.apart();
+        let padded = value.len().next_multiple_of(4);
         values = values.saturating_sub(padded);
-        area[values..values.saturating_add(attribute.value.len())].copy_from_slice(&attribute.value);
+        area[values..values.saturating_add(value.len())].copy_from_slice(value);
         let value_offs = if padded == 0 {
             0
         } else {
@@ -182,8 +140,8 @@ fn render(attributes: &[&Attribute], origin: usize, hashed: bool, area: &mut [u8
             value_offs: u16::try_from(value_offs)
                 .expect("an area is at most a block")
                 .into(),
-            value_inum: 0.into(),
-            value_size: count(attribute.value.len()).into(),
+            value_inum: apart.map_or(0, |apart| apart.ino.0).into(),
+            value_size: apart.map_or(count(value.len()), |apart| apart.len).into(),
             hash: if hashed { attribute.hash() } else { 0 }.into(),
         };
         let name = at.saturating_add(size_of::<Entry>());
@@ -214,6 +172,8 @@ pub(super) struct Content {
     pub(super) hash: u32,
     entries: Box<[u8]>,
     values: Box<[u8]>,
+    /// The values in inodes that the entries name, one for each such entry.
+    pub(super) apart: Box<[u32]>,
 }
 
 impl Content {
@@ -231,6 +191,11 @@ impl Content {
             hash,
             entries: area[..entries].into(),
             values: area[values..].into(),
+            apart: attributes
+                .iter()
+                .filter_map(|attribute| attribute.apart())
+                .map(|apart| apart.index)
+                .collect(),
         }
     }
 

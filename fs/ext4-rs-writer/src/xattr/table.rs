@@ -7,7 +7,6 @@ use image_core::map::Table;
 
 use super::Xattrs;
 use super::layout::Header;
-use crate::checksum::Seed;
 use crate::render::each_block;
 use crate::units::{Block, to_usize as index};
 
@@ -16,7 +15,6 @@ use crate::units::{Block, to_usize as index};
 pub(super) struct Blocks {
     pub(super) xattrs: Arc<Xattrs>,
     pub(super) starts: Arc<[Block]>,
-    pub(super) seed: Seed,
 }
 
 impl Table for Blocks {
@@ -30,7 +28,7 @@ impl Table for Blocks {
             let (content, sharers) = self.xattrs.blocks[k];
             self.xattrs.contents[index(content)].render(sharers, bytes);
             if self.xattrs.format.checksums {
-                let checksum = self.seed.xattr_block(self.starts[k], bytes);
+                let checksum = self.xattrs.format.seed.xattr_block(self.starts[k], bytes);
                 let at = offset_of!(Header, checksum);
                 bytes[at..at.saturating_add(4)].copy_from_slice(&checksum.to_le_bytes());
             }

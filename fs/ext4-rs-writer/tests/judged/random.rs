@@ -2,6 +2,7 @@
 //!
 //! The lane is cut into shards, which run side by side.
 
+use ext4_rs_writer::features::Incompat;
 use ext4_rs_writer::units::BlockSize;
 use ext4_rs_writer::{Options, Profile, Size};
 use image_core::NodeId;
@@ -95,6 +96,13 @@ fn xattr_sets() -> impl Strategy<Value = XattrSets> {
     let name = ("(trusted|security)\\.", "[a-z]{1,30}").prop_map(|(a, b)| a + &b);
     // What a small block holds beside the inode.
     vec(vec((name, vec(any::<u8>(), 0..100)), 0..5), 1..6)
+}
+
+/// Values too large for a block of xattrs: which set each goes to, and how long it is. Few bytes make each, so that
+/// some are equal.
+fn large_values() -> impl Strategy<Value = Vec<(Index, u8, usize)>> {
+    let len = prop_oneof![4000_usize..5000, 1000_usize..20_000, Just(65_536)];
+    vec((any::<Index>(), 0_u8..3, len), 0..5)
 }
 
 fn made() -> impl Strategy<Value = Options> {
@@ -211,12 +219,19 @@ fn shard(shard: u64) {
     };
     let rng = proptest::test_runner::TestRng::from_seed(config.rng_algorithm, &seed);
     let mut runner = TestRunner::new_with_rng(config, rng);
-    let strategy = (made(), vec(spec(), 0..60), xattr_sets());
-    let result = runner.run(&strategy, |(options, specs, sets)| {
+    let large = proptest::option::weighted(0.3, large_values());
+    let strategy = (made(), vec(spec(), 0..60), xattr_sets(), large);
+    let result = runner.run(&strategy, |(mut options, specs, mut sets, large)| {
+        let large = large.filter(|_| options.features.extents());
+        for (i, (set, byte, len)) in large.iter().flatten().enumerate() {
+            options.features.incompat |= Incompat::EA_INODE;
+            let at = set.index(sets.len());
+            sets[at].push((format!("trusted.large.{i}"), vec![*byte; *len]));
+        }
         let tree = grow(&specs, &sets);
         let image = checked(&tree, &Pattern, &options);
-        // What ext4-view makes of holes in block maps is an error.
-        if options.features.extents() {
+        // What ext4-view makes of holes in block maps is an error, and it knows no inodes of values.
+        if options.features.extents() && large.is_none_or(|large| large.is_empty()) {
             let expected = snapshot::as_ext4_view_sees(snapshot::of_tree(&tree, &Pattern));
             snapshot::assert_same(&expected, &snapshot::of_ext4_view(&image.path));
         }

@@ -1,13 +1,13 @@
 //! Extended attributes at every border, and ACLs as a user without privileges meets them.
 
 use ext4_rs_writer::units::BlockSize;
-use ext4_rs_writer::xattr::SHARERS_MAX;
-use ext4_rs_writer::{Error, Options, layout};
-use image_core::NodeId;
+use ext4_rs_writer::xattr::{Fault, SHARERS_MAX};
+use ext4_rs_writer::{Error, Options, Profile, Size, layout, mke2fs};
 use image_core::tree::{NewContent, Time};
+use image_core::{NodeId, Tree};
 
-use crate::forest::Forest;
-use crate::image::{judged, mounted, options, with_block_size};
+use crate::forest::{Forest, Pattern};
+use crate::image::{Image, checked, judged, mounted, options, profile, with_block_size};
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -18,7 +18,7 @@ fn values_of_every_size_around_a_border_are_kept() {
             let mut options = with_block_size(block_size);
             options.inode_size = inode_size;
             if inode_size == 128 {
-                ext4_rs_writer::mke2fs::apply(&mut options, "-O ^extra_isize").unwrap();
+                mke2fs::apply(&mut options, "-O ^extra_isize").unwrap();
             }
             let mut forest = Forest::new();
             if inode_size == 128 {
@@ -77,10 +77,207 @@ fn more_than_a_block_is_refused_by_path() {
     let room = 4096 - 32 - 20 - 4;
     one(&options(), room).unwrap();
     let error = one(&options(), room + 1).unwrap_err().to_string();
-    assert!(
-        error.contains("'/dir/file'") && error.contains("ea_inode"),
-        "{error}"
-    );
+    for word in ["'/dir/file'", "'user.x' of 4041 bytes", "ea_inode", "GRUB"] {
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+fn with_value_inodes(mut options: Options) -> Options {
+    mke2fs::apply(&mut options, "-O ea_inode").unwrap();
+    options
+}
+
+/// Attributes of one file.
+type Set<'a> = &'a [(&'a str, &'a [u8])];
+
+/// A value that has no equal of another number.
+fn value(number: u8, len: usize) -> Vec<u8> {
+    (0..len)
+        .map(|i| (i % 251) as u8 ^ (i / 1024) as u8 ^ number)
+        .collect()
+}
+
+/// Inodes of values: those in use beyond the tree's, `lost+found` and the reserved ones.
+fn value_inodes(tree: &Tree, image: &Image) -> u64 {
+    let summary = image.layout.summary();
+    summary.inodes - summary.free_inodes - 10 - tree.nodes().len() as u64
+}
+
+#[test]
+fn large_values_have_inodes_of_their_own() {
+    for block_size in [BlockSize::KIB_1, BlockSize::KIB_2, BlockSize::KIB_4] {
+        for inode_size in [128, 256, 1024] {
+            let mut options = with_value_inodes(with_block_size(block_size));
+            options.inode_size = inode_size;
+            options.size = Size::Minimal;
+            if inode_size == 128 {
+                mke2fs::apply(&mut options, "-O ^extra_isize").unwrap();
+            }
+            let mut forest = Forest::at(Time {
+                secs: 1_600_000_000,
+                nanos: 0,
+            });
+            let block = block_size.buffer();
+            let sizes = [block, block + 1, 3 * block, 20_000, 65_535, 65_536];
+            for (size, number) in sizes.into_iter().zip(0..) {
+                forest.xattrs(&[("trusted.large", &value(number, size)), ("trusted.small", b"1")]);
+                let dir = forest.dir(ROOT, format!("dir {size}"));
+                forest.file(dir, "empty", 0);
+                forest.file(dir, "file", 70_000);
+                forest.node(dir, "fifo", NewContent::Fifo);
+                for len in [1, 4, 5, 59, 60, 1000] {
+                    forest.node(dir, format!("{len}"), NewContent::Symlink(&b"s".repeat(len)));
+                }
+            }
+            let tree = forest.build();
+            let image = mounted(&tree, &options);
+            assert_eq!(value_inodes(&tree, &image), 6);
+        }
+    }
+}
+
+#[test]
+fn only_as_few_values_as_must_have_inodes() {
+    let (small, middle, large) = (value(1, 50), value(2, 3000), value(3, 30_000));
+    let cases: [(Set<'_>, u64); 4] = [
+        (&[("user.a", &small), ("user.b", &middle)], 0),
+        (&[("user.a", &small), ("user.b", &large)], 1),
+        (&[("user.a", &middle), ("user.b", &middle), ("user.c", &large)], 2),
+        (
+            &[
+                ("user.a", &value(4, 4000)),
+                ("user.b", &value(5, 4000)),
+                ("user.c", &small),
+            ],
+            1,
+        ),
+    ];
+    for (set, inodes) in cases {
+        let mut forest = Forest::new();
+        forest.xattrs(set);
+        forest.file(ROOT, "file", 10);
+        let tree = forest.build();
+        let image = mounted(&tree, &with_value_inodes(options()));
+        assert_eq!(value_inodes(&tree, &image), inodes);
+    }
+}
+
+#[test]
+fn equal_values_share_an_inode_that_counts_them() {
+    let large = value(7, 20_000);
+    let mut forest = Forest::new();
+    // The number stands in the inode, so that these have one block.
+    for i in 0..5 {
+        forest.xattrs(&[("trusted.large", &large), ("trusted.number", &[i])]);
+        forest.file(ROOT, format!("file {i}"), 1);
+    }
+    // And these three.
+    forest.xattrs(&[("trusted.large", &large), ("trusted.twice", &large)]);
+    for i in 0..=SHARERS_MAX * 2 {
+        forest.node(ROOT, format!("fifo {i}"), NewContent::Fifo);
+    }
+    forest.xattrs(&[("trusted.other", &value(8, 20_000))]);
+    forest.file(ROOT, "other", 1);
+    let tree = forest.build();
+    let image = mounted(&tree, &with_value_inodes(options()));
+    assert_eq!(value_inodes(&tree, &image), 2);
+    if oracle::require(&["debugfs"]) {
+        let first = 11 + tree.nodes().len();
+        let text = oracle::ext4::debugfs(&image.path, &format!("stat <{first}>"));
+        for line in ["Mode:  0600", "Flags: 0x280000", "Version: 0x00000000:00000007"] {
+            assert!(text.contains(line), "1 + 3 * 2 entries: {text}");
+        }
+        for (path, name, value) in [
+            ("/file 0", "trusted.large", &large),
+            ("/fifo 2048", "trusted.twice", &large),
+            ("/other", "trusted.other", &value(8, 20_000)),
+        ] {
+            let found = image.path.with_extension("value");
+            let command = format!("ea_get -f {} \"{path}\" {name}", found.display());
+            let text = oracle::ext4::debugfs(&image.path, &command);
+            let bytes = std::fs::read(&found).unwrap_or_else(|error| panic!("{error}: {text}"));
+            assert!(bytes == *value, "{path} {name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn every_profile_with_extents_can_have_inodes_of_values() {
+    for made in [Profile::Default, Profile::Legacy, Profile::Modern] {
+        let mut forest = Forest::new();
+        forest.xattrs(&[
+            ("user.large", &value(1, 5000)),
+            ("user.larger", &value(2, 50_000)),
+        ]);
+        forest.file(ROOT, "file", 1);
+        mounted(&forest.build(), &with_value_inodes(profile(made)));
+    }
+    for made in [Profile::Ext3, Profile::Ext2] {
+        let error = one(&with_value_inodes(profile(made)), 1).unwrap_err();
+        assert_eq!(error.to_string(), "feature ea_inode needs extent");
+    }
+}
+
+#[test]
+fn the_kernel_replaces_large_values() {
+    if !oracle::mounted::require() || !oracle::require(&["e2fsck", "setfattr"]) {
+        return;
+    }
+    let mut forest = Forest::new();
+    forest.xattrs(&[("user.large", &value(1, 30_000)), ("user.more", &value(2, 9000))]);
+    for name in ["kept", "dropped", "replaced", "removed"] {
+        forest.file(ROOT, name, 1);
+    }
+    let image = checked(&forest.build(), &Pattern, &with_value_inodes(options()));
+    oracle::mounted::write(&image.path, |root| {
+        let set = |file: &str, args: [&str; 2]| {
+            let path = root.join(file);
+            oracle::run(
+                "setfattr",
+                &[args[0].as_ref(), args[1].as_ref(), path.as_os_str()],
+            )
+        };
+        set("dropped", ["--remove", "user.large"]);
+        set("dropped", ["--remove", "user.more"]);
+        set("replaced", ["--name=user.large", "--value=small"]);
+        set(
+            "replaced",
+            ["--name=user.new", &format!("--value={}", "n".repeat(40_000))],
+        );
+        std::fs::remove_file(root.join("removed")).unwrap();
+    });
+    oracle::ext4::fsck(&image.path);
+}
+
+#[test]
+fn what_no_inode_of_a_value_helps_is_refused_by_path() {
+    let refused = |set: Set<'_>, options: &Options| {
+        let mut forest = Forest::new();
+        forest.xattrs(set);
+        forest.file(ROOT, "file", 0);
+        match layout(&forest.build(), options).unwrap_err() {
+            Error::Xattrs(error) => {
+                assert!(error.to_string().contains("'/file'"), "{error}");
+                error.fault
+            }
+            other => panic!("{other}"),
+        }
+    };
+    let options = with_value_inodes(options());
+    let too_long = Fault::ValueTooLong {
+        name: b"user.x".to_vec(),
+        len: 65_537,
+    };
+    assert_eq!(refused(&[("user.x", &value(0, 65_537))], &options), too_long);
+    let names: Vec<String> = (0..20).map(|i| format!("user.{i:n>250}")).collect();
+    let set: Vec<(&str, &[u8])> = names.iter().map(|name| (&name[..], &b"v"[..])).collect();
+    assert!(matches!(
+        refused(&set, &options),
+        Fault::TooMany { max: 4064, .. }
+    ));
+    let mut without = self::options();
+    mke2fs::apply(&mut without, "-O ^ext_attr").unwrap();
+    assert_eq!(refused(&[("user.x", b"")], &without), Fault::NoFeature);
 }
 
 #[test]

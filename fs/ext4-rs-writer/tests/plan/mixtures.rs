@@ -1,6 +1,6 @@
 //! Random mixtures of features and sizes: whatever is planned is clean, and the rest is refused for a reason.
 
-use ext4_rs_writer::features::{Feature, Incompat};
+use ext4_rs_writer::features::Feature;
 use ext4_rs_writer::units::BlockSize;
 use ext4_rs_writer::{Error, Inodes, Journal, Options, Size, layout};
 use image_core::tree::{Data, Meta, NewContent};
@@ -59,10 +59,7 @@ prop_compose! {
         for i in toggled {
             let feature = Feature::NAMES[i].1;
             let on = options.features.has(feature);
-            // Values in inodes are asked for by no tree here, and e2fsck knows the flag alone.
-            if feature != Feature::Incompat(Incompat::EA_INODE) {
-                options.features.set(feature, !on);
-            }
+            options.features.set(feature, !on);
         }
         options.block_size = block_size;
         options.inode_size = inode_size;

@@ -153,7 +153,7 @@ fn archive(draw: &mut Draw<'_>) -> Vec<u8> {
     const NAMES: [&str; 10] = [
         "a", "b", "a/b", "a/b/c", "./", "a/", "../x", "/abs//b", "", "a/../b",
     ];
-    const RECORDS: [(&str, &str); 18] = [
+    const RECORDS: [(&str, &str); 22] = [
         ("path", "a/long"),
         ("linkpath", "a"),
         ("mtime", "-1.5"),
@@ -164,6 +164,10 @@ fn archive(draw: &mut Draw<'_>) -> Vec<u8> {
         ("gid", "-1"),
         ("SCHILY.xattr.user.a", "b=\n\0"),
         ("SCHILY.xattr.", ""),
+        ("LIBARCHIVE.xattr.user.a", "dHdv"),
+        ("LIBARCHIVE.xattr.user%2eb", "Zg=="),
+        ("LIBARCHIVE.xattr.%", "="),
+        ("RHT.security.selinux", "u:r:t:s0"),
         (
             "SCHILY.acl.access",
             "user::rwx,user:x:r--:5,group::r--,mask::r--,other::---",

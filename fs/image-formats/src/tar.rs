@@ -15,6 +15,7 @@
 mod acl;
 mod member;
 mod pax;
+mod xattrs;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,9 +26,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use image_core::store::{self, FileId, Open, State, Store};
-use image_core::tree::{
-    Builder, Data, Device, Meta, NewContent, NodeId, Time, Tree, TreeError, Xattr, XattrsId,
-};
+use image_core::tree::{Builder, Data, Device, Meta, NewContent, NodeId, Time, Tree, TreeError, XattrsId};
 use tar::EntryType;
 
 use member::Members;
@@ -87,6 +86,9 @@ pub enum Trouble {
     /// An entry of an ACL is malformed, or names a user or group without its number.
     #[error("ACL entry '{}' is malformed or has no numeric id", .0.escape_ascii())]
     Acl(Vec<u8>),
+    /// An xattr whose name or value is not encoded as its maker does.
+    #[error("xattr '{}' is malformed", .0.escape_ascii())]
+    Xattr(Vec<u8>),
     /// The sparse file's map is malformed.
     #[error("the map of the sparse file is malformed")]
     SparseMap,
@@ -263,32 +265,7 @@ impl Collected {
     }
 
     fn meta(&mut self, member: &Member) -> Result<Meta, Error> {
-        let xattrs = member.records.with_prefix("SCHILY.xattr.");
-        let mut set: Vec<Xattr> = xattrs
-            .map(|(name, value)| Xattr {
-                name: name.to_vec(),
-                value: value.to_vec(),
-            })
-            .collect();
-        for (record, which, name) in [
-            ("SCHILY.acl.access", acl::Which::Access, "system.posix_acl_access"),
-            (
-                "SCHILY.acl.default",
-                acl::Which::Default,
-                "system.posix_acl_default",
-            ),
-        ] {
-            let known = set.iter().any(|xattr| xattr.name == name.as_bytes());
-            let Some(text) = member.records.get(record).filter(|_| !known) else {
-                continue;
-            };
-            let value =
-                acl::encode(text, which).map_err(|entry| Error::member(&member.path, Trouble::Acl(entry)))?;
-            set.extend(value.map(|value| Xattr {
-                name: name.as_bytes().to_vec(),
-                value,
-            }));
-        }
+        let set = xattrs::of(&member.records).map_err(|trouble| Error::member(&member.path, trouble))?;
         let xattrs = if set.is_empty() {
             XattrsId::NONE
         } else {

@@ -32,6 +32,8 @@ pub mod environment;
 pub mod error;
 pub mod filesystem;
 pub mod identity;
+#[doc(hidden)]
+pub mod laws;
 pub mod output;
 pub mod phase;
 pub mod pipeline;

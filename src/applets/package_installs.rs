@@ -40,7 +40,7 @@ pub struct Actions {
 }
 
 /// What conditions are judged by: the variables of the build.
-type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// One entry of a file, its conditions already known to hold.
 #[derive(Debug, PartialEq)]
@@ -51,7 +51,10 @@ struct Entry {
 }
 
 /// Gathers the entries of all elements, `(name, parsed file)`.
-fn squash(elements: &[(String, Map<String, Value>)], variable: Lookup<'_>) -> Result<Squashed, String> {
+pub(crate) fn squash(
+    elements: &[(String, Map<String, Value>)],
+    variable: Lookup<'_>,
+) -> Result<Squashed, String> {
     let mut squashed = Squashed::new();
     let mut plain = BTreeSet::new();
     for (element, packages) in elements {
@@ -248,12 +251,14 @@ fn read_element(directory: &Path) -> Result<Vec<Map<String, Value>>, String> {
         }
         let wrong = |why: String| format!("{}: {why}", path.display());
         let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-        // JSON is YAML, too; an empty file asks for nothing.
-        let parsed: Option<Map<String, Value>> =
-            serde_saphyr::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        found.extend(parsed);
+        found.extend(parse(&text).map_err(wrong)?);
     }
     Ok(found)
+}
+
+/// The packages of one file. JSON is YAML, too; an empty file asks for nothing.
+pub(crate) fn parse(text: &str) -> Result<Option<Map<String, Value>>, String> {
+    serde_saphyr::from_str(text).map_err(|error| error.to_string())
 }
 
 /// Prints the packages of one phase, under their names in this distribution.

@@ -164,6 +164,16 @@ impl Library {
         }
     }
 
+    /// Adds an element that has nothing but a name and the texts of its two files.
+    pub(crate) fn define(&mut self, name: &str, deps: &[u8], provides: &[u8]) {
+        self.add(Element {
+            name: name.to_owned(),
+            origin: Origin::Directory(PathBuf::from("/e").join(name)),
+            deps: words(deps),
+            provides: words(provides),
+        });
+    }
+
     fn add(&mut self, element: Element) {
         if let Some(winner) = self.elements.get(&element.name) {
             self.warnings.push(format!(
@@ -262,15 +272,9 @@ pub(crate) mod tests {
 
     /// A library of elements that are only names, deps and provides.
     pub(crate) fn library(elements: &[(&str, &[&str], &[&str])]) -> Library {
-        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
         let mut library = Library::default();
         for (name, deps, provides) in elements {
-            library.add(Element {
-                name: (*name).to_owned(),
-                origin: Origin::Directory(PathBuf::from("/e").join(name)),
-                deps: owned(deps),
-                provides: owned(provides),
-            });
+            library.define(name, deps.join("\n").as_bytes(), provides.join("\n").as_bytes());
         }
         library
     }

@@ -1,0 +1,296 @@
+//! Laws of the texts that elements and callers write, as functions of bytes: unit tests call them with drawn bytes, fuzz
+//! targets with searched ones.
+//!
+//! Not an interface: they panic where the code is wrong.
+#![allow(
+    missing_docs,
+    reason = "tests that live here so that the fuzz targets can call them"
+)]
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+
+use image_core::Identity;
+use image_core::laws::Draw;
+use image_core::tree::Time;
+
+use crate::applets::package_installs::{Squashed, parse, squash};
+use crate::applets::pkg_map::{Distribution, PackageMap};
+use crate::element::library::Library;
+use crate::element::resolve::{require_operating_system, resolve};
+use crate::environment::Environment;
+use crate::filesystem;
+use crate::settings::{Flags, Settings, SizeRule};
+
+/// Whatever `element-deps` and `element-provides` say, the elements of a build are found, each once with all that it
+/// needs, or the reason is told; the same both times.
+pub fn element_files(bytes: &[u8]) {
+    let mut draw = Draw::new(bytes);
+    let mut library = Library::default();
+    let names = ["a", "b", "c", "d", "operating-system"];
+    for name in names {
+        let [deps, provides] = [(); 2].map(|()| names_text(&mut draw));
+        library.define(name, &deps, &provides);
+    }
+    let mut words: Vec<String> = (0..draw.below(4))
+        .map(|_| (*draw.pick(&names)).to_owned())
+        .collect();
+    if draw.below(4) == 3 {
+        words.push(String::from_utf8_lossy(draw.rest()).into_owned());
+    }
+    let found = |library: &Library| {
+        let elements = resolve(library, &words).map_err(|error| error.to_string())?;
+        let _ = require_operating_system(&elements);
+        Ok::<_, String>(elements.into_iter().cloned().collect::<Vec<_>>())
+    };
+    let elements = found(&library);
+    assert_eq!(elements, found(&library));
+    let elements = match elements {
+        Ok(elements) => elements,
+        Err(told) => return assert!(!told.is_empty()),
+    };
+    let listed: BTreeSet<&str> = elements.iter().map(|element| element.name.as_str()).collect();
+    assert_eq!(listed.len(), elements.len(), "an element comes twice");
+    assert!(words.iter().all(|word| listed.contains(word.as_str())));
+    let provided: BTreeSet<&String> = names
+        .iter()
+        .filter_map(|name| library.get(name))
+        .flat_map(|element| &element.provides)
+        .collect();
+    for dep in elements.iter().flat_map(|element| &element.deps) {
+        assert!(
+            listed.contains(dep.as_str()) || provided.contains(dep),
+            "no {dep}"
+        );
+    }
+}
+
+/// The text of a file of names, tidy or not.
+fn names_text(draw: &mut Draw<'_>) -> Vec<u8> {
+    const PIECES: [&str; 12] = [
+        "\n",
+        "a",
+        "b\n",
+        "c\n",
+        "d\r\n",
+        " ",
+        "\n\n",
+        "operating-system\n",
+        "x\n",
+        "\u{a0}",
+        "\0",
+        "\t#",
+    ];
+    (0..draw.below(4))
+        .flat_map(|_| draw.pick(&PIECES).bytes())
+        .collect()
+}
+
+/// A text of such pieces, with bytes between them now and then; or just bytes.
+fn text(bytes: &[u8], pieces: &[&str]) -> String {
+    let mut draw = Draw::new(bytes);
+    let mut text = Vec::new();
+    if draw.below(4) == 3 {
+        text.extend(draw.rest());
+    }
+    while !draw.is_empty() {
+        match draw.below(16) {
+            15 => text.push(draw.byte()),
+            _ => text.extend(draw.pick(pieces).bytes()),
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Whatever a `package-installs` file says, it is packages of phases, which a file keeps, or the reason is told.
+pub fn package_installs(bytes: &[u8]) {
+    const PIECES: [&str; 28] = [
+        "a: ",
+        "b: ",
+        "\n",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        ":",
+        "phase: ",
+        "install.d",
+        "pre-install.d",
+        "root.d",
+        "arch: ",
+        "not-arch: ",
+        "amd64",
+        "when: ",
+        "ARCH = amd64",
+        "ARCH != arm64",
+        "UNSET=1",
+        "uninstall: ",
+        "build-only: ",
+        "True",
+        "\"install\": ",
+        "\"",
+        "\n  ",
+        "- ",
+        "installtype: source",
+    ];
+    let text = text(bytes, &PIECES);
+    if let Ok(squashed) = serde_json::from_str::<Squashed>(&text) {
+        assert_eq!(kept(&squashed), squashed);
+    }
+    let packages = match parse(&text) {
+        Ok(Some(packages)) => packages,
+        Ok(None) => return,
+        Err(told) => return assert!(!told.is_empty()),
+    };
+    let variable = |name: &str| match name {
+        "ARCH" => Some("amd64".to_owned()),
+        "DISTRO_NAME" => Some("debian".to_owned()),
+        _ => None,
+    };
+    match squash(&[("element".to_owned(), packages)], &variable) {
+        Ok(squashed) => assert_eq!(kept(&squashed), squashed),
+        Err(told) => assert!(!told.is_empty()),
+    }
+}
+
+fn kept(squashed: &Squashed) -> Squashed {
+    let json = serde_json::to_string(squashed).expect("names and lists of names are JSON");
+    serde_json::from_str(&json).expect("what was written can be read")
+}
+
+/// Whatever a `pkg-map` file says, it gives words for names, or the reason is told.
+pub fn pkg_map(bytes: &[u8]) {
+    const PIECES: [&str; 16] = [
+        "{",
+        "}",
+        "\"default\": {",
+        "\"family\": {",
+        "\"distro\": {",
+        "\"release\": {",
+        "\"debian\": {",
+        "\"trixie\": {",
+        "\"8\": {",
+        "\"centos\": {",
+        "\"a\": \"b  c\"",
+        "\"dhcp\": \"\"",
+        "\"\": \" \\n\"",
+        ", ",
+        "null",
+        "}}",
+    ];
+    let text = text(bytes, &PIECES);
+    let map = match serde_json::from_str::<PackageMap>(&text) {
+        Ok(map) => map,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    for (name, release) in [("debian", "trixie"), ("centos", "8-stream"), ("", "")] {
+        for package in ["a", "dhcp", ""] {
+            let words = map.lookup(package, &Distribution::new(name, release));
+            let single = |word: &String| !word.is_empty() && !word.contains(char::is_whitespace);
+            assert!(words.iter().flatten().all(single));
+        }
+    }
+}
+
+/// Whatever the variables of the caller are, they make settings and options of the root file system, or the reason is
+/// told.
+pub fn settings(bytes: &[u8]) {
+    const NAMES: [&str; 17] = [
+        "DIB_IMAGE_SIZE",
+        "DIB_IMAGE_EXTRA_SIZE",
+        "DIB_JOURNAL_SIZE",
+        "DIB_MIN_TMPFS",
+        "MAX_ONLINE_RESIZE",
+        "ROOT_LABEL",
+        "FS_TYPE",
+        "SOURCE_DATE_EPOCH",
+        "DIB_DEBUG_TRACE",
+        "DIB_CHECKSUM",
+        "IMAGE_NAME",
+        "IMAGE_ELEMENT",
+        "ELEMENTS_PATH",
+        "DIB_IMAGE_CACHE",
+        "DIB_LOCKFILES",
+        "HOME",
+        "ARCH",
+    ];
+    const VALUES: [&str; 16] = [
+        "0",
+        "1",
+        "4",
+        "0.5",
+        "1e9",
+        "1e-9",
+        "-1",
+        "1e18",
+        "nan",
+        "",
+        " 7 ",
+        "18446744073709551615",
+        "ext3",
+        "xfs",
+        "a/b",
+        ".qcow2",
+    ];
+    let mut draw = Draw::new(bytes);
+    let mut environment = Environment::default();
+    for _ in 0..draw.below(6) {
+        let name = *draw.pick(&NAMES);
+        environment.set(name, *draw.pick(&VALUES));
+    }
+    let flags = Flags {
+        mkfs_options: (draw.below(4) == 0).then(|| "-b 1024 -N 5000".to_owned()),
+        ..Flags::default()
+    };
+    let name = *draw.pick(&NAMES);
+    let value: Vec<u8> = draw.rest().iter().copied().filter(|byte| *byte != 0).collect();
+    if !value.is_empty() {
+        environment.set(name, OsStr::from_bytes(&value));
+    }
+    assert_eq!(
+        Environment::from_nul_separated(&environment.to_nul_separated()),
+        environment
+    );
+    let made = Settings::new(flags, &environment).and_then(|settings| {
+        if let SizeRule::Extra(mib) = settings.size {
+            assert!(mib.is_finite() && mib >= 0.0);
+        }
+        assert!(!settings.formats.is_empty() && settings.cache.is_absolute());
+        filesystem::options(&settings, Identity::new(b"seed", Time::default(), false))
+    });
+    if let Err(error) = made {
+        assert!(!error.to_string().is_empty() && error.kind().status() == 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1000))]
+
+        #[test]
+        fn element_files(bytes in vec(any::<u8>(), 0..60)) {
+            super::element_files(&bytes);
+        }
+
+        #[test]
+        fn package_installs(bytes in vec(any::<u8>(), 0..40)) {
+            super::package_installs(&bytes);
+        }
+
+        #[test]
+        fn pkg_map(bytes in vec(any::<u8>(), 0..40)) {
+            super::pkg_map(&bytes);
+        }
+
+        #[test]
+        fn settings(bytes in vec(any::<u8>(), 0..40)) {
+            super::settings(&bytes);
+        }
+    }
+}

@@ -22,7 +22,7 @@ use image_core::tree::Time;
 use image_core::{Identity, Tree, copy, scan};
 use oracle::contender::{Cost, Xfs, measure};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();

@@ -6,13 +6,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use mkext4::sink::FileSink;
-use mkext4::{FsBuilder, InodeHandle, Meta, Options, ROOT, SpecialKind};
+use mkext4::{FsBuilder, InodeCount, InodeHandle, Meta, Options, ROOT, SpecialKind};
 
 type Handles = HashMap<(u64, u64), InodeHandle>;
 
 /// Writes `tree` as an image of `len` bytes to `image`.
 pub(crate) fn write(tree: &Path, image: &Path, len: u64) {
-    let options = Options::new(len, [7; 16], 1_700_000_000);
+    let mut options = Options::new(len, [7; 16], 1_700_000_000);
+    // As many as the others make.
+    options.inodes = InodeCount::Exact(u32::try_from(len / 4096).unwrap());
     let mut builder = FsBuilder::new(options).unwrap();
     let mut files = Vec::new();
     add(&mut builder, ROOT, tree, &mut Handles::new(), &mut files);

@@ -1,9 +1,9 @@
 //! The one loop that moves the bytes of an image, from a store to a sink, as a map says.
 //!
-//! The map is cut into segments, in ascending order. Every thread claims the next segment, fills a buffer with its
-//! bytes, waits until all segments before it are given to the sink, and gives it. So reading, opening and rendering use
-//! all processors and overlap with writing, while the sink sees one ascending sequence, the same for any number of
-//! threads: it may be a file, a pipe, a compressor or a digest.
+//! The map is cut into segments, in ascending order. Every thread claims the next segment and fills a buffer with its
+//! bytes; whichever thread is free gives the sink the segments that are due. So reading, opening and rendering use all
+//! processors and overlap with writing, while the sink sees one ascending sequence, the same for any number of threads:
+//! it may be a file, a pipe, a compressor or a digest.
 //!
 //! Small files that are neighbours in the image are read straight to their places in one buffer, with the ends of their
 //! last blocks zeroed, and written at once. Long runs of a file are first offered to the sink, which may clone them.
@@ -56,7 +56,8 @@ pub fn copy_with(map: &Map, store: &impl Store, sink: &mut impl Sink, options: O
         .threads
         .or_else(|| std::thread::available_parallelism().ok())
         .map_or(1, NonZero::get);
-    let desk = Desk::new(map, sink);
+    sink.begin(map.len()).map_err(refused("beginning", 0))?;
+    let desk = Desk::new(map, sink, threads);
     std::thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(|| work(&desk, map, store));
@@ -64,21 +65,20 @@ pub fn copy_with(map: &Map, store: &impl Store, sink: &mut impl Sink, options: O
         work(&desk, map, store);
     });
     desk.close()?;
-    sink.finish(map.len()).map_err(|source| Error::Sink {
-        what: "end",
-        at: map.len(),
-        source,
-    })
+    sink.finish(map.len()).map_err(refused("end", map.len()))
+}
+
+fn refused(what: &'static str, at: u64) -> impl FnOnce(std::io::Error) -> Error {
+    move |source| Error::Sink { what, at, source }
 }
 
 /// Fills one segment after the other, until there are no more or something failed.
 fn work<'a, S: Sink>(desk: &Desk<'a, S>, map: &'a Map, store: &'a impl Store) {
     let _stop = desk.stop_on_panic();
     let mut reader = Reader::new(map, store);
-    let mut buf = Vec::new();
-    while let Some(mut claim) = desk.claim(buf) {
+    while let Some(mut claim) = desk.claim() {
         let filled = reader.fill(&mut claim);
-        buf = desk.hand_in(claim, filled);
+        desk.hand_in(claim, filled);
     }
     if let Err(error) = reader.finish() {
         desk.fail(error.into());

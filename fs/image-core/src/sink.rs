@@ -15,6 +15,12 @@ pub use file::FileSink;
 
 /// Receives an image, each byte exactly once, in ascending order.
 pub trait Sink: Send {
+    /// Learns, before anything else, how long the image will be.
+    fn begin(&mut self, len: u64) -> io::Result<()> {
+        let _ = len;
+        Ok(())
+    }
+
     /// Takes bytes that belong at byte `at`.
     fn data(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
 

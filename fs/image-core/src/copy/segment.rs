@@ -69,12 +69,17 @@ impl<'a> Segments<'a> {
         }
         let extent = self.map.extents().get(self.next)?;
         if let (true, Source::File { file, offset }) = (self.is_offered(extent, offer), &extent.source) {
-            let done = self.at.saturating_sub(extent.start);
-            let start = std::mem::replace(&mut self.at, extent.end());
-            self.next = self.next.saturating_add(1);
+            let start = self.at;
+            let done = start.saturating_sub(extent.start);
+            let rest = extent.len.saturating_sub(done);
+            let len = rest.saturating_sub(rest % BLOCK);
+            self.at = start.saturating_add(len);
+            if len == rest {
+                self.next = self.next.saturating_add(1);
+            }
             return Some(Segment::File(Run {
                 start,
-                len: extent.len.saturating_sub(done),
+                len,
                 file: *file,
                 offset: offset.saturating_add(done),
                 what: extent.what,

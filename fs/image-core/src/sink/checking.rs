@@ -10,6 +10,7 @@ use super::Sink;
 #[derive(Clone, Debug, Default)]
 pub struct CheckingSink<S> {
     inner: S,
+    begun: Option<u64>,
     at: u64,
     finished: bool,
 }
@@ -19,6 +20,7 @@ impl<S> CheckingSink<S> {
     pub fn new(inner: S) -> Self {
         Self {
             inner,
+            begun: None,
             at: 0,
             finished: false,
         }
@@ -43,6 +45,12 @@ fn range(at: u64, len: u64) -> Range<u64> {
 }
 
 impl<S: Sink> Sink for CheckingSink<S> {
+    fn begin(&mut self, len: u64) -> io::Result<()> {
+        assert_eq!((self.at, self.begun), (0, None), "the image had begun");
+        self.begun = Some(len);
+        self.inner.begin(len)
+    }
+
     fn data(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.advance(&range(at, super::length(bytes)));
         self.inner.data(at, bytes)
@@ -63,6 +71,7 @@ impl<S: Sink> Sink for CheckingSink<S> {
 
     fn finish(&mut self, len: u64) -> io::Result<()> {
         assert_eq!(self.at, len, "the image is not whole");
+        assert_eq!(self.begun, Some(len), "the image was to be of another length");
         assert!(!self.finished, "the image was finished twice");
         self.finished = true;
         self.inner.finish(len)
@@ -89,6 +98,10 @@ impl<S> FailingSink<S> {
 }
 
 impl<S: Sink> Sink for FailingSink<S> {
+    fn begin(&mut self, len: u64) -> io::Result<()> {
+        self.call()?.begin(len)
+    }
+
     fn data(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.call()?.data(at, bytes)
     }

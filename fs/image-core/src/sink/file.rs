@@ -135,6 +135,15 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
+    /// Gives a fresh file its length. A file that grows with every write makes XFS zero the rest of what was its last
+    /// block, and flush it before blocks are shared: a third of the time that a Debian tree takes there.
+    fn begin(&mut self, len: u64) -> io::Result<()> {
+        if self.target()? == Target::Fresh {
+            self.file.set_len(len)?;
+        }
+        Ok(())
+    }
+
     fn data(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         self.target()?;
         self.file.write_all_at(bytes, at)
@@ -167,7 +176,11 @@ impl Sink for FileSink {
         if self.target()? == Target::Device {
             return Ok(());
         }
-        self.file.set_len(len)
+        // XFS takes a file that is cut to the length it has for one that lost data, and flushes it when it is closed.
+        if self.file.metadata()?.len() != len {
+            self.file.set_len(len)?;
+        }
+        Ok(())
     }
 }
 

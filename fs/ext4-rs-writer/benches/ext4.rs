@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p ext4-rs-writer --bench ext4` prints one table for each tree; times are medians of interleaved rounds,
 //! ratios are to ours. It works in `DIB_BENCH_DIR` (`/dev/shm/dib-bench`), which should be a tmpfs with 8 GiB to spare,
-//! and keeps its trees there for the next run. Words on the command line choose among `rootfs`, `many`, `flat`, `reflink`.
+//! and keeps its trees there for the next run. Words on the command line choose among `rootfs`, `many`, `flat`, `scale`,
+//! `reflink`.
 #![allow(clippy::unwrap_used, reason = "a benchmark's failure is its panic")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints its results")]
 
@@ -51,10 +52,13 @@ fn main() {
         compare("many", &tree, &dir, &["ours", "mkext4", "mke2fs", "cp"]);
     }
     if chosen("flat")
-        && let Some(tree) = trees::flat(&dir)
+        && let Some(tree) = trees::flat(&dir, 200_000)
     {
         // mke2fs takes over 40 minutes here: it looks every name up in a list.
         compare("flat", &tree, &dir, &["ours", "mkext4", "cp"]);
+    }
+    if chosen("scale") {
+        scale(&dir);
     }
     if chosen("reflink") && oracle::require(&["mkfs.xfs", "mount", "umount"]) && oracle::require_root() {
         reflink(&dir);
@@ -95,6 +99,40 @@ fn reflink(dir: &Path) {
     let copy = xfs.path().join("tree");
     oracle::run("cp", &["-a".as_ref(), tree.as_ref(), copy.as_ref()]);
     compare("reflink", &copy, xfs.path(), &["ours", "mkext4", "mke2fs"]);
+}
+
+/// What an entry of a directory costs, however many there are. The kernel's share grows with its caches and with memory
+/// that is touched for the first time; the program's own should not.
+fn scale(dir: &Path) {
+    println!("\nscale: one directory");
+    println!(
+        "{:>8} {:>8} {:>12} {:>12} {:>16} {:>20}",
+        "entries", "wall s", "cpu us each", "user us each", "RSS bytes each", "beyond names, each"
+    );
+    for files in [100_000, 200_000, 500_000, 1_000_000] {
+        let Some(tree) = trees::flat(dir, files) else {
+            return;
+        };
+        let out = dir.join("out");
+        let costs: Vec<Cost> = (0..3)
+            .map(|_| {
+                let cost = once("ours", &tree, &out, 16 << 30);
+                fs::remove_file(&out).unwrap();
+                cost
+            })
+            .collect();
+        let wall = median(&costs, |cost| cost.wall).as_secs_f64();
+        let rss = costs.iter().map(|cost| cost.rss * 1024).max().unwrap();
+        let names: u64 = (0..files).map(|i| trees::flat_name(i).len() as u64).sum();
+        let each = u64::from(files);
+        println!(
+            "{files:>8} {wall:>8.3} {:>12.2} {:>12.2} {:>16} {:>20}",
+            median(&costs, |cost| cost.cpu / files).as_secs_f64() * 1e6,
+            median(&costs, |cost| cost.user / files).as_secs_f64() * 1e6,
+            rss / each,
+            rss.saturating_sub(names) / each
+        );
+    }
 }
 
 fn compare(name: &str, tree: &Path, dir: &Path, contenders: &[&str]) {

@@ -14,7 +14,9 @@ use crate::{find, run};
 pub struct Cost {
     /// Wall time.
     pub wall: Duration,
-    /// User and system time.
+    /// Processor time in the program itself.
+    pub user: Duration,
+    /// Processor time there and in the kernel.
     pub cpu: Duration,
     /// Peak resident memory, in KiB.
     pub rss: u64,
@@ -47,6 +49,7 @@ pub fn measure(program: &Path, args: &[&OsStr]) -> Cost {
     };
     Cost {
         wall,
+        user: Duration::from_secs_f64(user),
         cpu: Duration::from_secs_f64(user + system),
         rss: format!("{rss:.0}").parse().expect("a whole number"),
     }

@@ -14,9 +14,6 @@ const PACKAGES: &str = "linux-image-amd64,openssh-server,cloud-init,git,build-es
 const MANY_FILES: u64 = 84_000;
 const MANY_DIRECTORIES: u64 = 5_300;
 
-/// Files of [`flat`].
-const FLAT_FILES: u32 = 200_000;
-
 /// A Debian root. Made once, and kept for the next run.
 pub(crate) fn rootfs(dir: &Path) -> Option<PathBuf> {
     kept(dir, "rootfs", |tree| {
@@ -55,17 +52,20 @@ pub(crate) fn many(dir: &Path) -> Option<PathBuf> {
     })
 }
 
-/// One directory of 200,000 files of 16 bytes.
-pub(crate) fn flat(dir: &Path) -> Option<PathBuf> {
-    kept(dir, "flat", |tree| {
+/// One directory of `files` files of 16 bytes.
+pub(crate) fn flat(dir: &Path, files: u32) -> Option<PathBuf> {
+    kept(dir, &format!("flat-{files}"), |tree| {
         fs::create_dir(tree).unwrap();
-        for i in 0..FLAT_FILES {
-            let name = format!("entry-{:08x}-{i}", i.wrapping_mul(0x9e37_79b9));
-            let mut file = fs::File::create(tree.join(name)).unwrap();
+        for i in 0..files {
+            let mut file = fs::File::create(tree.join(flat_name(i))).unwrap();
             writeln!(file, "{i:15}").unwrap();
         }
         true
     })
+}
+
+pub(crate) fn flat_name(i: u32) -> String {
+    format!("entry-{:08x}-{i}", i.wrapping_mul(0x9e37_79b9))
 }
 
 fn kept(dir: &Path, name: &str, make: impl FnOnce(&Path) -> bool) -> Option<PathBuf> {

@@ -2,18 +2,23 @@
 
 use std::fs;
 
-use crate::lab::{DIB, Lab};
+use crate::lab::{DIB, DISK_IMAGE_CREATE, Lab};
 
 #[test]
-fn assembling_repeats_whatever_the_threads_and_the_clock() {
+fn assembling_repeats_whatever_the_threads_the_mask_and_the_clock() {
     let mut lab = Lab::unprivileged();
     fs::create_dir_all(lab.out("tree/d")).unwrap();
     for i in 0..300_u32 {
         let text = format!("{i} ").repeat(usize::try_from(i).unwrap() * 10);
         fs::write(lab.out(&format!("tree/d/{i}")), text).unwrap();
     }
-    let bytes = |lab: &Lab, threads: &str| {
+    let bytes = |lab: &Lab, umask: &str, threads: &str| {
         let args = [
+            "-c",
+            "umask $1; shift; exec \"$@\"",
+            "sh",
+            umask,
+            DIB,
             "assemble",
             "tree",
             "-o",
@@ -25,16 +30,16 @@ fn assembling_repeats_whatever_the_threads_and_the_clock() {
             "--threads",
             threads,
         ];
-        lab.run(DIB, &args).ok();
+        lab.run("/bin/sh", &args).ok();
         ["x.raw", "x.qcow2"].map(|name| fs::read(lab.out(name)).unwrap())
     };
     lab.set("SOURCE_DATE_EPOCH", "1700000000")
         .set("OVERWRITE_OLD_IMAGE", "1");
-    let first = bytes(&lab, "1");
+    let first = bytes(&lab, "022", "1");
     lab.set("TZ", "Pacific/Auckland").set("LANG", "tr_TR.UTF-8");
-    assert!(first == bytes(&lab, "7"), "the same bytes");
+    assert!(first == bytes(&lab, "077", "7"), "the same bytes");
     lab.set("SOURCE_DATE_EPOCH", "1700000001");
-    assert!(first != bytes(&lab, "1"), "another time is another image");
+    assert!(first != bytes(&lab, "022", "1"), "another time is another image");
 }
 
 #[test]
@@ -50,20 +55,22 @@ fn builds_repeat_in_another_place_at_another_time() {
     )
     .hook("pre-install.d/10-head", "true");
     lab.hook("extra-data.d/10-head", "cp -L $(type -P head) $TARGET_ROOT/bin/");
-    let build = |lab: &Lab| {
-        lab.build(&["-o", "x", "-t", "raw,qcow2", "mini-os", "probe"])
-            .ok();
+    let build = |lab: &Lab, umask: &str| {
+        let script = "umask $1; shift; exec \"$@\"";
+        let args = ["-n", "-o", "x", "-t", "raw,qcow2", "mini-os", "probe"];
+        let args = [&["-c", script, "sh", umask, DISK_IMAGE_CREATE], &args[..]].concat();
+        lab.run("/bin/sh", &args).ok();
         ["x.raw", "x.qcow2"].map(|name| {
             let bytes = fs::read(lab.out(name)).unwrap();
             fs::remove_file(lab.out(name)).unwrap();
             bytes
         })
     };
-    let first = build(&lab);
+    let first = build(&lab, "022");
     fs::create_dir(lab.dir().join("tmp2")).unwrap();
     let elsewhere = lab.dir().join("tmp2").display().to_string();
     lab.set("TMPDIR", &elsewhere)
         .set("TZ", "Asia/Tokyo")
         .set("DIB_NO_TMPFS", "1");
-    assert!(first == build(&lab), "the same bytes");
+    assert!(first == build(&lab, "077"), "the same bytes");
 }

@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod disk_image_create;
 pub mod element_info;
+mod getopt;
 pub mod plan;
 pub mod run_parts;
 
@@ -15,11 +16,12 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::applets::APPLETS;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
+use crate::suggest::nearest;
 use crate::ui;
 
 /// Builds disk and file system images from elements.
 #[derive(Debug, Parser)]
-#[command(name = "dib", version, infer_long_args = true, infer_subcommands = true)]
+#[command(name = "dib", version)]
 struct Dib {
     #[command(subcommand)]
     command: Command,
@@ -75,8 +77,11 @@ fn with<P: CommandFactory + FromArgMatches>(
     args: &[OsString],
     run: impl FnOnce(P) -> Result<()>,
 ) -> Result<()> {
-    let parsed = P::command()
-        .try_get_matches_from(args)
+    let mut command = P::command();
+    command.build();
+    let words = arranged(&command, args)?;
+    let parsed = command
+        .try_get_matches_from(words)
         .and_then(|matches| P::from_arg_matches(&matches));
     match parsed {
         Ok(parsed) => run(parsed),
@@ -91,6 +96,48 @@ fn with<P: CommandFactory + FromArgMatches>(
             ))
         }
     }
+}
+
+/// The words of a command line, or of that of a subcommand, in the form that clap cannot misread.
+fn arranged(command: &clap::Command, args: &[OsString]) -> Result<Vec<OsString>> {
+    let (name, words) = args.split_first().ok_or_else(|| Error::usage("no arguments"))?;
+    let first = words.first().and_then(|word| word.to_str());
+    let mut arranged = vec![name.clone()];
+    match first.filter(|word| command.has_subcommands() && !word.starts_with('-')) {
+        Some(word) => {
+            let subcommand = subcommand(command, word)?;
+            arranged.push(subcommand.get_name().into());
+            let words = &words[1..];
+            if subcommand.has_subcommands() {
+                arranged.extend_from_slice(words);
+            } else {
+                arranged.extend(getopt::arrange(subcommand, words)?);
+            }
+        }
+        None => arranged.extend(getopt::arrange(command, words)?),
+    }
+    Ok(arranged)
+}
+
+/// The subcommand whose name is `word` or, unlike any other's, begins with it.
+fn subcommand<'a>(command: &'a clap::Command, word: &str) -> Result<&'a clap::Command> {
+    if let Some(exact) = command.find_subcommand(word) {
+        return Ok(exact);
+    }
+    let names = |subcommand: &'a clap::Command| {
+        let names = std::iter::once(subcommand.get_name()).chain(subcommand.get_visible_aliases());
+        names.collect::<Vec<_>>()
+    };
+    let all = || command.get_subcommands();
+    let mut begun = all().filter(|subcommand| names(subcommand).iter().any(|name| name.starts_with(word)));
+    if let (Some(only), None) = (begun.next(), begun.next()) {
+        return Ok(only);
+    }
+    let error = Error::usage(format!("there is no command '{word}'"));
+    Err(match nearest(word, all().flat_map(names)) {
+        Some(name) => error.hint(format!("did you mean {name}?")),
+        None => error.hint("--help lists the commands"),
+    })
 }
 
 #[cfg(test)]

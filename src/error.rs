@@ -38,6 +38,20 @@ pub enum Kind {
     },
 }
 
+/// The table of exit statuses, as `--help` and the manual print it; [`Kind::status`] is the same table for programs.
+pub const STATUSES: [(&str, &str); 4] = [
+    ("0", "everything succeeded"),
+    (
+        "1",
+        "the command line, the elements, the host or the image: a message says what is wrong",
+    ),
+    (
+        "N",
+        "a hook ended with status N; 126 or 127: it could not be started; 1: a hook of block-device.d failed",
+    ),
+    ("128+N", "signal N ended the build or a hook"),
+];
+
 impl Kind {
     /// The table of exit statuses. Callers of the original program know 1 for everything that is not a hook's.
     pub fn status(self) -> u8 {

@@ -19,6 +19,7 @@
 //! | [`output`] | a map of extents → files: temporary, digested, synced, renamed |
 //! | [`applets`] | what hooks call by name, the same binary under other names |
 //! | [`ui`], [`clock`] | all printing, and its time stamps |
+//! | [`suggest`] | which known word was meant by an unknown one |
 //! | [`error`] | what a user is told when something fails; the table of exit statuses |
 //!
 //! What is written into images, and how, is the business of the crates `image-core`, `ext4-rs-writer` and
@@ -41,4 +42,5 @@ pub mod plan;
 pub mod runner;
 pub mod sandbox;
 pub mod settings;
+pub mod suggest;
 pub mod ui;

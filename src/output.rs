@@ -22,6 +22,7 @@ use sha2::Sha256;
 use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::settings::Checksums;
+use crate::suggest::nearest;
 use crate::ui;
 
 /// A format of images.
@@ -37,6 +38,9 @@ impl Format {
     /// Every format.
     pub const ALL: [Format; 2] = [Format::Qcow2, Format::Raw];
 }
+
+/// Types that the original program names in its help, and this one does not write.
+const ELSEWHERE: [&str; 6] = ["aci", "docker", "squashfs", "tar", "tgz", "vhd"];
 
 /// Its word on the command line, which is also the suffix of its files.
 impl fmt::Display for Format {
@@ -54,8 +58,16 @@ impl FromStr for Format {
     fn from_str(word: &str) -> Result<Self> {
         let found = Format::ALL.into_iter().find(|format| format.to_string() == word);
         found.ok_or_else(|| {
-            let all = Format::ALL.map(|format| format.to_string()).join(", ");
-            Error::usage(format!("unknown image type '{word}'")).hint(format!("the types are {all}"))
+            let all = Format::ALL.map(|format| format.to_string());
+            if ELSEWHERE.contains(&word) {
+                return Error::usage(format!("this version writes no image of type '{word}'"))
+                    .hint(format!("the types are {}", all.join(", ")));
+            }
+            let error = Error::usage(format!("unknown image type '{word}'"));
+            match nearest(word, all.iter().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean {near}?")),
+                None => error.hint(format!("the types are {}", all.join(", "))),
+            }
         })
     }
 }

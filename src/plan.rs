@@ -63,7 +63,7 @@ impl BuildPlan {
         // `-L` among the options of the file system is a label too.
         settings.root_label = filesystem::label_of(&filesystem);
         output::qcow2_options(settings.format_options.as_deref())?;
-        let warnings = library.warnings().to_vec();
+        let warnings = [settings.warnings(), library.warnings().to_vec()].concat();
         Ok(Self {
             settings,
             environment,

@@ -9,6 +9,7 @@ use crate::environment::Environment;
 use crate::error::{Context, Error, Result};
 use crate::identity::Repeat;
 use crate::output::Format;
+use crate::suggest::nearest;
 
 /// The options of a build as the command line gave them; `None` and empty where it did not.
 #[derive(Clone, Debug, Default)]
@@ -52,8 +53,12 @@ pub struct Flags {
     pub format_options: Option<String>,
     /// `--root-label`
     pub root_label: Option<String>,
+    /// `--ramdisk-element`
+    pub ramdisk_element: Option<String>,
     /// `--install-type`
     pub install_type: Option<String>,
+    /// `--docker-target`
+    pub docker_target: Option<String>,
     /// `--logfile`
     pub logfile: Option<PathBuf>,
     /// `--minimal`
@@ -71,7 +76,7 @@ pub struct Flags {
 /// What a build was asked for.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The architecture's word.
+    /// The architecture's word; elements decide what it means.
     pub arch: String,
     /// The name of the outputs, a path perhaps, without the suffix.
     pub name: String,
@@ -117,8 +122,12 @@ pub struct Settings {
     pub lockfiles: PathBuf,
     /// Whether downloads are taken from the cache as they are.
     pub offline: bool,
+    /// The element that makes a ramdisk of the tree.
+    pub ramdisk_element: String,
     /// How elements install by default.
     pub install_type: String,
+    /// What an image of type docker is called.
+    pub docker_target: Option<String>,
     /// The log.
     pub logging: Logging,
     /// What makes the build repeat.
@@ -185,17 +194,22 @@ impl Settings {
         let temporary = path("TMP_DIR", &|| "/tmp".into());
         let (name, formats) = outputs(&flags.types, pick(flags.output, "IMAGE_NAME")?)?;
         let fs_type = text("FS_TYPE")?.unwrap_or_else(|| "ext4".into());
-        let no_tmpfs = flags.no_tmpfs || set("DIB_NO_TMPFS")?;
+        // Hardened Gentoo needs extended attributes, which not every kernel's tmpfs keeps.
+        let hardened = |profile: &str| profile.contains("hardened");
+        let no_tmpfs = flags.no_tmpfs
+            || set("DIB_NO_TMPFS")?
+            || environment.text("GENTOO_PROFILE")?.is_some_and(hardened);
         let min_tmpfs = pick(flags.min_tmpfs, "DIB_MIN_TMPFS")?;
+        let arch = pick(flags.arch, "ARCH")?.unwrap_or_else(host_arch);
         Ok(Self {
-            arch: pick(flags.arch, "ARCH")?.unwrap_or_else(host_arch),
             name,
             formats,
             compress: !flags.uncompressed,
             format_options: pick(flags.format_options, "QEMU_IMG_OPTIONS")?,
             checksums: checksums(flags.checksum, environment.text("DIB_CHECKSUM")?),
             overwrite: set("OVERWRITE_OLD_IMAGE")?,
-            elements: element_words(flags.skip_base, &flags.elements, environment)?,
+            elements: element_words(flags.skip_base, &flags.elements, &arch, environment)?,
+            arch,
             threads: flags.threads,
             elements_path: elements_path(environment),
             packages: flags.packages,
@@ -225,6 +239,9 @@ impl Settings {
             offline: flags.offline || environment.non_empty("DIB_OFFLINE").is_some(),
             install_type: pick(flags.install_type, "DIB_DEFAULT_INSTALLTYPE")?
                 .unwrap_or_else(|| "source".into()),
+            ramdisk_element: pick(flags.ramdisk_element, "RAMDISK_ELEMENT")?
+                .unwrap_or_else(|| "ramdisk".into()),
+            docker_target: pick(flags.docker_target, "DOCKER_TARGET")?,
             logging: Logging::new(flags.logfile, environment),
             repeat: Repeat {
                 epoch: number("SOURCE_DATE_EPOCH", environment.text("SOURCE_DATE_EPOCH")?)?,
@@ -248,6 +265,17 @@ impl Logging {
 }
 
 impl Settings {
+    /// What is odd about them, though a build may be right.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if !ARCHITECTURES.contains(&self.arch.as_str()) {
+            let meant = nearest(&self.arch, ARCHITECTURES);
+            let meant = meant.map_or(String::new(), |near| format!("; did you mean {near}?"));
+            warnings.push(format!("unknown architecture '{}'{meant}", self.arch));
+        }
+        warnings
+    }
+
     /// The name of the outputs without the directory.
     pub fn base_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
@@ -284,17 +312,42 @@ fn outputs(types: &[String], name: Option<String>) -> Result<(String, Vec<Format
     Ok((name, formats))
 }
 
-/// The words to resolve: `base` unless it is left out, the inherited ones, those of the command line.
-fn element_words(skip_base: bool, given: &[String], environment: &Environment) -> Result<Vec<String>> {
+/// Words for architectures that elements are known to understand.
+const ARCHITECTURES: [&str; 16] = [
+    "aarch64", "amd64", "arm64", "armel", "armhf", "i386", "loong64", "mips64el", "powerpc", "ppc64",
+    "ppc64el", "ppc64le", "riscv64", "s390x", "x86_64", "i686",
+];
+
+/// The words to resolve: `base` unless it is left out, the inherited ones, those of the command line. The element `vm`
+/// wants a disk with partitions: the usual ones of the architecture, unless a word names others.
+fn element_words(
+    skip_base: bool,
+    given: &[String],
+    arch: &str,
+    environment: &Environment,
+) -> Result<Vec<String>> {
     let skip_base = skip_base || environment.get("SKIP_BASE").is_some_and(|skip| skip == "1");
     let base = (!skip_base).then(|| "base".to_owned());
     let inherited = environment.text("IMAGE_ELEMENT")?.unwrap_or_default();
     let inherited = inherited.split_whitespace().map(str::to_owned);
-    Ok(base
+    let mut words: Vec<String> = base
         .into_iter()
         .chain(inherited)
         .chain(given.iter().cloned())
-        .collect())
+        .collect();
+    let partitioned = words.iter().any(|word| word.starts_with("block-device-"));
+    if words.iter().any(|word| word == "vm") && !partitioned {
+        let efi = ["arm64", "aarch64"].contains(&arch);
+        words.push(
+            if efi {
+                "block-device-efi"
+            } else {
+                "block-device-mbr"
+            }
+            .into(),
+        );
+    }
+    Ok(words)
 }
 
 fn checksums(flag: bool, variable: Option<&str>) -> Checksums {
@@ -423,6 +476,33 @@ mod tests {
         assert_eq!(xfs.root_label, "img-rootfs");
         let more = settings(Flags::default(), &[("IMAGE_ELEMENT", "a b"), ("SKIP_BASE", "1")]).unwrap();
         assert_eq!(more.elements, ["a", "b", "os"]);
+    }
+
+    #[test]
+    fn a_vm_gets_the_usual_partitions_unless_others_are_named() {
+        let words = |arch: &str, line: &str| {
+            let flags = Flags {
+                elements: line.split_whitespace().map(str::to_owned).collect(),
+                skip_base: true,
+                ..Flags::default()
+            };
+            settings(flags, &[("ARCH", arch)]).unwrap().elements.join(" ")
+        };
+        assert_eq!(words("amd64", "os vm"), "os vm block-device-mbr");
+        assert_eq!(words("arm64", "vm os"), "vm os block-device-efi");
+        assert_eq!(words("amd64", "vm block-device-gpt os"), "vm block-device-gpt os");
+        assert_eq!(words("amd64", "os"), "os");
+    }
+
+    #[test]
+    fn an_unknown_architecture_is_odd_but_allowed() {
+        let warnings = |arch: &str| settings(Flags::default(), &[("ARCH", arch)]).unwrap().warnings();
+        assert_eq!(warnings("i386"), [""; 0]);
+        assert_eq!(
+            warnings("amd46"),
+            ["unknown architecture 'amd46'; did you mean amd64?"]
+        );
+        assert_eq!(warnings("quantum"), ["unknown architecture 'quantum'"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! test writes the probes that it needs.
 
 mod assemble;
+mod command_lines;
 mod finalisation;
 mod hooks;
 mod killing;

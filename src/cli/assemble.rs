@@ -28,7 +28,7 @@ Examples:
 
 /// Write images of a directory or a tar archive, without elements.
 #[derive(Debug, Parser)]
-#[command(name = "assemble", infer_long_args = true, args_override_self = true, after_help = EXAMPLES)]
+#[command(name = "assemble", args_override_self = true, after_help = EXAMPLES)]
 pub struct Args {
     /// Directory, or uncompressed tar archive
     #[arg(value_name = "TREE")]

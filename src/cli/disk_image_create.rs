@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser};
 
 use crate::environment::Environment;
-use crate::error::Result;
+use crate::error::{Kind, Result, STATUSES};
 use crate::pipeline;
 use crate::plan::BuildPlan;
 use crate::settings::{Flags, Settings};
@@ -24,17 +24,29 @@ Examples:
   SOURCE_DATE_EPOCH=1700000000 disk-image-create -o same --seed same debian-minimal
       the same bytes every time, as long as the packages are the same
 
-Every option has its variable (ARCH, IMAGE_NAME, DIB_IMAGE_SIZE, DIB_OFFLINE, ...); an option beats it.";
+  disk-image-create --image-extra-size 500 --mkfs-journal-size 16 -o roomy debian-minimal
+      500 MiB of room besides what the tree needs, and a journal of 16 MiB
+
+Long options may be abbreviated, options and elements may be mixed, -- ends the options.
+Many options have a variable (ARCH, IMAGE_NAME, DIB_IMAGE_SIZE, DIB_OFFLINE, ...); an option beats it.
+'dib plan' takes the same options and prints what the build would do, and where each value comes from.
+";
+
+/// The heading of options that the original program does not have.
+pub(super) const BEYOND: &str = "Options that only this program has";
+
+/// What follows the list of options.
+fn after_help() -> String {
+    let statuses = STATUSES
+        .iter()
+        .map(|(status, meaning)| format!("  {status:<7} {meaning}\n"));
+    format!("{EXAMPLES}\nExit status:\n{}", statuses.collect::<String>())
+}
 
 /// Build an image from elements.
 #[derive(Debug, Parser)]
-#[command(
-    name = "disk-image-create",
-    version,
-    disable_version_flag = true,
-    infer_long_args = true
-)]
-#[command(args_override_self = true, after_help = EXAMPLES)]
+#[command(name = "disk-image-create", version, disable_version_flag = true)]
+#[command(args_override_self = true, after_help = after_help())]
 #[group(skip)]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
 pub struct Args {
@@ -53,6 +65,9 @@ pub struct Args {
     /// Do not compress the image
     #[arg(short = 'u')]
     uncompressed: bool,
+    /// Clear the environment first: hooks see no variable of the caller but PATH and HOME
+    #[arg(short = 'c')]
+    clear: bool,
     /// Leave out the element base
     #[arg(short = 'n')]
     skip_base: bool,
@@ -95,14 +110,20 @@ pub struct Args {
     /// Label of the root file system [default: cloudimg-rootfs]
     #[arg(long, value_name = "LABEL")]
     root_label: Option<String>,
+    /// Element that makes a ramdisk of the tree, in builds of ramdisks [default: ramdisk]
+    #[arg(long, value_name = "ELEMENT")]
+    ramdisk_element: Option<String>,
     /// How elements install by default, source or package [default: source]
     #[arg(long, value_name = "TYPE")]
     install_type: Option<String>,
+    /// Repository, and tag after a colon, that an image of type docker gets
+    #[arg(long, value_name = "REPO[:TAG]")]
+    docker_target: Option<String>,
     /// Write the log to a file, and nothing to standard output
     #[arg(long, value_name = "FILE")]
     logfile: Option<PathBuf>,
     /// Derive UUIDs from this text
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", help_heading = BEYOND)]
     seed: Option<String>,
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
@@ -135,7 +156,9 @@ impl Args {
             offline: self.offline,
             format_options: self.qemu_img_options,
             root_label: self.root_label,
+            ramdisk_element: self.ramdisk_element,
             install_type: self.install_type,
+            docker_target: self.docker_target,
             logfile: self.logfile,
             seed: self.seed,
             minimal: false,
@@ -144,21 +167,53 @@ impl Args {
             line: line.get(1..).unwrap_or_default().join(OsStr::new(" ")),
         }
     }
+
+    /// The environment that the build sees: the caller's, or with `-c` nearly nothing of it.
+    pub(super) fn surroundings(&self, mut environment: Environment) -> Environment {
+        if self.clear {
+            // Without these two neither programs nor caches would be found.
+            environment.retain(|name| name == b"PATH" || name == b"HOME");
+        }
+        environment
+    }
 }
 
 /// Builds.
 pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()> {
+    pipeline::run(&plan(args, line, environment)?)
+}
+
+/// Decides everything about a build.
+pub(super) fn plan(args: Args, line: &[OsString], environment: Environment) -> Result<BuildPlan> {
+    let lost = args.clear && environment.non_empty("ELEMENTS_PATH").is_some();
+    let environment = args.surroundings(environment);
     let settings = Settings::new(args.flags(line), &environment)?;
-    pipeline::run(&BuildPlan::new(settings, environment)?)
+    BuildPlan::new(settings, environment).map_err(|error| match error.kind() {
+        Kind::Elements if lost => error.hint("-c cleared ELEMENTS_PATH, too"),
+        _ => error,
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
+
+    use super::super::getopt;
     use super::*;
 
+    fn read(words: &[&str]) -> Result<Args> {
+        let mut command = Args::command();
+        command.build();
+        let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+        let arranged = getopt::arrange(&command, &words)?;
+        let all = [OsString::from("disk-image-create")].into_iter().chain(arranged);
+        Ok(Args::try_parse_from(all).unwrap())
+    }
+
     fn parsed(line: &str) -> Args {
-        let words = ["disk-image-create"].into_iter().chain(line.split_whitespace());
-        Args::try_parse_from(words).unwrap()
+        read(&line.split_whitespace().collect::<Vec<_>>()).unwrap()
     }
 
     #[test]
@@ -172,9 +227,100 @@ mod tests {
         assert_eq!(args.image_size.as_deref(), Some("0.1"));
         assert_eq!(args.packages, ["p", "q", "r"]);
         assert_eq!(args.types, ["raw", "qcow2"]);
-        assert_eq!(parsed("-o a -o b x").output.as_deref(), Some("b"));
-        assert_eq!(parsed("--mkfs-options -i x").mkfs_options.as_deref(), Some("-i"));
-        let ambiguous = Args::try_parse_from(["disk-image-create", "--image", "1", "x"]);
-        assert!(ambiguous.is_err());
+    }
+
+    /// Each line with what the named fields must say; `-` is an option not given.
+    #[test]
+    fn values_are_taken_whatever_they_look_like() {
+        for (line, output, mkfs, elements) in [
+            ("-o a -o b x", "b", "-", "x"),
+            ("x -ob", "b", "-", "x"),
+            ("-o=b x", "=b", "-", "x"),
+            ("-o -x x", "-x", "-", "x"),
+            ("-o -- x", "--", "-", "x"),
+            ("-cnuo b x", "b", "-", "x"),
+            ("--mkfs-options -i x", "-", "-i", "x"),
+            ("--mkfs-opt=-i=1 x", "-", "-i=1", "x"),
+            ("--mkfs-options= x", "-", "", "x"),
+            ("x - y", "-", "-", "x - y"),
+            ("x -- -- y", "-", "-", "x -- y"),
+        ] {
+            let args = parsed(line);
+            assert_eq!(args.output.as_deref().unwrap_or("-"), output, "{line}");
+            assert_eq!(args.mkfs_options.as_deref().unwrap_or("-"), mkfs, "{line}");
+            assert_eq!(args.elements.join(" "), elements, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_explained() {
+        for (line, told) in [
+            (
+                "--imagesize 1 x",
+                "unrecognized option '--imagesize'\nhint: did you mean --image-size?",
+            ),
+            (
+                "--quite-else x",
+                "unrecognized option '--quite-else'\nhint: --help lists the options",
+            ),
+            (
+                "-ofline -q x",
+                "unrecognized option '-q'\nhint: --help lists the options",
+            ),
+            (
+                "-zoffline x",
+                "unrecognized option '-z'\nhint: did you mean --offline?",
+            ),
+            (
+                "--image 1 x",
+                "option '--image' is ambiguous\n\
+                 hint: it may stand for --image-size, --image-extra-size, --image-cache",
+            ),
+            ("--checksum=1 x", "option '--checksum' takes no value"),
+            ("x -o", "option '-o' needs a value: -o NAME"),
+            (
+                "x --image-siz",
+                "option '--image-size' needs a value: --image-size GIB",
+            ),
+        ] {
+            let words: Vec<_> = line.split_whitespace().collect();
+            assert_eq!(read(&words).unwrap_err().to_string(), told, "{line}");
+        }
+    }
+
+    #[test]
+    fn abbreviations_of_the_original_program_stay_unambiguous() {
+        let mut command = Args::command();
+        command.build();
+        let original: Vec<&str> = command
+            .get_arguments()
+            .filter(|arg| arg.get_help_heading().is_none())
+            .filter_map(clap::Arg::get_long)
+            .collect();
+        let known = [
+            "checksum",
+            "image-size",
+            "image-extra-size",
+            "image-cache",
+            "max-online-resize",
+            "min-tmpfs",
+            "mkfs-journal-size",
+            "mkfs-options",
+            "no-tmpfs",
+            "offline",
+            "qemu-img-options",
+            "root-label",
+            "ramdisk-element",
+            "install-type",
+            "docker-target",
+            "logfile",
+            "version",
+            "help",
+        ];
+        assert_eq!(
+            original.iter().collect::<BTreeSet<_>>(),
+            known.iter().collect::<BTreeSet<_>>(),
+            "what the original program lacks stands under a heading of its own"
+        );
     }
 }

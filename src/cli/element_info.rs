@@ -25,7 +25,7 @@ Examples:
 
 /// Print the elements that elements need.
 #[derive(Debug, Parser)]
-#[command(name = "element-info", infer_long_args = true, after_help = EXAMPLES)]
+#[command(name = "element-info", after_help = EXAMPLES)]
 pub struct Args {
     /// Print statements for a shell
     #[arg(long, short)]

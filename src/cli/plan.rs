@@ -7,8 +7,6 @@ use clap::Parser;
 use super::disk_image_create;
 use crate::environment::Environment;
 use crate::error::{Context, Result};
-use crate::plan::BuildPlan;
-use crate::settings::Settings;
 use crate::ui;
 
 const EXAMPLES: &str = "\
@@ -20,10 +18,10 @@ Examples:
 
 /// Print what a build would do, hook by hook. Takes all options of disk-image-create.
 #[derive(Debug, Parser)]
-#[command(name = "plan", infer_long_args = true, after_help = EXAMPLES)]
+#[command(name = "plan", after_help = EXAMPLES)]
 pub struct Args {
     /// Print JSON
-    #[arg(long)]
+    #[arg(long, help_heading = disk_image_create::BEYOND)]
     json: bool,
     #[command(flatten)]
     build: disk_image_create::Args,
@@ -31,8 +29,7 @@ pub struct Args {
 
 /// Prints the plan.
 pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()> {
-    let settings = Settings::new(args.build.flags(line), &environment)?;
-    let plan = BuildPlan::new(settings, environment)?;
+    let plan = disk_image_create::plan(args.build, line, environment)?;
     for warning in &plan.warnings {
         ui::warn(warning);
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::element::library::{Element, Library};
 use crate::error::{Error, Kind, Result};
+use crate::suggest::nearest;
 
 /// The name that some element of a disk image must provide.
 pub const OPERATING_SYSTEM: &str = "operating-system";
@@ -67,30 +68,10 @@ fn conflict(name: &str, providers: &[String], second: &str) -> Error {
 
 fn unknown(library: &Library, name: &str) -> Error {
     let error = Error::new(Kind::Elements, format!("Element '{name}' not found"));
-    let near = library
-        .names()
-        .map(|known| (distance(known, name), known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4)
-        .min();
-    match near {
-        Some((_, near)) => error.hint(format!("did you mean {near}?")),
+    match nearest(name, library.names()) {
+        Some(near) => error.hint(format!("did you mean {near}?")),
         None => error.hint("elements are looked for in ELEMENTS_PATH, then among the built-in ones"),
     }
-}
-
-/// How many letters must change, come or go to make `b` of `a`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, letter) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for j in 0..b.len() {
-            let change = diagonal + usize::from(letter != b[j]);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

@@ -12,4 +12,5 @@ mod lab;
 mod outputs;
 mod repeat;
 mod resolution;
+mod run_parts;
 mod sizes;

@@ -21,7 +21,10 @@ Examples:
       the same for elements that make no whole system
 
   eval \"$(element-info --env debian-minimal)\"
-      IMAGE_ELEMENT, IMAGE_ELEMENT_YAML and get_image_element_array in a shell";
+      IMAGE_ELEMENT, IMAGE_ELEMENT_YAML and get_image_element_array in a shell
+
+Elements are looked for in the directories of ELEMENTS_PATH, then among those built into this
+program, whose place reads built-in/NAME.";
 
 /// Print the elements that elements need.
 #[derive(Debug, Parser)]

@@ -21,7 +21,8 @@ Beforehand sources the files of DIRECTORY/../environment.d with bash.
 
       --list  print what would run
 
-RUN_PARTS_REGEX replaces the pattern of names.
+RUN_PARTS_REGEX replaces the pattern of names; DIB_DEBUG_TRACE=1 traces environment.d and
+tells which files are ignored. Ends with 0, with the status of the hook that failed, or with 1.
 
 Example: dib-run-parts /etc/first-boot.d
 ";
@@ -34,8 +35,12 @@ pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
             ui::print(USAGE);
             return Ok(());
         }
-        [list, dir] if list == "--list" => (true, dir),
+        [list, dir] | [dir, list] if list == "--list" => (true, dir),
         [dir] if !dir.as_bytes().starts_with(b"-") => (false, dir),
+        [option, ..] if option.as_bytes().starts_with(b"-") && option != "--list" => {
+            let option = option.to_string_lossy();
+            return Err(Error::usage(format!("unrecognized option '{option}'")).hint(USAGE));
+        }
         _ => return Err(Error::usage("one directory is needed").hint(USAGE)),
     };
     let dir = PathBuf::from(dir);
@@ -43,8 +48,8 @@ pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
         return Err(Error::usage(format!("{} is no directory", dir.display())).hint(USAGE));
     }
     let found = || format!("cannot find {}", dir.display());
-    // `DIRECTORY/..` must name the same directory however DIRECTORY is written.
-    let absolute = std::path::absolute(&dir).host(found)?;
+    // `DIRECTORY/..` must name the same directory however DIRECTORY is written, be it by a link.
+    let absolute = dir.canonicalize().host(found)?;
     let parts = Parts {
         here: absolute.clone(),
         there: absolute,

@@ -77,9 +77,4 @@ impl Phase {
             _ => Place::Host,
         }
     }
-
-    /// Whether proc, dev, devpts and sys are mounted in the tree while it runs.
-    pub fn mounts(self) -> bool {
-        !matches!(self, Phase::Root | Phase::BlockDevice)
-    }
 }

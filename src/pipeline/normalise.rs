@@ -1,7 +1,9 @@
 //! What builds that shall repeat must not keep: files that packages write with the time, random bytes or the order of
 //! a directory in them. One table, applied when `SOURCE_DATE_EPOCH` is set.
 //!
-//! Times of files are not in it: whoever scans the tree clamps them.
+//! What else differs from run to run is dealt with elsewhere, for every build: files below `var/log` are emptied and
+//! `/tmp` too (`finalise`), times of files are clamped by whoever scans the tree, and an initramfs is the business of who
+//! makes it: initramfs-tools and dracut take `SOURCE_DATE_EPOCH`, which every hook sees, for the times in theirs.
 
 use std::io::{self, Read, Seek, Write};
 
@@ -15,8 +17,8 @@ use crate::sandbox::rooted::Rooted;
 enum Act {
     /// It goes: who needs it makes it anew.
     Remove,
-    /// It stays, empty: being there is what counts.
-    Empty,
+    /// It stays, without an identity: as the element `sysprep` leaves it if it did, else empty.
+    NoIdentity,
     /// Of passwords changed after the epoch, the third field says the epoch's day.
     Days,
 }
@@ -26,7 +28,7 @@ const TABLE: &[(&str, &str, Act, &str)] = &[
     (
         "etc",
         "machine-id",
-        Act::Empty,
+        Act::NoIdentity,
         "random; systemd makes one at the first boot",
     ),
     ("var/lib/dbus", "machine-id", Act::Remove, "a copy of it"),
@@ -141,7 +143,17 @@ pub(super) fn normalise(tree: &Rooted, epoch: u64) -> io::Result<()> {
 fn apply(dir: &Rooted, name: &[u8], act: Act, epoch: u64) -> io::Result<()> {
     match act {
         Act::Remove => dir.remove(name).map(drop),
-        Act::Empty => dir.file(name, true)?.set_len(0),
+        Act::NoIdentity => {
+            let mut file = dir.file(name, true)?;
+            let mut text = Vec::new();
+            file.read_to_end(&mut text)?;
+            // systemd tells an image that never ran by this word, and runs what waits for the first boot.
+            if text == b"uninitialized\n" {
+                Ok(())
+            } else {
+                file.set_len(0)
+            }
+        }
         Act::Days => {
             let mut file = dir.file(name, true)?;
             let mut text = Vec::new();
@@ -209,6 +221,9 @@ mod tests {
         std::os::unix::fs::symlink("/etc/machine-id", path("var/lib/dbus/machine-id")).unwrap();
         normalise(&Rooted::open(root.path()).unwrap(), 0).unwrap();
         assert_eq!(fs::read(path("etc/machine-id")).unwrap(), b"");
+        fs::write(path("etc/machine-id"), "uninitialized\n").unwrap();
+        normalise(&Rooted::open(root.path()).unwrap(), 0).unwrap();
+        assert_eq!(fs::read(path("etc/machine-id")).unwrap(), b"uninitialized\n");
         assert!(path("etc/passwd").exists() && !path("etc/passwd-").exists());
         assert!(!path("var/cache/apt/pkgcache.bin").exists());
         assert!(fs::symlink_metadata(path("var/lib/dbus/machine-id")).is_ok());

@@ -12,6 +12,7 @@ pub mod mounted;
 pub mod qcow2;
 pub mod snapshot;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -36,7 +37,9 @@ pub fn skip(why: &str) -> bool {
         std::env::var_os("DIB_TEST_REQUIRE_ALL").is_none_or(|all| all != "1"),
         "DIB_TEST_REQUIRE_ALL=1 forbids to skip: {why}"
     );
-    eprintln!("skipped: {why}");
+    // Not by eprintln!, which the test runner keeps to itself as long as a test passes.
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
     false
 }
 

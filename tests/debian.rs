@@ -16,59 +16,106 @@ use oracle::{blackbox, boot, ext4, mounted, qcow2};
 
 const EPOCH: i64 = 1_700_000_000;
 
-/// What the builder itself puts right after the last hook, which the spy's copy does not show.
-const PUT_RIGHT: [&str; 16] = [
+/// Files that the builder itself puts right after the last hook, which the spy's copy does not show: what it writes or
+/// gives back, and what its table of volatile files names. `*` stands for the start of a name.
+const PUT_RIGHT: [&str; 18] = [
     "etc/fstab",
     "etc/group-",
     "etc/gshadow-",
-    "etc/machine-id",
     "etc/passwd-",
     "etc/resolv.conf",
+    "etc/resolv.conf.ORIG",
     "etc/shadow",
+    "etc/shadow-",
     "etc/subgid-",
     "etc/subuid-",
-    "tmp/",
-    "var/cache/",
-    "var/lib/apt/",
-    "var/lib/dbus/",
-    "var/lib/dpkg/",
-    "var/lib/systemd/",
-    "var/log/",
+    "lost+found",
+    "var/cache/apt/*.bin",
+    "var/cache/debconf/*-old",
+    "var/cache/ldconfig/aux-cache",
+    "var/lib/apt/lists/lock",
+    "var/lib/dpkg/*-old",
+    "var/lib/systemd/credential.secret",
+    "var/lib/systemd/random-seed",
 ];
 
-/// Where and how one build runs: nothing of it may show in the image.
-struct Surroundings<'a> {
-    tmpdir: &'a str,
-    zone: &'a str,
-    umask: &'a str,
-}
+/// What the elements of the test must have put into the image, each by a way of its own, and what not.
+const BROUGHT: [(&str, bool); 9] = [
+    ("usr/share/spy/laid", true),                 // static/
+    ("usr/share/spy/chosen", true),               // install.d/spy-source-install/
+    ("usr/share/spy/not-chosen", false),          // install.d/spy-package-install/
+    ("usr/lib/systemd/system/spy.service", true), // init-scripts/systemd/
+    ("usr/bin/less", true),                       // -p
+    ("usr/bin/pv", true),                         // package-installs.yaml
+    ("usr/bin/bc", false),                        // the same, for the build only
+    ("usr/bin/tree", true),                       // the first generation of package lists
+    ("usr/local/bin/spy-tool", true),             // bin/
+];
 
-/// Builds `debian.raw` and `debian.qcow2` in a fresh directory, and a copy of the tree as the last hook saw it.
-fn build(dir: &Path, cache: &Path, surroundings: &Surroundings<'_>) {
-    let (tmp, elements) = (dir.join(surroundings.tmpdir), dir.join("elements"));
-    fs::create_dir_all(&tmp).unwrap();
-    let spy = elements.join("spy/cleanup.d/999-spy");
-    fs::create_dir_all(spy.parent().unwrap()).unwrap();
+/// The elements of the test: one that copies the tree as the last hook sees it, and that brings things to install.
+fn write_spy(elements: &Path) {
     // A mount of its own shows the tree without what is mounted in it: proc, sys, dev.
-    let copy = "#!/bin/bash
-set -eu
-[ -n \"${SPY_COPY:-}\" ] || exit 0
+    let copy = "[ -n \"${SPY_COPY:-}\" ] || exit 0
 bare=$(mktemp -d)
 mount --bind \"$TARGET_ROOT\" \"$bare\"
 cp -a \"$bare\" \"$SPY_COPY\"
 umount \"$bare\"
 rmdir \"$bare\"
 ";
-    fs::write(&spy, copy).unwrap();
-    fs::set_permissions(&spy, fs::Permissions::from_mode(0o755)).unwrap();
+    let unit = "[Unit]\nDescription=Spy\n[Service]\nType=oneshot\nExecStart=/bin/true\n";
+    for (path, text) in [
+        ("element-deps", "dib-init-system\ninstall-static\ninstall-types\n"),
+        ("cleanup.d/999-spy", copy),
+        ("static/usr/share/spy/laid", "by static\n"),
+        (
+            "install.d/spy-source-install/50-spy-source",
+            "touch /usr/share/spy/chosen\n",
+        ),
+        (
+            "install.d/spy-package-install/50-spy-package",
+            "touch /usr/share/spy/not-chosen\n",
+        ),
+        ("install.d/package-installs-spy", "# one a line\ntree\n"),
+        ("init-scripts/systemd/spy.service", unit),
+        ("package-installs.yaml", "pv:\nbc:\n  build-only: true\n"),
+        ("bin/spy-tool", "exit 0\n"),
+    ] {
+        let path = elements.join("spy").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let of = path.parent().unwrap().to_string_lossy().into_owned();
+        let runs = (of.ends_with(".d") || of.ends_with("-install") || of.ends_with("/bin"))
+            && !path.to_string_lossy().contains("package-installs");
+        let start = if runs { "#!/bin/bash\nset -eu\n" } else { "" };
+        fs::write(&path, format!("{start}{text}")).unwrap();
+        fs::set_permissions(
+            &path,
+            fs::Permissions::from_mode(if runs { 0o755 } else { 0o644 }),
+        )
+        .unwrap();
+    }
+}
 
+/// Where and how one build runs: nothing of it may show in the image.
+struct Surroundings<'a> {
+    tmpdir: &'a str,
+    zone: &'a str,
+    umask: &'a str,
+    /// What starts the program: `taskset` gives it so many processors.
+    by: &'a str,
+}
+
+/// Builds `debian.raw` and `debian.qcow2` in a fresh directory, and a copy of the tree as the last hook saw it.
+fn build(dir: &Path, cache: &Path, surroundings: &Surroundings<'_>) {
+    let (tmp, elements) = (dir.join(surroundings.tmpdir), dir.join("elements"));
+    fs::create_dir_all(&tmp).unwrap();
+    write_spy(&elements);
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("elements");
     let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
     let program = env!("CARGO_BIN_EXE_disk-image-create");
     let command = format!(
-        "umask {}; exec {program} -t raw,qcow2 --no-tmpfs -o debian debian-minimal spy",
-        surroundings.umask
+        "umask {}; exec {} {program} -t raw,qcow2 --no-tmpfs -p less -o debian debian-minimal spy",
+        surroundings.umask, surroundings.by
     );
     let environment = [
         ("PATH", path),
@@ -105,25 +152,40 @@ rmdir \"$bare\"
     );
 }
 
-/// A snapshot without what the builder puts right, with times no later than the epoch.
+/// A snapshot without what the builder puts right, with times no later than the epoch and nothing in logs.
 fn comparable(snapshot: Snapshot) -> Snapshot {
     let kept = |path: &[u8]| {
         let path = String::from_utf8_lossy(path);
-        !PUT_RIGHT.iter().any(|right| path.starts_with(right)) && path != "lost+found"
+        let right = |right: &&str| match right.split_once('*') {
+            Some((start, end)) => path.starts_with(start) && path.ends_with(end),
+            None => path == **right,
+        };
+        !PUT_RIGHT.iter().any(|pattern| right(&pattern)) && !path.starts_with("tmp/")
     };
     snapshot
         .into_iter()
         .filter(|(path, _)| kept(path))
-        .map(|(path, file)| (path, at_epoch(file)))
+        .map(|(path, file)| {
+            let file = at_epoch(&path, file);
+            (path, file)
+        })
         .collect::<BTreeMap<_, _>>()
 }
 
-fn at_epoch(mut file: File) -> File {
+fn at_epoch(path: &[u8], mut file: File) -> File {
     file.mtime = file.mtime.min((EPOCH, 0));
-    // Directories lost and gained entries, and a copy may lie in other blocks.
+    let emptied = path.starts_with(b"var/log/");
     match &mut file.kind {
-        Kind::Directory => file.links = 0,
-        Kind::Regular { data, .. } => data.clear(),
+        // The root alone lost and gained directories: lost+found.
+        Kind::Directory if path.is_empty() => file.links = 0,
+        Kind::Regular { len, digest, data } => {
+            // A copy may lie in other blocks.
+            data.clear();
+            if emptied {
+                (*len, *digest) = (0, 0);
+                file.mtime = (EPOCH, 0);
+            }
+        }
         _ => {}
     }
     file
@@ -208,7 +270,7 @@ fn grows(dir: &Path) {
         "--image-size",
         "2",
         "--mkfs-options",
-        "-i 65536 -E resize=2097152",
+        "-i 65536 -E resize=4194304",
     ];
     let past = made("past", &small_reserve, past_reserve);
     let promised = made(
@@ -244,7 +306,13 @@ fn grows(dir: &Path) {
 
 #[test]
 fn debian_minimal_is_whole_boots_and_repeats() {
-    let tools = ["mmdebstrap", "e2fsck", "qemu-img", "qemu-system-x86_64"];
+    let tools = [
+        "mmdebstrap",
+        "e2fsck",
+        "qemu-img",
+        "qemu-system-x86_64",
+        "taskset",
+    ];
     if !oracle::require(&tools) || !oracle::require_root() || !mounted::require() {
         return;
     }
@@ -258,6 +326,7 @@ fn debian_minimal_is_whole_boots_and_repeats() {
             tmpdir: "tmp",
             zone: "UTC",
             umask: "022",
+            by: "",
         },
     );
 
@@ -268,6 +337,9 @@ fn debian_minimal_is_whole_boots_and_repeats() {
     let expected = comparable(snapshot::of_dir(&first.join("spied")));
     let found = comparable(mounted::read(&raw, snapshot::of_dir));
     snapshot::assert_same(&expected, &found);
+    for (path, brought) in BROUGHT {
+        assert_eq!(found.contains_key(path.as_bytes()), brought, "{path}");
+    }
     assert!(first.join("debian.d/dib-manifests/dib_arguments").is_file());
 
     thread::scope(|scope| {
@@ -282,6 +354,7 @@ fn debian_minimal_is_whole_boots_and_repeats() {
                 tmpdir: "else/where",
                 zone: "Asia/Tokyo",
                 umask: "077",
+                by: "taskset -c 0",
             },
         );
     });

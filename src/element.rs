@@ -5,7 +5,9 @@
 //! | [`library`] | `ELEMENTS_PATH` and the built-in elements → every element there is |
 //! | [`resolve`] | words of the command line → the elements of a build, by deps and provides |
 //! | [`hooks`] | the elements of a build → the tree of hooks |
+//! | [`source_repositories`] | lines of `source-repository-*` files → what an element wants fetched |
 
 pub mod hooks;
 pub mod library;
 pub mod resolve;
+pub mod source_repositories;

@@ -19,6 +19,7 @@ use crate::applets::package_installs::{Squashed, parse, squash};
 use crate::applets::pkg_map::{Distribution, PackageMap};
 use crate::element::library::Library;
 use crate::element::resolve::{require_operating_system, resolve};
+use crate::element::source_repositories::{self, Repository};
 use crate::environment::Environment;
 use crate::filesystem;
 use crate::settings::{Flags, Settings, SizeRule};
@@ -194,6 +195,63 @@ pub fn pkg_map(bytes: &[u8]) {
     }
 }
 
+/// Whatever a `source-repository-*` file says, each of its lines is a repository of whole words, which can be written and
+/// read again, or the reason is told.
+pub fn source_repositories(bytes: &[u8]) {
+    const PIECES: [&str; 24] = [
+        "x ",
+        "git ",
+        "tar ",
+        "file ",
+        "package ",
+        "/opt/x ",
+        "https://a/b.git",
+        "\n",
+        " ",
+        "#",
+        "*",
+        "$A",
+        "$UNSET",
+        "${A}",
+        "${A:-",
+        "${UNSET-",
+        "${A:+",
+        "}",
+        "\"",
+        "'",
+        "\\",
+        "$(",
+        "`",
+        "$",
+    ];
+    let text = text(bytes, &PIECES);
+    let variable = |name: &str| match name {
+        "A" => Some("a/b".to_owned()),
+        "DIB_GITREPOBASE" => Some("https://mirror/".to_owned()),
+        "DIB_REPOREF_x" => Some("v1".to_owned()),
+        _ => None,
+    };
+    for (number, line) in source_repositories::lines(&text) {
+        assert!(number >= 1 && !line.is_empty());
+        let read = source_repositories::expand(line, &variable)
+            .and_then(|line| line.parse::<Repository>())
+            .and_then(|repository| repository.overridden(&variable));
+        let repository = match read {
+            Ok((repository, _)) => repository,
+            Err(fault) => {
+                assert!(!fault.to_string().is_empty());
+                continue;
+            }
+        };
+        assert_eq!(repository.to_string().parse(), Ok(repository.clone()));
+        let name = repository.variable("DIB_REPOREF_");
+        assert!(
+            name.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        );
+    }
+}
+
 /// Whatever the variables of the caller are, they make settings and options of the root file system, or the reason is
 /// told.
 pub fn settings(bytes: &[u8]) {
@@ -286,6 +344,11 @@ mod tests {
         #[test]
         fn pkg_map(bytes in vec(any::<u8>(), 0..40)) {
             super::pkg_map(&bytes);
+        }
+
+        #[test]
+        fn source_repositories(bytes in vec(any::<u8>(), 0..60)) {
+            super::source_repositories(&bytes);
         }
 
         #[test]

@@ -2,10 +2,12 @@
 
 pub mod assemble;
 pub mod disk_image_create;
+pub mod diskimage_builder;
 pub mod element_info;
 mod getopt;
 pub mod plan;
 pub mod run_parts;
+mod shell;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -15,9 +17,26 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::applets::APPLETS;
 use crate::environment::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, STATUSES};
 use crate::suggest::nearest;
 use crate::ui;
+
+/// The names by which the program can be called.
+pub const COMMANDS: [&str; 5] = [
+    "dib",
+    "disk-image-create",
+    "element-info",
+    "diskimage-builder",
+    "dib-run-parts",
+];
+
+/// What follows the options of every command: its examples, then the one table of exit statuses.
+fn after_help(examples: &str) -> String {
+    let statuses = STATUSES
+        .iter()
+        .map(|(status, meaning)| format!("  {status:<7} {meaning}\n"));
+    format!("{examples}\n\nExit status:\n{}", statuses.collect::<String>())
+}
 
 /// Builds disk and file system images from elements.
 #[derive(Debug, Parser)]
@@ -38,6 +57,8 @@ enum Command {
     Assemble(assemble::Args),
     /// Print the elements that elements need
     ElementInfo(element_info::Args),
+    /// Build the images that YAML files describe
+    DiskimageBuilder(diskimage_builder::Args),
 }
 
 /// Runs the command that the program was called by.
@@ -62,12 +83,14 @@ fn run(name: &str, args: &[OsString]) -> Result<()> {
     match name {
         "disk-image-create" => with(args, |parsed| disk_image_create::run(parsed, args, environment)),
         "element-info" => with(args, |parsed| element_info::run(&parsed, &environment)),
+        "diskimage-builder" => with(args, |parsed| diskimage_builder::run(&parsed, &environment)),
         "dib-run-parts" => run_parts::run(&args[1..], &environment),
         _ => with(args, |dib: Dib| match dib.command {
             Command::Create(parsed) => disk_image_create::run(parsed, &args[1..], environment),
             Command::Plan(parsed) => plan::run(parsed, &args[1..], environment),
             Command::Assemble(parsed) => assemble::run(&parsed, &environment),
             Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
+            Command::DiskimageBuilder(parsed) => diskimage_builder::run(&parsed, &environment),
         }),
     }
 }

@@ -17,6 +17,7 @@ use image_core::tree::Time;
 
 use crate::applets::package_installs::{Squashed, parse, squash};
 use crate::applets::pkg_map::{Distribution, PackageMap};
+use crate::cli::diskimage_builder;
 use crate::element::library::Library;
 use crate::element::resolve::{require_operating_system, resolve};
 use crate::element::source_repositories::{self, Repository};
@@ -252,6 +253,48 @@ pub fn source_repositories(bytes: &[u8]) {
     }
 }
 
+/// Whatever a file of images says, it gives a line for each of them, or every fault is told with its file.
+pub fn images(bytes: &[u8]) {
+    const PIECES: [&str; 32] = [
+        "- ",
+        "\n",
+        "\n  ",
+        "imagename: ",
+        "elements: ",
+        "packages: ",
+        "types: ",
+        "environment: ",
+        "qemu-img-options: ",
+        "debug-trace: ",
+        "image-size: ",
+        "ramdisk: ",
+        "arch: ",
+        "offline: ",
+        "web",
+        "amd64",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        ": ",
+        "1",
+        "-1",
+        "true",
+        "'",
+        "\"",
+        "&a ",
+        "*a",
+        "<<: ",
+        "---\n",
+        "2.5",
+    ];
+    match diskimage_builder::lines(&text(bytes, &PIECES)) {
+        Ok(lines) => assert!(lines.iter().all(|line| line.contains("-image-create -o "))),
+        Err(error) => assert!(error.to_string().starts_with("images.yaml:"), "{error}"),
+    }
+}
+
 /// Whatever the variables of the caller are, they make settings and options of the root file system, or the reason is
 /// told.
 pub fn settings(bytes: &[u8]) {
@@ -349,6 +392,11 @@ mod tests {
         #[test]
         fn source_repositories(bytes in vec(any::<u8>(), 0..60)) {
             super::source_repositories(&bytes);
+        }
+
+        #[test]
+        fn images(bytes in vec(any::<u8>(), 0..60)) {
+            super::images(&bytes);
         }
 
         #[test]

@@ -7,6 +7,7 @@ mod assemble;
 mod command_lines;
 mod finalisation;
 mod hooks;
+mod images;
 mod killing;
 mod lab;
 mod outputs;

@@ -8,6 +8,7 @@ use clap::{ArgAction, Parser};
 use image_core::scan::{self, scan};
 use image_formats::tar;
 
+use super::after_help;
 use crate::environment::Environment;
 use crate::error::{Context, Result};
 use crate::filesystem;
@@ -28,7 +29,7 @@ Examples:
 
 /// Write images of a directory or a tar archive, without elements.
 #[derive(Debug, Parser)]
-#[command(name = "assemble", args_override_self = true, after_help = EXAMPLES)]
+#[command(name = "assemble", args_override_self = true, after_help = after_help(EXAMPLES))]
 pub struct Args {
     /// Directory, or uncompressed tar archive
     #[arg(value_name = "TREE")]

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 
+use super::after_help;
 use crate::environment::Environment;
-use crate::error::{Kind, Result, STATUSES};
+use crate::error::{Kind, Result};
 use crate::pipeline;
 use crate::plan::BuildPlan;
 use crate::settings::{Flags, Settings};
@@ -29,24 +30,15 @@ Examples:
 
 Long options may be abbreviated, options and elements may be mixed, -- ends the options.
 Many options have a variable (ARCH, IMAGE_NAME, DIB_IMAGE_SIZE, DIB_OFFLINE, ...); an option beats it.
-'dib plan' takes the same options and prints what the build would do, and where each value comes from.
-";
+'dib plan' takes the same options and prints what the build would do, and where each value comes from.";
 
 /// The heading of options that the original program does not have.
 pub(super) const BEYOND: &str = "Options that only this program has";
 
-/// What follows the list of options.
-fn after_help() -> String {
-    let statuses = STATUSES
-        .iter()
-        .map(|(status, meaning)| format!("  {status:<7} {meaning}\n"));
-    format!("{EXAMPLES}\nExit status:\n{}", statuses.collect::<String>())
-}
-
 /// Build an image from elements.
 #[derive(Debug, Parser)]
 #[command(name = "disk-image-create", version, disable_version_flag = true)]
-#[command(args_override_self = true, after_help = after_help())]
+#[command(args_override_self = true, after_help = after_help(EXAMPLES))]
 #[group(skip)]
 #[allow(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
 pub struct Args {

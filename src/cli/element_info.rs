@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use super::after_help;
+use super::shell::always_quoted;
 use crate::element::library::{Library, Origin};
 use crate::element::resolve::{require_operating_system, resolve};
 use crate::environment::Environment;
@@ -28,7 +30,7 @@ program, whose place reads built-in/NAME.";
 
 /// Print the elements that elements need.
 #[derive(Debug, Parser)]
-#[command(name = "element-info", after_help = EXAMPLES)]
+#[command(name = "element-info", after_help = after_help(EXAMPLES))]
 pub struct Args {
     /// Print statements for a shell
     #[arg(long, short)]
@@ -65,12 +67,11 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
         })
         .collect();
     places.sort();
-    let quoted = |text: String| format!("'{}'", text.replace('\'', r"'\''"));
     ui::print(format_args!(
         "export IMAGE_ELEMENT={}\nexport IMAGE_ELEMENT_YAML={}\nget_image_element_array {}\n\
          export -f get_image_element_array\n",
-        quoted(names.join(" ")),
-        quoted(element_yaml(&places)),
+        always_quoted(&names.join(" ")),
+        always_quoted(&element_yaml(&places)),
         element_array(&places),
     ));
     Ok(())

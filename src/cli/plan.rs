@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
-use super::disk_image_create;
+use super::{after_help, disk_image_create};
 use crate::environment::Environment;
 use crate::error::{Context, Result};
 use crate::ui;
@@ -18,7 +18,7 @@ Examples:
 
 /// Print what a build would do, hook by hook. Takes all options of disk-image-create.
 #[derive(Debug, Parser)]
-#[command(name = "plan", after_help = EXAMPLES)]
+#[command(name = "plan", after_help = after_help(EXAMPLES))]
 pub struct Args {
     /// Print JSON
     #[arg(long, help_heading = disk_image_create::BEYOND)]

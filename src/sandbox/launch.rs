@@ -2,12 +2,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
 
 use super::sys;
 use crate::environment::Environment;
@@ -120,6 +123,58 @@ impl Sandbox {
     }
 }
 
+/// Runs this program to its end under another of its names, and forwards what asks us to end: the signal is told, too.
+///
+/// When we are killed, the program is asked to end: nobody would know of it any more.
+pub fn run_self(
+    name: &str,
+    args: &[OsString],
+    environment: &Environment,
+) -> io::Result<(Ending, Option<u8>)> {
+    let (signals, mask) = sys::catch_endings()?;
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(name).args(args).env_clear().envs(environment.iter());
+    sys::before_exec(&mut command, move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
+        sys::restore(&mask)
+    });
+    let ended = command.spawn().and_then(|mut child| {
+        let signal = wait_forwarding(Pid::from_child(&child), &signals)?;
+        Ok((Ending::of(child.wait()?), signal))
+    });
+    sys::restore(&mask)?;
+    ended
+}
+
+/// Waits until a child has ended; the first signal that came meanwhile.
+fn wait_forwarding(child: Pid, signals: &OwnedFd) -> io::Result<Option<u8>> {
+    let ended = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
+    let mut asked = None;
+    loop {
+        let mut fds = [
+            PollFd::new(&ended, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            other => other?,
+        };
+        if !fds[1].revents().is_empty() {
+            let mut record = [0; 128];
+            let len = rustix::io::read(signals, &mut record)?;
+            let number = sys::signal_of(&record[..len]);
+            asked = asked.or(Some(number));
+            if let Some(signal) = Signal::from_named_raw(number.into()) {
+                // It may have ended by itself meanwhile.
+                let _ = rustix::process::kill_process(child, signal);
+            }
+        }
+        if !fds[0].revents().is_empty() {
+            return Ok(asked);
+        }
+    }
+}
+
 /// Becomes another program, found on `PATH`. Returns only if it cannot.
 pub fn become_program(program: &OsStr, args: &[OsString], variables: &[(OsString, OsString)]) -> io::Error {
     let variables = variables.iter().map(|(name, value)| (name, value));
@@ -183,9 +238,9 @@ fn others(wanted: impl Fn(Pid) -> bool) -> io::Result<Vec<Pid>> {
 fn reap() -> io::Result<bool> {
     loop {
         match rustix::process::waitpid(None::<Pid>, WaitOptions::NOHANG) {
-            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(Some(_)) | Err(Errno::INTR) => {}
             Ok(None) => return Ok(false),
-            Err(rustix::io::Errno::CHILD) => return Ok(true),
+            Err(Errno::CHILD) => return Ok(true),
             Err(error) => return Err(error.into()),
         }
     }

@@ -1,0 +1,139 @@
+//! `diskimage-builder`: builds the images that YAML files describe, each by a `disk-image-create` of its own.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `document` | text → values, each with the line where it stands |
+//! | `schema` | the table of keys; values → entries, or every fault with its file, line and key |
+//! | `images` | entries → images, merged by name; an image → its command line |
+//!
+//! Why each image is a process: a build moves into namespaces of its own and takes its environment from its caller, so
+//! images of one run share nothing, and one that fails leaves the others alone.
+
+mod document;
+mod images;
+mod schema;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use self::images::Image;
+use super::{COMMANDS, after_help};
+use crate::environment::Environment;
+use crate::error::{Error, Kind, Result};
+use crate::sandbox::launch::{self, Ending};
+use crate::ui;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  diskimage-builder images.yaml
+      builds what the file describes, for example
+
+        - imagename: web
+          types: [qcow2, raw]
+          packages: [nginx]
+          environment: {DIB_RELEASE: trixie}
+          elements: [debian-minimal]
+
+  diskimage-builder --dry-run images.yaml more.yaml
+      only prints the command lines, those of both files
+
+A file is a list of maps. Keys: imagename, arch, types, environment, ramdisk, debug-trace, uncompressed,
+clear, checksum, no-tmpfs, offline, skip-base, logfile, image-cache, mkfs-options, root-label, ramdisk-element,
+docker-target, image-size, image-extra-size, max-online-resize, min-tmpfs, mkfs-journal-size, qemu-img-options,
+install-type, packages, elements; each stands for the option of disk-image-create of that name.
+An entry without imagename belongs to the image of the entry before it. Entries of one imagename are merged:
+lists are joined, maps updated, other values replaced.";
+
+/// Build the images that YAML files describe.
+#[derive(Debug, Parser)]
+#[command(name = "diskimage-builder", version, disable_version_flag = true, after_help = after_help(EXAMPLES))]
+pub struct Args {
+    /// Print the command lines, build nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Build no further image after one that failed
+    #[arg(long)]
+    stop_on_failure: bool,
+    /// Files in YAML or JSON
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+/// Builds them, in order.
+pub fn run(args: &Args, environment: &Environment) -> Result<()> {
+    let mut entries = Vec::new();
+    for file in &args.files {
+        entries.extend(schema::read(file)?);
+    }
+    let images = images::merge(entries);
+    if images.is_empty() {
+        return Err(Error::usage("the files describe no image").hint("--help shows an example"));
+    }
+    if !args.dry_run {
+        buildable(&images)?;
+    }
+    let mut failed = Vec::new();
+    for image in &images {
+        ui::note(format_args!("{image}\n"));
+        if args.dry_run {
+            continue;
+        }
+        if let Err(how) = build(image, environment)? {
+            failed.push(format!("{}: {} {how}", image.name, image.command()));
+            if args.stop_on_failure {
+                break;
+            }
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} of {} images failed:\n    {}",
+        failed.len(),
+        images.len(),
+        failed.join("\n    ")
+    );
+    Err(Error::new(Kind::Image, message))
+}
+
+/// The command lines of the images that a text describes.
+pub(crate) fn lines(text: &str) -> Result<Vec<String>> {
+    let images = images::merge(schema::check("images.yaml", text)?);
+    Ok(images.iter().map(ToString::to_string).collect())
+}
+
+/// Fails before the first build if a later one could not even start.
+fn buildable(images: &[Image]) -> Result<()> {
+    for image in images {
+        let command = image.command();
+        if !COMMANDS.contains(&command) {
+            let place = image.ramdisk_place().unwrap_or_default();
+            return Err(Error::usage(format!(
+                "{place}ramdisk: image '{}' needs the command {command}, which this version does not have",
+                image.name
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Builds one image; how that failed, if it did. A signal to end ends the whole run.
+fn build(image: &Image, environment: &Environment) -> Result<std::result::Result<(), String>> {
+    let mut environment = environment.clone();
+    for (name, value) in image.environment() {
+        environment.set(name, value);
+    }
+    let args: Vec<OsString> = image.arguments().into_iter().map(Into::into).collect();
+    match launch::run_self(image.command(), &args, &environment) {
+        Err(error) => Ok(Err(format!("cannot be started: {error}"))),
+        Ok((_, Some(signal))) => Err(Error::new(
+            Kind::Interrupted { signal },
+            format!("ended by signal {signal} while image '{}' was built", image.name),
+        )),
+        Ok((Ending::Exited(0), None)) => Ok(Ok(())),
+        Ok((ending, None)) => Ok(Err(ending.to_string())),
+    }
+}

@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// The result of everything in this crate that a user can make fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -16,7 +18,7 @@ pub struct Error {
 }
 
 /// What kind of failure it is: this alone decides the exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// The command line or a variable makes no sense.
     Usage,
@@ -86,10 +88,14 @@ impl Error {
         self
     }
 
-    /// Adds what caused it.
+    /// Adds what caused it, whose hints become this failure's.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        self.source = Some(source.into());
+        let mut source = source.into();
+        if let Some(error) = source.downcast_mut::<Error>() {
+            self.hints.append(&mut error.hints);
+        }
+        self.source = Some(source);
         self
     }
 
@@ -97,17 +103,29 @@ impl Error {
     pub fn kind(&self) -> Kind {
         self.kind
     }
+
+    /// What may help.
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// The message and its causes, without hints.
+    pub fn message(&self) -> String {
+        let mut text = self.message.clone();
+        let mut cause = self.source.as_deref().map(|source| source as &dyn StdError);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
 }
 
 /// The message, its causes after colons, then one line for each hint.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.message)?;
-        let mut cause = self.source.as_deref().map(|source| source as &dyn StdError);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
+        f.write_str(&self.message())?;
         for hint in &self.hints {
             write!(f, "\nhint: {hint}")?;
         }
@@ -148,6 +166,12 @@ mod tests {
             "cannot read it: No such file or directory (os error 2)\nhint: create it"
         );
         assert_eq!(error.kind().status(), 1);
+        let outer = Error::usage("outer").because(error).hint("later");
+        assert_eq!(outer.hints(), ["create it", "later"]);
+        assert_eq!(
+            outer.message(),
+            "outer: cannot read it: No such file or directory (os error 2)"
+        );
         assert_eq!(Kind::Hook { status: 7 }.status(), 7);
         assert_eq!(Kind::Interrupted { signal: 15 }.status(), 143);
     }

@@ -31,7 +31,9 @@ use crate::sandbox::rooted::Rooted;
 use crate::sandbox::supervise;
 use crate::sandbox::workdir::Workdir;
 use crate::settings::Tmpfs;
-use crate::ui::{self, Log};
+use crate::ui;
+use crate::ui::log::Log;
+use crate::ui::reporter::Reporter;
 
 pub use image::make;
 use surroundings::{Dirs, in_chroot, on_host, variables};
@@ -47,12 +49,14 @@ pub fn run(plan: &BuildPlan) -> Result<()> {
         ui::print(format_args!("Output logs going to: {}\n", path.display()));
     }
     let workdir = Workdir::create(&plan.settings.tmp_dir)?;
-    let mut log = Log::new(logging.quiet, logging.timestamps, file);
+    let mut reporter = Reporter::new(Log::new(logging.quiet, logging.timestamps, file));
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    supervise(&mut log, || {
+    let result = supervise(&mut reporter, || {
         let mut build = Build::prepare(plan, workdir.path(), umask.as_raw_mode())?;
         build.run()
-    })
+    });
+    reporter.end(&result);
+    result
 }
 
 /// A build under way, inside its namespaces.
@@ -144,7 +148,6 @@ impl<'a> Build<'a> {
         } else {
             image::write(self.plan, &self.dirs.tree, size, self.umask)?;
         }
-        ui::note("Build completed successfully");
         Ok(())
     }
 
@@ -184,7 +187,7 @@ impl<'a> Build<'a> {
     }
 
     fn hooks(&mut self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<()> {
-        ui::note(format_args!("Running hooks of {}", phase.dir()));
+        let _phase = ui::phase(&phase.dir(), format_args!("Running hooks of {}", phase.dir()));
         let seen = match sandbox.root {
             Some(_) => Path::new("/tmp/in_target.d").to_owned(),
             None => self.dirs.hooks.clone(),
@@ -252,7 +255,10 @@ impl<'a> Build<'a> {
         if packages.is_empty() {
             return Ok(());
         }
-        ui::note(format_args!("Installing packages {}", packages.join(" ")));
+        let _phase = ui::phase(
+            "packages",
+            format_args!("Installing packages {}", packages.join(" ")),
+        );
         let environment = self.sourced.clone().unwrap_or_else(|| in_chroot(&self.variables));
         let args: Vec<OsString> = packages.iter().map(OsString::from).collect();
         let failed = |status, how: String| {
@@ -376,6 +382,7 @@ fn pause(point: &str, sandbox: &Sandbox, environment: &Environment, custom: bool
         "Starting debug shell. Exit to resume building.\nAt stage {point}"
     ));
     let args = ["-c", command].map(OsString::from);
+    let _shell = ui::shell();
     if let Err(error) = sandbox.run(OsStr::new("bash"), &args, environment) {
         ui::warn(format_args!("cannot start a shell at {point}: {error}"));
     }

@@ -15,7 +15,7 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use regex_lite::Regex;
 
@@ -203,14 +203,22 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
         for name in hooks {
             let path = self.there.join(OsStr::from_bytes(&name));
             ui::note(format_args!("{} Running {}", NAME, path.display()));
-            let start = Instant::now();
-            match self.sandbox.run_hook(&path, &environment) {
-                Ok(Ending::Exited(0)) => {}
-                Ok(ending) => return Err(RunError::Hook { name, ending }),
-                Err(source) => return Err(RunError::Start { name, source }),
-            }
+            let hook = ui::hook(&name);
+            let ran = match self.sandbox.run_hook(&path, &environment) {
+                Ok(Ending::Exited(0)) => Ok(()),
+                Ok(ending) => Err(RunError::Hook {
+                    name: name.clone(),
+                    ending,
+                }),
+                Err(source) => Err(RunError::Start {
+                    name: name.clone(),
+                    source,
+                }),
+            };
+            let took = hook.ended(ran.as_ref().err().map(|error| (error.status(), error)));
+            ran?;
             ui::note(format_args!("{} {} completed", NAME, name.escape_ascii()));
-            profile.push((name, start.elapsed()));
+            profile.push((name, took));
         }
         if !profile.is_empty() {
             ui::note(profile_table(&profile));

@@ -1,14 +1,21 @@
 //! All printing: results on standard output, the log of a build, errors.
 //!
-//! A build's log is what hooks and this program write, line by line, in the order in which they write it. It goes
-//! through one [`Log`], which runs outside the build's namespaces: whatever ends the build, the log is complete.
+//! | module | what it is |
+//! |---|---|
+//! | [`notice`] | what a build says about its own course: the way from the build to the builder |
+//! | [`log`] | the lines that hooks and this program write, and where they go |
+//! | [`reporter`] | makes of output and notices what the operator sees |
+
+pub mod log;
+pub mod notice;
+pub mod reporter;
 
 use std::fmt::Display;
-use std::fs::File;
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
-use crate::clock::Moment;
 use crate::error::Error;
+use notice::{Notice, tell};
 
 /// Prints a result: what the command was called for.
 pub fn print(text: impl Display) {
@@ -25,7 +32,10 @@ pub fn note(text: impl Display) {
 
 /// Says that something is odd, though the build goes on.
 pub fn warn(text: impl Display) {
-    note(format_args!("warning: {text}"));
+    let text = text.to_string();
+    if !tell(&Notice::Warning { text: text.clone() }) {
+        note(format_args!("warning: {text}"));
+    }
 }
 
 /// Says why the command failed.
@@ -33,62 +43,69 @@ pub fn error(error: &Error) {
     note(format_args!("error: {error}"));
 }
 
-/// Where a build's log goes.
+/// Something that takes time, up to where this value is dropped.
 #[derive(Debug)]
-pub struct Log {
-    /// Whether standard output gets nothing.
-    pub quiet: bool,
-    /// Whether lines on standard output have the time before them. Those of the file always have.
-    pub timestamps: bool,
-    /// The file that gets every line too.
-    pub file: Option<File>,
-    line: Vec<u8>,
+#[must_use = "what is dropped at once took no time"]
+pub struct Under(Notice);
+
+impl Drop for Under {
+    fn drop(&mut self) {
+        tell(&self.0);
+    }
 }
 
-impl Log {
-    /// A log with no line yet.
-    pub fn new(quiet: bool, timestamps: bool, file: Option<File>) -> Self {
-        Self {
-            quiet,
-            timestamps,
-            file,
-            line: Vec::new(),
-        }
-    }
+/// Says that a phase of hooks begins, or what is like one.
+pub fn phase(name: &str, heading: impl Display) -> Under {
+    tell(&Notice::PhaseStarted {
+        phase: name.to_owned(),
+        heading: heading.to_string(),
+    });
+    Under(Notice::PhaseEnded)
+}
 
-    /// Takes what was written to the log, in pieces of any size.
-    pub fn take(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(piece);
-            if piece.ends_with(b"\n") {
-                self.flush();
-            }
-        }
-    }
+/// Says that the builder itself works at something: `scan the tree`.
+pub fn work(name: &str) -> Under {
+    tell(&Notice::WorkStarted {
+        work: name.to_owned(),
+    });
+    Under(Notice::WorkEnded)
+}
 
-    /// Ends the log: a last line without a line end gets one.
-    pub fn finish(&mut self) {
-        if !self.line.is_empty() {
-            self.line.push(b'\n');
-            self.flush();
-        }
-    }
+/// Says that a shell takes the terminal: nothing is drawn meanwhile.
+pub fn shell() -> Under {
+    tell(&Notice::ShellOpened);
+    Under(Notice::ShellClosed)
+}
 
-    fn flush(&mut self) {
-        let line = std::mem::take(&mut self.line);
-        // Hooks switch tracing off and on by these words; the traces of that are noise.
-        let traces = |word: &[u8]| line.windows(word.len()).any(|window| window == word);
-        if traces(b"set +o") || traces(b"xtrace") {
-            return;
-        }
-        let stamp = format!("{} | ", Moment::now());
-        if !self.quiet {
-            let mut out = io::stdout().lock();
-            let stamp = if self.timestamps { stamp.as_bytes() } else { b"" };
-            let _ = out.write_all(&[stamp, &line].concat()).and_then(|()| out.flush());
-        }
-        if let Some(file) = &mut self.file {
-            let _ = file.write_all(&[stamp.as_bytes(), &line].concat());
-        }
+/// A hook that runs.
+#[derive(Debug)]
+#[must_use = "what began must end"]
+pub struct Running {
+    since: Instant,
+}
+
+/// Says that a hook of the phase begins.
+pub fn hook(name: &[u8]) -> Running {
+    tell(&Notice::HookStarted {
+        hook: String::from_utf8_lossy(name).into_owned(),
+    });
+    Running {
+        since: Instant::now(),
+    }
+}
+
+impl Running {
+    /// Says how it ended, if not well with its status, and returns how long it took.
+    pub fn ended(self, failure: Option<(u8, impl Display)>) -> Duration {
+        let took = self.since.elapsed();
+        let (status, ending) = failure.map_or((0, String::new()), |(status, ending)| {
+            (status, ending.to_string())
+        });
+        tell(&Notice::HookEnded {
+            seconds: took.as_secs_f64(),
+            status,
+            ending,
+        });
+        took
     }
 }

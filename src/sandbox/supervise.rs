@@ -1,8 +1,8 @@
 //! The builder outside the namespaces: starts the build as their first process, logs what it writes, outlives it.
 //!
 //! The build cannot outlive the builder: its first process asks for SIGKILL when its parent dies, and with the first
-//! process of a pid namespace all others die. The builder needs no thread: it waits for the log, the build's end and
-//! the signals that ask it to end, in one loop.
+//! process of a pid namespace all others die. The builder needs no thread: it waits for the log, the build's notices
+//! and the signals that ask it to end, in one loop.
 
 use std::fs;
 use std::io;
@@ -17,33 +17,34 @@ use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpi
 use super::sys::{self, Side};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sandbox::mounts;
-use crate::ui::Log;
+use crate::ui::notice::{self, Listener, Notice, Outcome, Teller};
+use crate::ui::reporter::Reporter;
 
 /// How a build ended that did not report it.
 const SILENT: &str = "the build ended without a word";
 
-/// Runs `build` as the first process of new namespaces; what it and its children write goes to `log`.
-pub fn supervise(log: &mut Log, build: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Runs `build` as the first process of new namespaces; what it and its children write and tell goes to `reporter`.
+pub fn supervise(reporter: &mut Reporter, build: impl FnOnce() -> Result<()>) -> Result<()> {
     let tried = || "cannot start the build".to_owned();
     let pipe = || pipe_with(PipeFlags::CLOEXEC).host(tried);
-    let ((log_end, log_start), (report_end, report_start), (life, alive)) = (pipe()?, pipe()?, pipe()?);
+    let ((log_end, log_start), (life, alive)) = (pipe()?, pipe()?);
+    let (teller, listener) = notice::channel().host(tried)?;
     let (signals, mask) = sys::catch_endings().host(tried)?;
     sys::new_pid_namespace()
         .host(|| "cannot make the namespaces that hold a build".to_owned())
         .map_err(|error| error.hint("run as root, with the right to mount (CAP_SYS_ADMIN)"))?;
     match sys::fork().host(tried)? {
         Side::Child => {
-            drop((log_end, report_end, alive, signals));
-            let status = first_process(&mask, &life, log_start, &report_start, build);
+            drop((log_end, listener, alive, signals));
+            let status = first_process(&mask, &life, log_start, teller, build);
             std::process::exit(i32::from(status));
         }
         Side::Parent(child) => {
-            drop((log_start, report_start, life));
-            let ended = watch(child, log, log_end, &signals);
-            log.finish();
+            drop((log_start, teller, life));
+            let ended = watch(child, reporter, log_end, listener, &signals);
             let _ = sys::restore(&mask);
             drop(alive);
-            conclude(log, report_end, &ended?)
+            conclude(reporter.outcome(), &ended?)
         }
     }
 }
@@ -53,7 +54,7 @@ fn first_process(
     mask: &sys::Mask,
     life: &OwnedFd,
     log: OwnedFd,
-    report: &OwnedFd,
+    teller: Teller,
     build: impl FnOnce() -> Result<()>,
 ) -> u8 {
     let ready = || -> Result<()> {
@@ -71,18 +72,10 @@ fn first_process(
         drop(log);
         Ok(())
     };
-    match ready().and_then(|()| build()) {
-        Ok(()) => {
-            let _ = rustix::io::write(report, b"\0");
-            0
-        }
-        Err(error) => {
-            let status = error.kind().status();
-            let text = error.to_string();
-            let _ = rustix::io::write(report, &[&[status], text.as_bytes()].concat());
-            status
-        }
-    }
+    teller.install();
+    let result = ready().and_then(|()| build());
+    notice::tell(&Notice::Ended(Outcome::of(&result)));
+    result.map_or_else(|error| error.kind().status(), |()| 0)
 }
 
 fn hung_up(fd: &OwnedFd) -> bool {
@@ -100,37 +93,46 @@ struct Ended {
     signal: Option<u8>,
 }
 
-/// Logs until nobody can write to the log any more, which is when the last process of the build is gone.
-fn watch(child: Pid, log: &mut Log, output: OwnedFd, signals: &OwnedFd) -> Result<Ended> {
+/// Reports until nobody can write to the log any more, which is when the last process of the build is gone.
+fn watch(
+    child: Pid,
+    reporter: &mut Reporter,
+    output: OwnedFd,
+    mut listener: Listener,
+    signals: &OwnedFd,
+) -> Result<Ended> {
     let tried = || "cannot watch the build".to_owned();
-    let mut output = fs::File::from(output);
-    let mut asked = None;
-    let mut buf = vec![0; 64 * 1024];
+    let mut output = Output::new(output).host(tried)?;
+    let (mut asked, mut listening) = (None, true);
     loop {
         let mut fds = [
-            PollFd::from_borrowed_fd(output.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(output.pipe.as_fd(), PollFlags::IN),
             PollFd::new(signals, PollFlags::IN),
+            PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
         ];
-        match poll(&mut fds, None) {
+        // A notice that nobody can send any more would wake the loop for ever.
+        let fds = &mut fds[..if listening { 3 } else { 2 }];
+        match poll(fds, None) {
             Err(Errno::INTR) => continue,
             other => other.host(tried)?,
         };
-        let (written, signalled) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+        let come = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
+        let (written, signalled, told) = (come(0), come(1), come(2));
         if signalled {
             let mut record = [0; 128];
             let len = rustix::io::read(signals, &mut record).host(tried)?;
             asked = asked.or(Some(sys::signal_of(&record[..len])));
             let _ = kill_process(child, Signal::KILL);
         }
-        if written {
-            match output.read(&mut buf) {
-                Ok(0) => break,
-                Ok(len) => log.take(&buf[..len]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error).host(tried),
-            }
+        if told {
+            output.catch_up(reporter).host(tried)?;
+            listening = hear_all(&mut listener, reporter).host(tried)?;
+        }
+        if written && output.read(reporter).host(tried)? == Read::End {
+            break;
         }
     }
+    hear_all(&mut listener, reporter).host(tried)?;
     let status = loop {
         match waitpid(Some(child), WaitOptions::empty()) {
             Err(Errno::INTR) => {}
@@ -144,37 +146,92 @@ fn watch(child: Pid, log: &mut Log, output: OwnedFd, signals: &OwnedFd) -> Resul
     })
 }
 
-/// Turns the build's report, or the lack of one, into the builder's own result.
-fn conclude(log: &mut Log, report: OwnedFd, ended: &Ended) -> Result<()> {
+/// Hears all notices that have come in; whether more may come.
+fn hear_all(listener: &mut Listener, reporter: &mut Reporter) -> io::Result<bool> {
+    loop {
+        match listener.hear() {
+            Ok(Some(notice)) => {
+                reporter.notice(notice.clone());
+                listener.taken(&notice);
+            }
+            Ok(None) => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// The reading end of the pipe that the build writes its log to.
+struct Output {
+    pipe: fs::File,
+    buf: Vec<u8>,
+}
+
+/// What reading the log came to.
+#[derive(PartialEq, Eq)]
+enum Read {
+    /// So many bytes were there.
+    Some(u64),
+    /// Nothing is there now.
+    Nothing,
+    /// Nobody can write any more.
+    End,
+}
+
+impl Output {
+    fn new(pipe: OwnedFd) -> io::Result<Self> {
+        rustix::io::ioctl_fionbio(&pipe, true)?;
+        Ok(Self {
+            pipe: fs::File::from(pipe),
+            buf: vec![0; 64 * 1024],
+        })
+    }
+
+    /// Reads what is there now, and with it all that was written before a notice that has come in, though not all
+    /// that a process may go on to write.
+    fn catch_up(&mut self, reporter: &mut Reporter) -> io::Result<()> {
+        let mut rest = rustix::io::ioctl_fionread(&self.pipe)?;
+        while rest > 0 {
+            match self.read(reporter)? {
+                Read::Some(len) => rest = rest.saturating_sub(len),
+                Read::Nothing | Read::End => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, reporter: &mut Reporter) -> io::Result<Read> {
+        loop {
+            match self.pipe.read(&mut self.buf) {
+                Ok(0) => return Ok(Read::End),
+                Ok(len) => {
+                    reporter.output(&self.buf[..len]);
+                    return Ok(Read::Some(len as u64));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Read::Nothing),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Turns how the build said that it ended, or that it said nothing, into the builder's own result.
+fn conclude(outcome: Option<Outcome>, ended: &Ended) -> Result<()> {
     if let Some(signal) = ended.signal {
         return Err(Error::new(
             Kind::Interrupted { signal },
             format!("ended by signal {signal}"),
         ));
     }
-    let mut text = Vec::new();
-    fs::File::from(report)
-        .read_to_end(&mut text)
-        .host(|| SILENT.to_owned())?;
-    match text.split_first() {
-        Some((0, _)) => Ok(()),
-        Some((status, message)) => {
-            let message = String::from_utf8_lossy(message).into_owned();
-            if log.file.is_some() {
-                let quiet = std::mem::replace(&mut log.quiet, true);
-                log.take(format!("error: {message}\n").as_bytes());
-                log.quiet = quiet;
-            }
-            Err(Error::new(Kind::Hook { status: *status }, message))
-        }
-        None => {
-            let how = match (ended.status.terminating_signal(), ended.status.exit_status()) {
-                (Some(signal), _) => format!("{SILENT}, by signal {signal}"),
-                (None, Some(status)) => format!("{SILENT}, with status {status}"),
-                (None, None) => SILENT.to_owned(),
-            };
-            let error = Error::new(Kind::Host, how);
-            Err(error.hint("the kernel ends processes when memory runs out: try --no-tmpfs"))
-        }
+    if let Some(outcome) = outcome {
+        return outcome.into_result();
     }
+    let how = match (ended.status.terminating_signal(), ended.status.exit_status()) {
+        (Some(signal), _) => format!("{SILENT}, by signal {signal}"),
+        (None, Some(status)) => format!("{SILENT}, with status {status}"),
+        (None, None) => SILENT.to_owned(),
+    };
+    let error = Error::new(Kind::Host, how);
+    Err(error.hint("the kernel ends processes when memory runs out: try --no-tmpfs"))
 }

@@ -121,6 +121,24 @@ fn with<P: CommandFactory + FromArgMatches>(
     }
 }
 
+/// The operands of a build's command line, which has been read wholly.
+pub(crate) fn read_build(words: &[OsString]) -> Result<Vec<OsString>> {
+    let mut command = disk_image_create::Args::command();
+    command.build();
+    let words = getopt::arrange(&command, words)?;
+    let operands = words
+        .iter()
+        .skip_while(|word| *word != "--")
+        .skip(1)
+        .cloned()
+        .collect();
+    let name = OsString::from(command.get_name());
+    match command.try_get_matches_from([name].into_iter().chain(words)) {
+        Err(error) if error.use_stderr() => Err(Error::usage(error.to_string())),
+        _ => Ok(operands),
+    }
+}
+
 /// The words of a command line, or of that of a subcommand, in the form that clap cannot misread.
 fn arranged(command: &clap::Command, args: &[OsString]) -> Result<Vec<OsString>> {
     let (name, words) = args.split_first().ok_or_else(|| Error::usage("no arguments"))?;

@@ -7,6 +7,8 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
+mod words;
+
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -24,6 +26,8 @@ use crate::element::source_repositories::{self, Repository};
 use crate::environment::Environment;
 use crate::filesystem;
 use crate::settings::{Flags, Settings, SizeRule};
+
+pub use words::{command_line, hook_names, mount_points, shadow_days, sudo_words};
 
 /// Whatever `element-deps` and `element-provides` say, the elements of a build are found, each once with all that it
 /// needs, or the reason is told; the same both times.
@@ -402,6 +406,31 @@ mod tests {
         #[test]
         fn settings(bytes in vec(any::<u8>(), 0..40)) {
             super::settings(&bytes);
+        }
+
+        #[test]
+        fn command_line(bytes in vec(any::<u8>(), 0..40)) {
+            super::command_line(&bytes);
+        }
+
+        #[test]
+        fn sudo_words(bytes in vec(any::<u8>(), 0..40)) {
+            super::sudo_words(&bytes);
+        }
+
+        #[test]
+        fn hook_names(bytes in vec(any::<u8>(), 0..40)) {
+            super::hook_names(&bytes);
+        }
+
+        #[test]
+        fn mount_points(bytes in vec(any::<u8>(), 0..40)) {
+            super::mount_points(&bytes);
+        }
+
+        #[test]
+        fn shadow_days(bytes in vec(any::<u8>(), 0..40)) {
+            super::shadow_days(&bytes);
         }
     }
 }

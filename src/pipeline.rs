@@ -36,6 +36,7 @@ use crate::ui::log::Log;
 use crate::ui::reporter::Reporter;
 
 pub use image::make;
+pub(crate) use normalise::clamp_days;
 use surroundings::{Dirs, in_chroot, on_host, variables};
 pub use surroundings::{element_array, element_yaml};
 

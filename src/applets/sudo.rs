@@ -51,6 +51,11 @@ fn become_command(args: Vec<OsString>) -> Result<()> {
     Err(Error::new(Kind::Hook { status }, message).because(error))
 }
 
+/// The command that a command line asks for.
+pub(crate) fn command_of(args: Vec<OsString>) -> Result<Vec<OsString>> {
+    parse(args).map(|request| request.command)
+}
+
 fn parse(args: Vec<OsString>) -> Result<Request> {
     let mut request = Request::default();
     let mut args = args.into_iter().peekable();

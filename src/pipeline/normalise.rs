@@ -170,7 +170,7 @@ fn apply(dir: &Rooted, name: &[u8], act: Act, epoch: u64) -> io::Result<()> {
 }
 
 /// Clamps the third field of every line of a shadow file.
-fn clamp_days(text: &[u8], day: u64) -> Vec<u8> {
+pub(crate) fn clamp_days(text: &[u8], day: u64) -> Vec<u8> {
     let line = |line: &[u8]| {
         let mut fields: Vec<Vec<u8>> = line.split(|byte| *byte == b':').map(<[u8]>::to_vec).collect();
         let later = |field: &Vec<u8>| {

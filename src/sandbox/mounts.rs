@@ -176,7 +176,7 @@ pub fn unmount_below(dir: &Path) -> Result<()> {
 }
 
 /// The mount points strictly below a directory, in the order in which they were mounted.
-fn points_below(mountinfo: &[u8], dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn points_below(mountinfo: &[u8], dir: &Path) -> Vec<PathBuf> {
     let lines = mountinfo.split(|byte| *byte == b'\n');
     let fields = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
     fields

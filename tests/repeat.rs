@@ -12,7 +12,10 @@ fn assembling_repeats_whatever_the_threads_the_mask_and_the_clock() {
         let text = format!("{i} ").repeat(usize::try_from(i).unwrap() * 10);
         fs::write(lab.out(&format!("tree/d/{i}")), text).unwrap();
     }
-    let bytes = |lab: &Lab, umask: &str, threads: &str| {
+    for name in ["elsewhere", "tmp-too"] {
+        fs::create_dir(lab.out(name)).unwrap();
+    }
+    let of = |lab: &Lab, tree: &str, umask: &str, threads: &str| {
         let args = [
             "-c",
             "umask $1; shift; exec \"$@\"",
@@ -20,7 +23,7 @@ fn assembling_repeats_whatever_the_threads_the_mask_and_the_clock() {
             umask,
             DIB,
             "assemble",
-            "tree",
+            tree,
             "-o",
             "x",
             "-t",
@@ -33,10 +36,22 @@ fn assembling_repeats_whatever_the_threads_the_mask_and_the_clock() {
         lab.run("/bin/sh", &args).ok();
         ["x.raw", "x.qcow2"].map(|name| fs::read(lab.out(name)).unwrap())
     };
+    let bytes = |lab: &Lab, umask: &str, threads: &str| {
+        let (tree, archive) = (
+            of(lab, "tree", umask, threads),
+            of(lab, "tree.tar", umask, threads),
+        );
+        [tree, archive].concat()
+    };
     lab.set("SOURCE_DATE_EPOCH", "1700000000")
         .set("OVERWRITE_OLD_IMAGE", "1");
+    lab.run("/bin/tar", &["-cf", "tree.tar", "tree"]).ok();
     let first = bytes(&lab, "022", "1");
-    lab.set("TZ", "Pacific/Auckland").set("LANG", "tr_TR.UTF-8");
+    let elsewhere = lab.out("elsewhere").display().to_string();
+    lab.set("TMPDIR", &elsewhere)
+        .set("TMP_DIR", "tmp-too")
+        .set("TZ", "Pacific/Auckland")
+        .set("LANG", "tr_TR.UTF-8");
     assert!(first == bytes(&lab, "077", "7"), "the same bytes");
     lab.set("SOURCE_DATE_EPOCH", "1700000001");
     assert!(first != bytes(&lab, "022", "1"), "another time is another image");

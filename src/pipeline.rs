@@ -25,10 +25,14 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::phase::{Phase, Place};
 use crate::plan::BuildPlan;
 use crate::runner::{Parts, RunError, hook_names};
-use crate::sandbox::launch::{self, Sandbox};
-use crate::sandbox::mounts::{self, HooksInTree, TreeMounts};
+use crate::sandbox::furnish::{Furnished, HooksShown};
+use crate::sandbox::launch::Sandbox;
+use crate::sandbox::mounts;
+use crate::sandbox::offspring;
+use crate::sandbox::probe;
 use crate::sandbox::rooted::Rooted;
 use crate::sandbox::supervise;
+use crate::sandbox::tier::Grant;
 use crate::sandbox::workdir::Workdir;
 use crate::settings::Tmpfs;
 use crate::ui;
@@ -42,18 +46,21 @@ pub use surroundings::{element_array, element_yaml};
 
 /// Builds what a plan says.
 pub fn run(plan: &BuildPlan) -> Result<()> {
-    let logging = &plan.settings.logging;
+    let settings = &plan.settings;
+    let grant = probe::choose(&settings.isolation, &settings.tmp_dir)?;
+    grant.take_up()?;
+    let logging = &settings.logging;
     let open =
         |path: &Path| fs::File::create(path).host(|| format!("cannot write the log {}", path.display()));
     let file = logging.file.as_deref().map(open).transpose()?;
     if let Some(path) = &logging.file {
         ui::print(format_args!("Output logs going to: {}\n", path.display()));
     }
-    let workdir = Workdir::create(&plan.settings.tmp_dir)?;
+    let workdir = Workdir::create(&settings.tmp_dir)?;
     let mut reporter = Reporter::new(Log::new(logging.quiet, logging.timestamps, file));
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let result = supervise(&mut reporter, || {
-        let mut build = Build::prepare(plan, workdir.path(), umask.as_raw_mode())?;
+    let result = supervise(&mut reporter, &grant, || {
+        let mut build = Build::prepare(plan, &grant, workdir.path(), umask.as_raw_mode())?;
         build.run()
     });
     reporter.end(&result);
@@ -63,6 +70,7 @@ pub fn run(plan: &BuildPlan) -> Result<()> {
 /// A build under way, inside its namespaces.
 struct Build<'a> {
     plan: &'a BuildPlan,
+    grant: &'a Grant,
     dirs: Dirs,
     /// The variables of all phases to come.
     variables: Environment,
@@ -73,7 +81,7 @@ struct Build<'a> {
 }
 
 impl<'a> Build<'a> {
-    fn prepare(plan: &'a BuildPlan, workdir: &Path, umask: u32) -> Result<Self> {
+    fn prepare(plan: &'a BuildPlan, grant: &'a Grant, workdir: &Path, umask: u32) -> Result<Self> {
         let names: Vec<&str> = plan
             .elements
             .iter()
@@ -91,24 +99,28 @@ impl<'a> Build<'a> {
             "Expanded element dependencies to: {}",
             names.join(" ")
         ));
+        ui::note(grant);
         for warning in &plan.warnings {
             ui::warn(warning);
         }
         match plan.settings.tmpfs {
+            // Nothing can be mounted: the build lies where its directory lies.
+            _ if !grant.tier.has_namespaces() => {}
             Tmpfs::With { kib } if memory_kib() >= kib.saturating_mul(2) => mounts::tmpfs(workdir)?,
             Tmpfs::With { .. } => {
                 ui::warn(format_args!(
                     "not enough memory for a tmpfs, building in {}",
                     workdir.display()
                 ));
-                mounts::unrestricted(workdir)?;
+                mounts::unrestricted(workdir, grant.tier)?;
             }
-            Tmpfs::No => mounts::unrestricted(workdir)?,
+            Tmpfs::No => mounts::unrestricted(workdir, grant.tier)?,
         }
         let dirs = Dirs::create(workdir, plan)?;
-        let variables = variables(plan, &dirs);
+        let variables = variables(plan, grant, &dirs);
         Ok(Self {
             plan,
+            grant,
             dirs,
             variables,
             sourced: None,
@@ -120,7 +132,7 @@ impl<'a> Build<'a> {
         self.phase(Phase::Root)?;
         self.require_root()?;
         self.lend_resolv_conf()?;
-        let mounts = TreeMounts::mount(&self.dirs.tree)?;
+        let mounts = self.furnish()?;
         for phase in [Phase::ExtraData, Phase::PreInstall, Phase::Install] {
             self.phase(phase)?;
         }
@@ -132,12 +144,12 @@ impl<'a> Build<'a> {
         self.phase(Phase::BlockDevice)?;
         self.write_fstab()?;
         self.name_devices();
-        let mounts = TreeMounts::mount(&self.dirs.tree)?;
+        let mounts = self.furnish()?;
         for phase in [Phase::PreFinalise, Phase::Finalise, Phase::Cleanup] {
             self.phase(phase)?;
         }
         self.unmount(mounts)?;
-        launch::end_all().host(|| "cannot end what hooks left running".to_owned())?;
+        offspring::end_all(self.grant.tier).host(|| "cannot end what hooks left running".to_owned())?;
         self.clear()?;
         if self
             .plan
@@ -178,9 +190,9 @@ impl<'a> Build<'a> {
                 let sandbox = Sandbox::chroot(&self.dirs.tree);
                 let environment = in_chroot(&self.variables);
                 pause(&format!("before-{}", phase.name()), &sandbox, &environment, false)?;
-                let bound = HooksInTree::bind(&self.dirs.hooks, &self.dirs.tree)?;
+                let shown = HooksShown::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier)?;
                 self.hooks(phase, &sandbox, &environment)?;
-                bound.unbind()?;
+                shown.take_away()?;
                 pause(&format!("after-{}", phase.name()), &sandbox, &environment, false)
             }
             Place::Chroot => Ok(()),
@@ -269,9 +281,9 @@ impl<'a> Build<'a> {
             );
             Error::new(Kind::Hook { status }, message)
         };
-        let bound = HooksInTree::bind(&self.dirs.hooks, &self.dirs.tree)?;
+        let shown = HooksShown::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier)?;
         let ran = Sandbox::chroot(&self.dirs.tree).run(OsStr::new("install-packages"), &args, &environment);
-        bound.unbind()?;
+        shown.take_away()?;
         match ran {
             Ok(ending) if ending.status() == 0 => Ok(()),
             Ok(ending) => Err(failed(ending.status(), ending.to_string())),
@@ -317,9 +329,14 @@ impl<'a> Build<'a> {
             .host(|| "cannot set /etc/resolv.conf of the tree".to_owned())
     }
 
-    fn unmount(&self, mounts: TreeMounts) -> Result<()> {
-        launch::end_inside(&self.dirs.tree).host(|| "cannot end what runs in the tree".to_owned())?;
-        mounts.unmount(&self.dirs.tree)?;
+    fn furnish(&self) -> Result<Furnished> {
+        Furnished::put(&self.dirs.tree, &self.dirs.aside, self.grant.tier)
+    }
+
+    fn unmount(&self, mounts: Furnished) -> Result<()> {
+        offspring::end_inside(&self.dirs.tree, self.grant.tier)
+            .host(|| "cannot end what runs in the tree".to_owned())?;
+        mounts.take_away(&self.dirs.tree)?;
         let tree = self.tree()?;
         if tree.stat("lost+found").is_ok_and(|stat| stat.is_some()) {
             let lost = tree.child(b"lost+found").and_then(|dir| dir.clear());

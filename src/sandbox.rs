@@ -1,23 +1,41 @@
 //! The sandbox of a build: who sees what, as plain data, and the tier that makes it true.
 //!
-//! Tier T0, root with the right to mount: one private mount, pid, ipc and uts namespace holds the whole build, so
-//! that nothing can leak. When the builder dies, by any signal, the kernel ends every process of the build and takes
-//! every mount away; what is left is an empty or a plain directory, which the next start sweeps.
+//! Tiers T0 and T2: one private mount, pid, ipc and uts namespace holds the whole build, so that nothing can leak. When
+//! the builder dies, by any signal, the kernel ends every process of the build and takes every mount away; what is left
+//! is an empty or a plain directory, which the next start sweeps. Tier T1 mounts nothing, and a keeper ends its
+//! processes.
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`tier`] | the ladder of privileges, and what a build was granted |
+//! | [`probe`] | which tiers this host allows, found by trying them, and why not the others |
 //! | [`supervise`](mod@supervise) | the builder, outside the namespaces: starts the build, logs, cleans up |
 //! | [`workdir`] | the build's directory, and the sweep of those whose builder died |
-//! | [`mounts`] | what is mounted where, and its way back |
+//! | `unshared`, [`mounts`], `dev` | T0 and T2: namespaces, what is mounted where and its way back, a small `/dev` |
+//! | `keeper`, [`offspring`], [`plain`] | T1: ending what no namespace ends, a tree without mounts |
+//! | [`idmap`], [`nodes`](mod@nodes) | T2: the user namespace, the record of device nodes |
+//! | `filter`, `notify` | the system calls of hooks that the builder wants to hear of |
+//! | [`furnish`] | what a phase finds in the tree, in any tier |
 //! | [`rooted`] | access to a tree that cannot leave it, whatever symlinks it holds |
 //! | [`launch`] | starting processes, on the host or in a chroot: the only place that does |
 //! | `sys` | the few system calls that no safe crate offers: all `unsafe` code |
 
+pub mod caller;
+mod dev;
+pub mod furnish;
+pub mod idmap;
+mod keeper;
 pub mod launch;
 pub mod mounts;
+mod network;
+pub mod offspring;
+pub mod plain;
+pub mod probe;
 pub mod rooted;
 pub mod supervise;
 mod sys;
+pub mod tier;
+mod unshared;
 pub mod workdir;
 
 pub use supervise::supervise;

@@ -9,6 +9,7 @@ use crate::environment::Environment;
 use crate::error::{Context, Error, Result};
 use crate::identity::Repeat;
 use crate::output::Format;
+use crate::sandbox::tier::{Network, Tier};
 use crate::suggest::nearest;
 
 /// The options of a build as the command line gave them; `None` and empty where it did not.
@@ -67,6 +68,12 @@ pub struct Flags {
     pub threads: Option<NonZero<usize>>,
     /// `--seed`
     pub seed: Option<String>,
+    /// `--privileges`
+    pub privileges: Option<String>,
+    /// `--network`
+    pub network: Option<String>,
+    /// `--hermetic`
+    pub hermetic: bool,
     /// The elements.
     pub elements: Vec<String>,
     /// All arguments, joined by spaces: what the image records.
@@ -132,6 +139,8 @@ pub struct Settings {
     pub logging: Logging,
     /// What makes the build repeat.
     pub repeat: Repeat,
+    /// What hooks may do.
+    pub isolation: Isolation,
     /// All arguments, joined by spaces.
     pub line: OsString,
 }
@@ -179,6 +188,15 @@ pub struct Logging {
     pub quiet: bool,
     /// With the time before each line on standard output.
     pub timestamps: bool,
+}
+
+/// What hooks may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Isolation {
+    /// The tier of privileges, if not the first that works.
+    pub tier: Option<Tier>,
+    /// Which network they have.
+    pub network: Network,
 }
 
 impl Settings {
@@ -247,7 +265,34 @@ impl Settings {
                 epoch: number("SOURCE_DATE_EPOCH", environment.text("SOURCE_DATE_EPOCH")?)?,
                 seed: pick(flags.seed, "DIB_IMAGE_SEED")?,
             },
+            isolation: Isolation::new(flags.privileges, flags.network, flags.hermetic, environment)?,
             line: flags.line,
+        })
+    }
+}
+
+impl Isolation {
+    /// A hermetic build has no network, whatever else is said of it.
+    fn new(
+        tier: Option<String>,
+        network: Option<String>,
+        hermetic: bool,
+        environment: &Environment,
+    ) -> Result<Self> {
+        let word = |flag: Option<String>, name| match flag {
+            Some(word) => Ok(Some(word)),
+            None => environment.text(name).map(|text| text.map(str::to_owned)),
+        };
+        let hermetic = hermetic || !matches!(environment.text("DIB_HERMETIC")?, None | Some("0"));
+        let tier = word(tier, "DIB_PRIVILEGES")?;
+        let network = word(network, "DIB_NETWORK")?;
+        Ok(Self {
+            tier: tier.map(|word| word.parse()).transpose()?,
+            network: match network {
+                _ if hermetic => Network::None,
+                Some(word) => word.parse()?,
+                None => Network::Host,
+            },
         })
     }
 }

@@ -14,4 +14,6 @@ mod outputs;
 mod repeat;
 mod resolution;
 mod run_parts;
+mod rung;
 mod sizes;
+mod tiers;

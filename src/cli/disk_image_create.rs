@@ -117,6 +117,15 @@ pub struct Args {
     /// Derive UUIDs from this text
     #[arg(long, value_name = "TEXT", help_heading = BEYOND)]
     seed: Option<String>,
+    /// Tier of privileges, T0, T1 or T2, as 'dib doctor' explains them [default: the first that works]
+    #[arg(long, value_name = "TIER", help_heading = BEYOND)]
+    privileges: Option<String>,
+    /// Network of hooks: host, or none [default: host]
+    #[arg(long, value_name = "NETWORK", help_heading = BEYOND)]
+    network: Option<String>,
+    /// Cut hooks off from the network, whatever else is said of it; with --offline nothing is fetched at all
+    #[arg(long, help_heading = BEYOND)]
+    hermetic: bool,
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -153,6 +162,9 @@ impl Args {
             docker_target: self.docker_target,
             logfile: self.logfile,
             seed: self.seed,
+            privileges: self.privileges,
+            network: self.network,
+            hermetic: self.hermetic,
             minimal: false,
             threads: None,
             elements: self.elements,

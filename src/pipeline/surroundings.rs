@@ -11,6 +11,7 @@ use crate::environment::Environment;
 use crate::error::{Context, Result};
 use crate::plan::BuildPlan;
 use crate::runner;
+use crate::sandbox::tier::Grant;
 use crate::settings::{SizeRule, Tmpfs};
 
 /// The applets among the hooks. Hidden: no element brings a directory of such a name.
@@ -31,6 +32,8 @@ pub(super) struct Dirs {
     lib: PathBuf,
     /// Room for images.
     image: PathBuf,
+    /// What of the tree is put aside while hooks run.
+    pub(super) aside: PathBuf,
 }
 
 impl Dirs {
@@ -48,6 +51,7 @@ impl Dirs {
             elements: dir("elements")?,
             lib: dir("lib")?,
             image: dir("image")?,
+            aside: dir("aside")?,
         };
         plan.hooks.write(&dirs.hooks)?;
         for element in plan
@@ -92,7 +96,7 @@ impl Dirs {
 }
 
 /// The variables of every phase: the caller's, and the core's over them.
-pub(super) fn variables(plan: &BuildPlan, dirs: &Dirs) -> Environment {
+pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environment {
     let settings = &plan.settings;
     let mut all = plan.environment.clone();
     let flag = |set: bool| if set { "1" } else { "0" };
@@ -139,8 +143,11 @@ pub(super) fn variables(plan: &BuildPlan, dirs: &Dirs) -> Environment {
         all.set("TZ", "UTC");
     }
     elements(plan, dirs, &mut all);
+    // The image is the same in every tier, and so is what it records.
+    all.unset("DIB_PRIVILEGES");
     let recorded = all.declarations("DIB_");
     all.set("DIB_ENV", recorded);
+    all.set("DIB_PRIVILEGES", grant.tier.to_string());
     all
 }
 

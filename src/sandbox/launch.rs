@@ -6,11 +6,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::sys;
 use crate::environment::Environment;
@@ -179,69 +178,4 @@ fn wait_forwarding(child: Pid, signals: &OwnedFd) -> io::Result<Option<u8>> {
 pub fn become_program(program: &OsStr, args: &[OsString], variables: &[(OsString, OsString)]) -> io::Error {
     let variables = variables.iter().map(|(name, value)| (name, value));
     Command::new(program).args(args).envs(variables).exec()
-}
-
-/// Ends every process of the build but its first one, which calls this: politely, then not.
-pub fn end_all() -> io::Result<()> {
-    end(|| if reap()? { Ok(Vec::new()) } else { others(|_| true) })
-}
-
-/// Ends the processes whose root is a tree, or lies in it.
-pub fn end_inside(tree: &Path) -> io::Result<()> {
-    let inside = |pid: Pid| {
-        let root = std::fs::read_link(format!("/proc/{}/root", pid.as_raw_nonzero()));
-        root.is_ok_and(|root| root.starts_with(tree))
-    };
-    end(|| {
-        reap()?;
-        others(inside)
-    })
-}
-
-/// Signals what `left` finds until it finds nothing.
-fn end(left: impl Fn() -> io::Result<Vec<Pid>>) -> io::Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let until = Instant::now() + PATIENCE;
-    let mut asked = false;
-    loop {
-        let pids = left()?;
-        if pids.is_empty() {
-            return Ok(());
-        }
-        let late = Instant::now() > until;
-        if late || !asked {
-            let signal = if late { Signal::KILL } else { Signal::TERM };
-            for pid in pids {
-                // It may have ended by itself meanwhile.
-                let _ = rustix::process::kill_process(pid, signal);
-            }
-            asked = true;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The processes of this pid namespace but this one.
-fn others(wanted: impl Fn(Pid) -> bool) -> io::Result<Vec<Pid>> {
-    let mut pids = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let pid = entry?.file_name().to_str().and_then(|name| name.parse().ok());
-        let pid = pid
-            .and_then(Pid::from_raw)
-            .filter(|pid| *pid != rustix::process::getpid());
-        pids.extend(pid.filter(|pid| wanted(*pid)));
-    }
-    Ok(pids)
-}
-
-/// Takes note of the ends of orphans; whether no process is left.
-fn reap() -> io::Result<bool> {
-    loop {
-        match rustix::process::waitpid(None::<Pid>, WaitOptions::NOHANG) {
-            Ok(Some(_)) | Err(Errno::INTR) => {}
-            Ok(None) => return Ok(false),
-            Err(Errno::CHILD) => return Ok(true),
-            Err(error) => return Err(error.into()),
-        }
-    }
 }

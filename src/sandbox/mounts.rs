@@ -3,25 +3,48 @@
 //! All mounts are made in the build's own mount namespace, so none can outlive it. Every mount point is opened below
 //! the tree first: a symlink in the tree cannot make a mount land on the host's directories.
 
-use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, makedev};
+use rustix::io::Errno;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change, mount_remount, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive, mount_change,
+    mount_remount, unmount,
 };
 
+use super::dev::{self, Nodes};
 use super::rooted::Rooted;
+use super::sys;
+use super::tier::Tier;
 use crate::error::{Context, Error, Kind, Result};
 
-/// Cuts the namespace off from the host's: nothing mounted in one shows in the other. Shows only its processes in proc.
+/// What holds no programs, and no device.
+const QUIET: MountFlags = MountFlags::NOSUID
+    .union(MountFlags::NODEV)
+    .union(MountFlags::NOEXEC);
+
+/// Cuts the namespace off from the host's: nothing mounted in one shows in the other.
 pub(super) fn make_private() -> io::Result<()> {
-    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    Ok(mount("proc", "/proc", "proc", flags, None)?)
+    Ok(mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?)
+}
+
+/// Shows only the namespace's own processes in proc.
+pub(super) fn mount_proc() -> io::Result<()> {
+    Ok(mount("proc", "/proc", "proc", QUIET, None)?)
+}
+
+/// How nodes of devices come to be.
+pub(super) fn nodes(tier: Tier) -> io::Result<Nodes> {
+    if tier == Tier::T2 {
+        Nodes::of_host()
+    } else {
+        Ok(Nodes::Made)
+    }
 }
 
 /// Mounts a tmpfs of the default size, half of the memory, on a directory.
@@ -32,9 +55,14 @@ pub fn tmpfs(on: &Path) -> Result<()> {
 }
 
 /// Makes a directory a mount point on which devices, set-uid bits and programs count, whatever holds it says.
-pub fn unrestricted(on: &Path) -> Result<()> {
+///
+/// In a user namespace what holds it has the last word.
+pub fn unrestricted(on: &Path, tier: Tier) -> Result<()> {
     let tried = || format!("cannot make {} a mount point", on.display());
     mount_bind(on, on).host(tried)?;
+    if tier == Tier::T2 {
+        return Ok(());
+    }
     mount_remount(on, MountFlags::BIND, "").host(tried)
 }
 
@@ -46,21 +74,36 @@ pub struct TreeMounts {
 
 impl TreeMounts {
     /// Mounts them.
-    pub fn mount(tree: &Path) -> Result<Self> {
+    pub fn mount(tree: &Path, tier: Tier) -> Result<Self> {
+        let tried = |what: &'static str| move || format!("cannot mount {what} in the tree");
         let root = Rooted::open(tree).host(|| "cannot open the tree".to_owned())?;
         let mut mounts = Self::default();
-        let quiet = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
         let on = mounts.point(&root, "proc")?;
-        mount_on(&on, "proc", "proc", quiet, None)?;
+        mount("proc", on.magic_path(), "proc", QUIET, None).host(tried("proc"))?;
         let on = mounts.point(&root, "dev")?;
-        let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-        mount_on(&on, "dev", "tmpfs", flags, Some(c"mode=0755,size=16m"))?;
+        dev::mount_empty(&on.magic_path()).host(tried("a small /dev"))?;
         // The directory that was opened is the one below the mount.
-        let dev = root.dir("dev").host(|| "cannot open /dev".to_owned())?;
-        let dev = dev.ok_or_else(|| Error::new(Kind::Host, "/dev of the tree went away"))?;
-        populate_dev(&dev).host(|| "cannot make the nodes of /dev".to_owned())?;
+        let on = mounts.point(&root, "dev")?;
+        nodes(tier)
+            .and_then(|nodes| dev::populate(&on, &nodes))
+            .and_then(|()| dev::mount_terminals(&on))
+            .host(|| "cannot make the nodes of /dev".to_owned())?;
         let on = mounts.point(&root, "sys")?;
-        mount_on(&on, "sys", "sysfs", quiet | MountFlags::RDONLY, None)?;
+        match mount(
+            "sysfs",
+            on.magic_path(),
+            "sysfs",
+            QUIET | MountFlags::RDONLY,
+            None,
+        ) {
+            // sysfs belongs to the network, which a user namespace shares with its host.
+            Err(Errno::PERM) if tier == Tier::T2 => {
+                mount_bind_recursive("/sys", on.magic_path()).host(tried("/sys of the host"))?;
+                let on = mounts.point(&root, "sys")?;
+                sys::make_read_only(on.fd()).host(tried("/sys read-only"))?;
+            }
+            other => other.host(tried("sysfs"))?,
+        }
         Ok(mounts)
     }
 
@@ -85,49 +128,6 @@ impl TreeMounts {
             .host(tried)?
             .ok_or_else(|| Error::new(Kind::Host, format!("/{name} of the tree is no directory")))
     }
-}
-
-fn mount_on(on: &Rooted, source: &str, kind: &str, flags: MountFlags, data: Option<&CStr>) -> Result<()> {
-    mount(source, on.magic_path(), kind, flags, data).host(|| format!("cannot mount {kind} in the tree"))
-}
-
-/// The nodes that programs expect, and no device of the host.
-fn populate_dev(dev: &Rooted) -> io::Result<()> {
-    let nodes = [
-        ("null", 1, 3),
-        ("zero", 1, 5),
-        ("full", 1, 7),
-        ("random", 1, 8),
-        ("urandom", 1, 9),
-        ("tty", 5, 0),
-    ];
-    for (name, major, minor) in nodes {
-        let mode = Mode::from_raw_mode(0o666);
-        rustix::fs::mknodat(
-            dev.fd(),
-            name,
-            FileType::CharacterDevice,
-            mode,
-            makedev(major, minor),
-        )?;
-        rustix::fs::chmodat(dev.fd(), name, mode, rustix::fs::AtFlags::empty())?;
-    }
-    let links = [
-        ("fd", "/proc/self/fd"),
-        ("stdin", "/proc/self/fd/0"),
-        ("stdout", "/proc/self/fd/1"),
-        ("stderr", "/proc/self/fd/2"),
-        ("ptmx", "pts/ptmx"),
-    ];
-    for (name, target) in links {
-        rustix::fs::symlinkat(target, dev.fd(), name)?;
-    }
-    dev.make_dir("shm", 0o1777)?;
-    dev.make_dir("pts", 0o755)?;
-    let pts = dev.child(b"pts")?;
-    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
-    let data = c"newinstance,ptmxmode=0666,mode=0620,gid=5";
-    Ok(mount("devpts", pts.magic_path(), "devpts", flags, Some(data))?)
 }
 
 /// The hooks, read-only, at `/tmp/in_target.d` of the tree, as long as a chroot phase runs.
@@ -165,14 +165,26 @@ impl HooksInTree {
 }
 
 /// Unmounts whatever is mounted strictly below a directory, the last first.
+///
+/// A mount takes what is mounted in it along: of a file system of the host that was bound with all of its mounts, these
+/// cannot be unmounted one by one in a user namespace.
 pub fn unmount_below(dir: &Path) -> Result<()> {
     let tried = || format!("cannot unmount what is mounted in {}", dir.display());
-    let info = fs::read("/proc/self/mountinfo").host(tried)?;
-    for point in points_below(&info, dir).into_iter().rev() {
-        unmount(&point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
-            .host(|| format!("cannot unmount {}", point.display()))?;
+    loop {
+        let info = fs::read("/proc/self/mountinfo").host(tried)?;
+        let points = points_below(&info, dir);
+        if points.is_empty() {
+            return Ok(());
+        }
+        let covered = |point: &PathBuf| {
+            let mut others = points.iter();
+            others.any(|other| point != other && point.starts_with(other))
+        };
+        for point in points.iter().rev().filter(|point| !covered(point)) {
+            unmount(point, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)
+                .host(|| format!("cannot unmount {}", point.display()))?;
+        }
     }
-    Ok(())
 }
 
 /// The mount points strictly below a directory, in the order in which they were mounted.

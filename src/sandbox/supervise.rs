@@ -1,8 +1,9 @@
 //! The builder outside the namespaces: starts the build as their first process, logs what it writes, outlives it.
 //!
 //! The build cannot outlive the builder: its first process asks for SIGKILL when its parent dies, and with the first
-//! process of a pid namespace all others die. The builder needs no thread: it waits for the log, the build's notices
-//! and the signals that ask it to end, in one loop.
+//! process of a pid namespace all others die. Where there is no such namespace a [keeper](super::keeper) stands between
+//! the two. The builder needs no thread: it waits for the log, the build's notices and end, and the signals that ask it
+//! to end, in one loop.
 
 use std::fs;
 use std::io;
@@ -12,36 +13,55 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid};
 
 use super::sys::{self, Side};
+use super::tier::Grant;
+use super::{keeper, offspring, plain, unshared};
 use crate::error::{Context, Error, Kind, Result};
-use crate::sandbox::mounts;
-use crate::ui::notice::{self, Listener, Notice, Outcome, Teller};
+use crate::ui::notice::{self, Listener, Notice, Outcome};
 use crate::ui::reporter::Reporter;
 
 /// How a build ended that did not report it.
 const SILENT: &str = "the build ended without a word";
 
-/// Runs `build` as the first process of new namespaces; what it and its children write and tell goes to `reporter`.
-pub fn supervise(reporter: &mut Reporter, build: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Runs `build` as the first process of new namespaces, or under a keeper; what it and its children write and tell goes
+/// to `reporter`.
+pub fn supervise(reporter: &mut Reporter, grant: &Grant, build: impl FnOnce() -> Result<()>) -> Result<()> {
     let tried = || "cannot start the build".to_owned();
     let pipe = || pipe_with(PipeFlags::CLOEXEC).host(tried);
     let ((log_end, log_start), (life, alive)) = (pipe()?, pipe()?);
     let (teller, listener) = notice::channel().host(tried)?;
     let (signals, mask) = sys::catch_endings().host(tried)?;
-    sys::new_pid_namespace()
-        .host(|| "cannot make the namespaces that hold a build".to_owned())
-        .map_err(|error| error.hint("run as root, with the right to mount (CAP_SYS_ADMIN)"))?;
+    // Processes that were there before the build are none of its own.
+    let spared = if grant.tier.has_namespaces() {
+        sys::new_pid_namespace().host(|| "cannot make the namespaces that hold a build".to_owned())?;
+        None
+    } else {
+        keeper::adopt().host(tried)?;
+        Some(offspring::children().host(tried)?)
+    };
     match sys::fork().host(tried)? {
         Side::Child => {
             drop((log_end, listener, alive, signals));
-            let status = first_process(&mask, &life, log_start, teller, build);
+            let build = |tied: Result<()>| {
+                teller.install();
+                let ready = tied.and_then(|()| prepare(grant, &mask, &life, &log_start));
+                let result = ready.and_then(|()| build());
+                notice::tell(&Notice::Ended(Outcome::of(&result)));
+                result.map_or_else(|error| error.kind().status(), |()| 0)
+            };
+            let status = if spared.is_none() {
+                let tied = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+                build(tied.host(|| "cannot tie the build to its builder".to_owned()))
+            } else {
+                keeper::keep(&life, build)
+            };
             std::process::exit(i32::from(status));
         }
         Side::Parent(child) => {
             drop((log_start, teller, life));
-            let ended = watch(child, reporter, log_end, listener, &signals);
+            let ended = watch(child, reporter, log_end, listener, &signals, spared.as_deref());
             let _ = sys::restore(&mask);
             drop(alive);
             conclude(reporter.outcome(), &ended?)
@@ -49,33 +69,23 @@ pub fn supervise(reporter: &mut Reporter, build: impl FnOnce() -> Result<()>) ->
     }
 }
 
-/// Becomes the first process of the namespaces, builds, and reports how it went.
-fn first_process(
-    mask: &sys::Mask,
-    life: &OwnedFd,
-    log: OwnedFd,
-    teller: Teller,
-    build: impl FnOnce() -> Result<()>,
-) -> u8 {
-    let ready = || -> Result<()> {
-        let tried = || "cannot set up the namespaces of the build".to_owned();
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).host(tried)?;
-        if hung_up(life) {
-            // The builder died before it could be asked to take this process along.
-            return Err(Error::new(Kind::Host, "the builder is gone"));
-        }
-        sys::restore(mask).host(tried)?;
-        sys::new_namespaces().host(tried)?;
-        mounts::make_private().host(tried)?;
-        rustix::stdio::dup2_stdout(&log).host(tried)?;
-        rustix::stdio::dup2_stderr(&log).host(tried)?;
-        drop(log);
-        Ok(())
-    };
-    teller.install();
-    let result = ready().and_then(|()| build());
-    notice::tell(&Notice::Ended(Outcome::of(&result)));
-    result.map_or_else(|error| error.kind().status(), |()| 0)
+/// Becomes what the build runs in.
+fn prepare(grant: &Grant, mask: &sys::Mask, life: &OwnedFd, log: &OwnedFd) -> Result<()> {
+    let tried = || "cannot set up the build".to_owned();
+    if hung_up(life) {
+        // The builder died before it could be asked to take this process along.
+        return Err(Error::new(Kind::Host, "the builder is gone"));
+    }
+    sys::restore(mask).host(tried)?;
+    if grant.tier.has_namespaces() {
+        let mut step = unshared::Step::default();
+        unshared::enter(grant.tier, grant.network, &mut step)
+            .host(|| format!("cannot set up the namespaces of the build: {step}"))?;
+    } else {
+        plain::give_up_capabilities().host(|| "cannot give up capabilities".to_owned())?;
+    }
+    rustix::stdio::dup2_stdout(log).host(tried)?;
+    rustix::stdio::dup2_stderr(log).host(tried)
 }
 
 fn hung_up(fd: &OwnedFd) -> bool {
@@ -94,35 +104,51 @@ struct Ended {
 }
 
 /// Reports until nobody can write to the log any more, which is when the last process of the build is gone.
+///
+/// Where no namespace takes them along, what the child leaves is killed, but for the processes that are `spared`.
 fn watch(
     child: Pid,
     reporter: &mut Reporter,
     output: OwnedFd,
     mut listener: Listener,
     signals: &OwnedFd,
+    spared: Option<&[Pid]>,
 ) -> Result<Ended> {
     let tried = || "cannot watch the build".to_owned();
     let mut output = Output::new(output).host(tried)?;
-    let (mut asked, mut listening) = (None, true);
+    let build = pidfd_open(child, PidfdFlags::empty()).host(tried)?;
+    let (mut asked, mut status, mut listening) = (None, None, true);
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(output.pipe.as_fd(), PollFlags::IN),
             PollFd::new(signals, PollFlags::IN),
             PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(build.as_fd(), PollFlags::IN),
         ];
-        // A notice that nobody can send any more would wake the loop for ever.
-        let fds = &mut fds[..if listening { 3 } else { 2 }];
-        match poll(fds, None) {
+        // A notice that nobody can send any more, or an end that is known, would wake the loop for ever.
+        if !listening {
+            fds[2] = PollFd::new(signals, PollFlags::empty());
+        }
+        if status.is_some() {
+            fds[3] = PollFd::new(signals, PollFlags::empty());
+        }
+        match poll(&mut fds, None) {
             Err(Errno::INTR) => continue,
             other => other.host(tried)?,
         };
         let come = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
-        let (written, signalled, told) = (come(0), come(1), come(2));
+        let (written, signalled, told, ended) = (come(0), come(1), come(2), come(3));
         if signalled {
             let mut record = [0; 128];
             let len = rustix::io::read(signals, &mut record).host(tried)?;
             asked = asked.or(Some(sys::signal_of(&record[..len])));
             let _ = kill_process(child, Signal::KILL);
+        }
+        if ended {
+            status = Some(wait(child)?);
+            if let Some(spared) = spared {
+                offspring::kill_descendants(spared).host(tried)?;
+            }
         }
         if told {
             output.catch_up(reporter).host(tried)?;
@@ -133,17 +159,23 @@ fn watch(
         }
     }
     hear_all(&mut listener, reporter).host(tried)?;
-    let status = loop {
-        match waitpid(Some(child), WaitOptions::empty()) {
-            Err(Errno::INTR) => {}
-            other => break other.host(tried)?,
-        }
-    };
-    let (_, status) = status.ok_or_else(|| Error::new(Kind::Host, SILENT))?;
+    let status = status.map_or_else(|| wait(child), Ok)?;
     Ok(Ended {
         status,
         signal: asked,
     })
+}
+
+/// Waits for the end of a child.
+fn wait(child: Pid) -> Result<WaitStatus> {
+    let status = loop {
+        match waitpid(Some(child), WaitOptions::empty()) {
+            Err(Errno::INTR) => {}
+            other => break other.host(|| "cannot watch the build".to_owned())?,
+        }
+    };
+    let (_, status) = status.ok_or_else(|| Error::new(Kind::Host, SILENT))?;
+    Ok(status)
 }
 
 /// Hears all notices that have come in; whether more may come.

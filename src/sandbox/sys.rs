@@ -4,9 +4,9 @@
     reason = "the one place that may; each block says why it is sound"
 )]
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -37,6 +37,67 @@ pub(super) fn new_namespaces() -> io::Result<()> {
     let flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS;
     // SAFETY: the flags do not touch the table of file descriptors, which is what makes the call unsafe.
     unsafe { rustix::thread::unshare_unsafe(flags) }.map_err(Into::into)
+}
+
+/// Moves this process, which has one thread, into a user namespace of its own, in which it has every capability.
+pub(super) fn new_user() -> io::Result<()> {
+    // SAFETY: the flag does not touch the table of file descriptors.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWUSER) }.map_err(Into::into)
+}
+
+/// Moves this thread, and the processes it starts, into a network namespace of its own.
+pub(super) fn new_network() -> io::Result<()> {
+    // SAFETY: the flag does not touch the table of file descriptors.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNET) }.map_err(Into::into)
+}
+
+/// Makes a mount, and all that are mounted in it, read-only.
+pub(super) fn make_read_only(mount: BorrowedFd<'_>) -> io::Result<()> {
+    const AT_RECURSIVE: c_int = 0x8000;
+    const MOUNT_ATTR_RDONLY: u64 = 1;
+    // struct mount_attr: flags to set, to clear, the propagation, a user namespace.
+    let attr = [MOUNT_ATTR_RDONLY, 0, 0, 0_u64];
+    // SAFETY: the pointers are to a constant and a local; the size is that of what the second points to.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH | AT_RECURSIVE,
+            &raw const attr,
+            size_of_val(&attr),
+        )
+    };
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+/// Raises a network interface, through any socket of its namespace.
+pub(super) fn raise_interface(socket: &OwnedFd, name: &CStr) -> io::Result<()> {
+    // SAFETY: ifreq is plain data, which may be all zeros.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+        *to = from.cast_signed();
+    }
+    // SAFETY: both requests take a pointer to an ifreq, the first fills in the flags that the second reads.
+    unsafe {
+        check(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCGIFFLAGS,
+            &raw mut request,
+        ))?;
+        // IFF_UP is the lowest bit.
+        request.ifr_ifru.ifru_flags |= 1;
+        check(libc::ioctl(
+            socket.as_raw_fd(),
+            libc::SIOCSIFFLAGS,
+            &raw const request,
+        ))
+        .map(drop)
+    }
 }
 
 /// Forks. The caller has one thread: the child goes on with all of this process's state.
@@ -78,6 +139,22 @@ pub(super) fn signal_of(record: &[u8]) -> u8 {
     // `ssi_signo` is the record's first field, in the machine's byte order.
     let number = record.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
     u8::try_from(number).unwrap_or(0)
+}
+
+/// Whether the kernel can tell of system calls by seccomp.
+pub(super) fn can_notify() -> bool {
+    // struct seccomp_notif_sizes: of a notification, of a response, of a description of a call.
+    let mut sizes = [0_u16; 3];
+    // SAFETY: the pointer is to a local of the size that the kernel fills in.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_GET_NOTIF_SIZES,
+            0,
+            &raw mut sizes,
+        )
+    };
+    result == 0
 }
 
 /// Makes a command run `prepare` between fork and exec.

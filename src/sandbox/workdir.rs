@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
+use super::offspring;
 use crate::error::{Context, Result};
 use crate::ui;
 
@@ -94,7 +95,9 @@ fn sweep(parent: &Path) {
                 "removing {}, left by a build that was killed",
                 path.display()
             ));
-            if let Err(error) = remove(&path) {
+            // Where no namespace held them, processes may have outlived everybody who would have ended them.
+            let ended = offspring::end_strays(&path);
+            if let Err(error) = ended.and_then(|()| remove(&path)) {
                 ui::warn(format_args!("cannot remove {}: {error}", path.display()));
             }
         }

@@ -6,9 +6,11 @@
 //! |---|---|
 //! | `sudo` | runs its command: hooks of a build are root already |
 //! | `pkg-map` | generic package names → those of a distribution |
+//! | `cache-url` | an address → a file, fetched only if the server has another |
 //! | `package-installs-squash` | the package lists of all elements → one file |
 //! | `package-installs-list` | that file → the packages of one phase |
 
+pub mod cache_url;
 pub mod package_installs;
 pub mod pkg_map;
 pub mod sudo;
@@ -19,8 +21,9 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 4] = [
+pub const APPLETS: [(&str, Applet); 5] = [
     ("sudo", sudo::run),
+    ("cache-url", cache_url::run),
     ("pkg-map", pkg_map::run),
     ("package-installs-squash", package_installs::run_squash),
     ("package-installs-list", package_installs::run_list),

@@ -18,6 +18,8 @@
 //! | [`pipeline`] | runs a plan, phase by phase; the only place that knows the order |
 //! | [`output`] | a map of extents → files: temporary, digested, synced, renamed |
 //! | [`applets`] | what hooks call by name, the same binary under other names |
+//! | [`fetch`] | HTTP, HTTPS and files of this machine → a file: proxies, retries, resumption, names, certificates |
+//! | [`cache`] | what was fetched before: whole or not there, digested, locked |
 //! | [`ui`], [`clock`] | all printing, and its time stamps |
 //! | [`suggest`] | which known word was meant by an unknown one |
 //! | [`error`] | what a user is told when something fails; the table of exit statuses |
@@ -26,11 +28,13 @@
 //! `image-formats`, which know nothing of elements.
 
 pub mod applets;
+pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod element;
 pub mod environment;
 pub mod error;
+pub mod fetch;
 pub mod filesystem;
 pub mod identity;
 #[doc(hidden)]

@@ -5,6 +5,7 @@
 
 mod assemble;
 mod command_lines;
+mod downloads;
 mod finalisation;
 mod hooks;
 mod images;

@@ -8,6 +8,7 @@ pub mod blackbox;
 pub mod boot;
 pub mod contender;
 pub mod ext4;
+pub mod http;
 pub mod mounted;
 pub mod qcow2;
 pub mod snapshot;

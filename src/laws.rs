@@ -21,11 +21,12 @@ use crate::applets::package_installs::{Squashed, parse, squash};
 use crate::applets::pkg_map::{Distribution, PackageMap};
 use crate::cli::diskimage_builder;
 use crate::element::library::Library;
+use crate::element::reasons::reasons;
 use crate::element::resolve::{require_operating_system, resolve};
 use crate::element::source_repositories::{self, Repository};
 use crate::environment::Environment;
 use crate::filesystem;
-use crate::settings::{Flags, Settings, SizeRule};
+use crate::settings::{Flags, Settings, SizeRule, WordOrigin};
 
 pub use words::{command_line, hook_names, mount_points, shadow_days, sudo_words};
 
@@ -56,6 +57,13 @@ pub fn element_files(bytes: &[u8]) {
         Ok(elements) => elements,
         Err(told) => return assert!(!told.is_empty()),
     };
+    let parts: Vec<_> = elements.iter().collect();
+    let given: Vec<_> = words
+        .iter()
+        .map(|word| (word.as_str(), WordOrigin::Given))
+        .collect();
+    let reasons = reasons(&library, &given, &parts);
+    assert!(reasons.iter().all(|reasons| !reasons.is_empty()));
     let listed: BTreeSet<&str> = elements.iter().map(|element| element.name.as_str()).collect();
     assert_eq!(listed.len(), elements.len(), "an element comes twice");
     assert!(words.iter().all(|word| listed.contains(word.as_str())));

@@ -3,8 +3,11 @@
 //! Settings, elements, the tree of hooks and the identity are fixed before the first hook runs, so that a mistake costs
 //! seconds, and so that `dib plan` can print what a build would do, hook by hook.
 
+pub mod fetches;
+pub mod outline;
+pub mod packages;
+
 use std::ffi::OsStr;
-use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -13,15 +16,17 @@ use serde::Serialize;
 
 use crate::element::hooks::HookTree;
 use crate::element::library::{Element, Library};
+use crate::element::reasons::{Reason, reasons};
 use crate::element::resolve::{require_operating_system, resolve};
 use crate::environment::Environment;
 use crate::error::{Context, Error, Result};
 use crate::filesystem;
 use crate::identity;
 use crate::output;
-use crate::phase::{Phase, Place};
+use crate::phase::Phase;
 use crate::runner::{hook_names, hook_order, is_hook_name};
 use crate::settings::Settings;
+use crate::settings::origins::Origin;
 
 /// Everything about a build.
 #[derive(Clone, Debug)]
@@ -32,6 +37,8 @@ pub struct BuildPlan {
     pub environment: Environment,
     /// The elements, in order.
     pub elements: Vec<Element>,
+    /// Why each of them is one.
+    pub reasons: Vec<Vec<Reason>>,
     /// What is odd about them.
     pub warnings: Vec<String>,
     /// The tree of hooks that they make.
@@ -56,18 +63,26 @@ impl BuildPlan {
         require_operating_system(&elements)?;
         hook_names(&environment)?;
         let hooks = HookTree::merge(&elements)?;
+        let words = settings.elements.iter().map(String::as_str);
+        let words: Vec<_> = words.zip(settings.word_origins.iter().copied()).collect();
+        let reasons = reasons(&library, &words, &elements);
         let elements: Vec<Element> = elements.into_iter().cloned().collect();
         let name = format!("{} {}", settings.base_name(), settings.elements.join(" "));
         let identity = identity::fix(&settings.repeat, &name).host(|| "cannot get a random seed".into())?;
         let filesystem = filesystem::options(&settings, identity)?;
         // `-L` among the options of the file system is a label too.
-        settings.root_label = filesystem::label_of(&filesystem);
+        let label = filesystem::label_of(&filesystem);
+        if label != settings.root_label {
+            settings.set("root_label", Origin::Flag("--mkfs-options"));
+            settings.root_label = label;
+        }
         output::qcow2_options(settings.format_options.as_deref())?;
         let warnings = [settings.warnings(), library.warnings().to_vec()].concat();
         Ok(Self {
             settings,
             environment,
             elements,
+            reasons,
             warnings,
             hooks,
             filesystem,
@@ -96,59 +111,6 @@ impl BuildPlan {
         let path = Path::new(&phase.dir()).join(OsStr::from_bytes(hook));
         self.hooks.get(&path).map(|entry| entry.element.as_str())
     }
-
-    /// The plan as `dib plan` prints it.
-    pub fn outline(&self) -> Result<Outline> {
-        let phases = Phase::ALL.into_iter().map(|phase| {
-            Ok(PlannedPhase {
-                phase: phase.dir(),
-                place: match phase.place() {
-                    Place::Host => "host",
-                    Place::Chroot => "chroot",
-                },
-                hooks: self.hooks_of(phase)?,
-            })
-        });
-        let element = |element: &Element| PlannedElement {
-            name: element.name.clone(),
-            origin: element.origin.to_string(),
-        };
-        let output = |format| format!("{}.{format}", self.settings.name);
-        Ok(Outline {
-            architecture: self.settings.arch.clone(),
-            root_label: self.settings.root_label.clone(),
-            elements: self.elements.iter().map(element).collect(),
-            packages: self.settings.packages.clone(),
-            phases: phases.collect::<Result<_>>()?,
-            outputs: self.settings.formats.iter().map(output).collect(),
-        })
-    }
-}
-
-/// A plan for readers.
-#[derive(Clone, Debug, Serialize)]
-pub struct Outline {
-    architecture: String,
-    root_label: String,
-    elements: Vec<PlannedElement>,
-    packages: Vec<String>,
-    phases: Vec<PlannedPhase>,
-    outputs: Vec<String>,
-}
-
-/// An element of a plan.
-#[derive(Clone, Debug, Serialize)]
-struct PlannedElement {
-    name: String,
-    origin: String,
-}
-
-/// A phase of a plan.
-#[derive(Clone, Debug, Serialize)]
-struct PlannedPhase {
-    phase: String,
-    place: &'static str,
-    hooks: Vec<PlannedHook>,
 }
 
 /// A hook of a plan.
@@ -160,28 +122,4 @@ pub struct PlannedHook {
     pub element: String,
     /// Where it lies.
     pub path: String,
-}
-
-/// The plan for people: elements, then each phase with its hooks in the order in which they run.
-impl fmt::Display for Outline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "architecture  {}", self.architecture)?;
-        writeln!(f, "root label    {}", self.root_label)?;
-        writeln!(f, "elements")?;
-        for element in &self.elements {
-            writeln!(f, "    {:<24} {}", element.name, element.origin)?;
-        }
-        for phase in &self.phases {
-            if !phase.hooks.is_empty() {
-                writeln!(f, "{}  ({})", phase.phase, phase.place)?;
-            }
-            for hook in &phase.hooks {
-                writeln!(f, "    {:<32} {:<20} {}", hook.hook, hook.element, hook.path)?;
-            }
-            if phase.phase == "install.d" && !self.packages.is_empty() {
-                writeln!(f, "packages  (chroot)\n    {}", self.packages.join(" "))?;
-            }
-        }
-        writeln!(f, "outputs\n    {}", self.outputs.join("\n    "))
-    }
 }

@@ -27,9 +27,6 @@ use crate::ui;
 /// Names of hooks: no dots, so that `x.sh` and editors' copies never run.
 pub const HOOK_NAMES: &str = "^[0-9A-Za-z_-]+$";
 
-/// Names of `environment.d` snippets.
-const SNIPPET_NAMES: &str = "^[0-9A-Za-z_.-]+$";
-
 /// The name of the runner in the tree of hooks.
 pub const NAME: &str = "dib-run-parts";
 
@@ -118,6 +115,12 @@ pub fn is_hook_name(names: &Regex, name: &[u8]) -> bool {
     names.is_match(&String::from_utf8_lossy(name))
 }
 
+/// Whether a name is that of a snippet of `environment.d`.
+pub fn is_snippet_name(name: &[u8]) -> bool {
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.-".contains(byte);
+    !name.is_empty() && name.iter().all(fits)
+}
+
 impl Parts {
     /// The hooks, in order, and the names of files that are none.
     pub fn list(&self, names: &Regex) -> Result<(Names, Names), RunError> {
@@ -151,13 +154,12 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
             .parent()
             .unwrap_or(Path::new("/"))
             .join("environment.d");
-        let names = Regex::new(SNIPPET_NAMES).expect("the pattern is a constant");
         let mut snippets: Vec<Vec<u8>> = if here.is_dir() {
             files(&here)?.into_iter().map(|(name, _)| name).collect()
         } else {
             Vec::new()
         };
-        snippets.retain(|name| is_hook_name(&names, name));
+        snippets.retain(|name| is_snippet_name(name));
         snippets.sort_unstable();
         if snippets.is_empty() {
             return Ok(environment.clone());

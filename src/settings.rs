@@ -1,5 +1,7 @@
 //! Settings: what a build was asked for, each the flag, else the variable, else the default.
 
+pub mod origins;
+
 use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use crate::identity::Repeat;
 use crate::output::Format;
 use crate::sandbox::tier::{Network, Tier};
 use crate::suggest::nearest;
+
+use origins::Origin;
 
 /// The options of a build as the command line gave them; `None` and empty where it did not.
 #[derive(Clone, Debug, Default)]
@@ -143,6 +147,23 @@ pub struct Settings {
     pub isolation: Isolation,
     /// All arguments, joined by spaces.
     pub line: OsString,
+    /// Where each word of `elements` comes from.
+    pub word_origins: Vec<WordOrigin>,
+    /// Where each setting comes from, in the order of [`origins::ROWS`].
+    pub origins: Vec<Origin>,
+}
+
+/// Where a word that names an element comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WordOrigin {
+    /// Every build has it that does not leave it out.
+    Base,
+    /// The variable `IMAGE_ELEMENT`.
+    Inherited,
+    /// The command line.
+    Given,
+    /// The element `vm` wants it.
+    ForVm,
 }
 
 /// Which digests to write.
@@ -202,6 +223,9 @@ pub struct Isolation {
 impl Settings {
     /// Layers the flags over the environment over the defaults.
     pub fn new(flags: Flags, environment: &Environment) -> Result<Self> {
+        let origins = origins::origins(&flags, environment);
+        let size = size(&flags, environment)?;
+        let tmpfs = tmpfs(&flags, environment)?;
         let text = |name: &str| environment.text(name).map(|text| text.map(str::to_owned));
         let pick = |flag: Option<String>, name: &str| flag.map_or_else(|| text(name), |flag| Ok(Some(flag)));
         let set = |name: &str| Ok::<_, Error>(!matches!(environment.text(name)?, None | Some("0")));
@@ -212,13 +236,9 @@ impl Settings {
         let temporary = path("TMP_DIR", &|| "/tmp".into());
         let (name, formats) = outputs(&flags.types, pick(flags.output, "IMAGE_NAME")?)?;
         let fs_type = text("FS_TYPE")?.unwrap_or_else(|| "ext4".into());
-        // Hardened Gentoo needs extended attributes, which not every kernel's tmpfs keeps.
-        let hardened = |profile: &str| profile.contains("hardened");
-        let no_tmpfs = flags.no_tmpfs
-            || set("DIB_NO_TMPFS")?
-            || environment.text("GENTOO_PROFILE")?.is_some_and(hardened);
-        let min_tmpfs = pick(flags.min_tmpfs, "DIB_MIN_TMPFS")?;
         let arch = pick(flags.arch, "ARCH")?.unwrap_or_else(host_arch);
+        let words = element_words(flags.skip_base, &flags.elements, &arch, environment)?;
+        let (elements, word_origins) = words.into_iter().unzip();
         Ok(Self {
             name,
             formats,
@@ -226,7 +246,9 @@ impl Settings {
             format_options: pick(flags.format_options, "QEMU_IMG_OPTIONS")?,
             checksums: checksums(flags.checksum, environment.text("DIB_CHECKSUM")?),
             overwrite: set("OVERWRITE_OLD_IMAGE")?,
-            elements: element_words(flags.skip_base, &flags.elements, &arch, environment)?,
+            elements,
+            word_origins,
+            origins,
             arch,
             threads: flags.threads,
             elements_path: elements_path(environment),
@@ -234,11 +256,7 @@ impl Settings {
             trace: number::<u32>("DIB_DEBUG_TRACE", environment.text("DIB_DEBUG_TRACE")?)?
                 .unwrap_or(0)
                 .saturating_add(flags.trace.into()),
-            size: size_rule(
-                flags.minimal,
-                pick(flags.image_size, "DIB_IMAGE_SIZE")?,
-                pick(flags.image_extra_size, "DIB_IMAGE_EXTRA_SIZE")?,
-            )?,
+            size,
             journal_mib: number(
                 "DIB_JOURNAL_SIZE",
                 pick(flags.journal_size, "DIB_JOURNAL_SIZE")?.as_deref(),
@@ -250,7 +268,7 @@ impl Settings {
                 "--max-online-resize",
                 pick(flags.max_online_resize, "MAX_ONLINE_RESIZE")?.as_deref(),
             )?,
-            tmpfs: tmpfs(no_tmpfs, min_tmpfs.as_deref())?,
+            tmpfs,
             tmp_dir: path("TMPDIR", &|| temporary.clone()),
             cache: absolute(&flags.image_cache.unwrap_or(cache))?,
             lockfiles: absolute(&path("DIB_LOCKFILES", &|| caches.join("dib/lockfiles")))?,
@@ -321,6 +339,13 @@ impl Settings {
         warnings
     }
 
+    /// Notes that a setting has another origin than it seemed.
+    pub fn set(&mut self, name: &str, origin: Origin) {
+        if let Some(at) = origins::ROWS.iter().position(|row| row.name == name) {
+            self.origins[at] = origin;
+        }
+    }
+
     /// The name of the outputs without the directory.
     pub fn base_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
@@ -370,27 +395,25 @@ fn element_words(
     given: &[String],
     arch: &str,
     environment: &Environment,
-) -> Result<Vec<String>> {
+) -> Result<Vec<(String, WordOrigin)>> {
     let skip_base = skip_base || environment.get("SKIP_BASE").is_some_and(|skip| skip == "1");
-    let base = (!skip_base).then(|| "base".to_owned());
+    let base = (!skip_base).then(|| ("base".to_owned(), WordOrigin::Base));
     let inherited = environment.text("IMAGE_ELEMENT")?.unwrap_or_default();
-    let inherited = inherited.split_whitespace().map(str::to_owned);
-    let mut words: Vec<String> = base
+    let inherited = inherited.split_whitespace();
+    let mut words: Vec<_> = base
         .into_iter()
-        .chain(inherited)
-        .chain(given.iter().cloned())
+        .chain(inherited.map(|word| (word.to_owned(), WordOrigin::Inherited)))
+        .chain(given.iter().map(|word| (word.clone(), WordOrigin::Given)))
         .collect();
-    let partitioned = words.iter().any(|word| word.starts_with("block-device-"));
-    if words.iter().any(|word| word == "vm") && !partitioned {
+    let partitioned = words.iter().any(|(word, _)| word.starts_with("block-device-"));
+    if words.iter().any(|(word, _)| word == "vm") && !partitioned {
         let efi = ["arm64", "aarch64"].contains(&arch);
-        words.push(
-            if efi {
-                "block-device-efi"
-            } else {
-                "block-device-mbr"
-            }
-            .into(),
-        );
+        let word = if efi {
+            "block-device-efi"
+        } else {
+            "block-device-mbr"
+        };
+        words.push((word.into(), WordOrigin::ForVm));
     }
     Ok(words)
 }
@@ -412,12 +435,34 @@ fn checksums(flag: bool, variable: Option<&str>) -> Checksums {
     }
 }
 
-fn tmpfs(no: bool, min_gib: Option<&str>) -> Result<Tmpfs> {
+fn tmpfs(flags: &Flags, environment: &Environment) -> Result<Tmpfs> {
+    // Hardened Gentoo needs extended attributes, which not every kernel's tmpfs keeps.
+    let hardened = |profile: &str| profile.contains("hardened");
+    let no = flags.no_tmpfs
+        || !matches!(environment.text("DIB_NO_TMPFS")?, None | Some("0"))
+        || environment.text("GENTOO_PROFILE")?.is_some_and(hardened);
     if no {
         return Ok(Tmpfs::No);
     }
-    let kib = gib("--min-tmpfs", min_gib.unwrap_or("2"))?;
+    let given = match &flags.min_tmpfs {
+        Some(flag) => Some(flag.as_str()),
+        None => environment.text("DIB_MIN_TMPFS")?,
+    };
+    let kib = gib("--min-tmpfs", given.unwrap_or("2"))?;
     Ok(Tmpfs::With { kib })
+}
+
+/// Any of the options beats both variables.
+fn size(flags: &Flags, environment: &Environment) -> Result<SizeRule> {
+    let text = |name: &str| environment.text(name).map(|text| text.map(str::to_owned));
+    match (flags.image_size.clone(), flags.image_extra_size.clone()) {
+        (None, None) => size_rule(
+            flags.minimal,
+            text("DIB_IMAGE_SIZE")?,
+            text("DIB_IMAGE_EXTRA_SIZE")?,
+        ),
+        (size, extra) => size_rule(flags.minimal, size, extra),
+    }
 }
 
 fn size_rule(minimal: bool, size: Option<String>, extra: Option<String>) -> Result<SizeRule> {
@@ -469,8 +514,20 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).host(|| format!("cannot tell where {} is", path.display()))
 }
 
-/// The host's architecture, in the words of Debian.
+/// The host's architecture, in the words of Debian: that of its packages where it has such, else the kernel's.
 fn host_arch() -> String {
+    let status = std::fs::read("/var/lib/dpkg/status").unwrap_or_default();
+    dpkg_arch(&String::from_utf8_lossy(&status)).map_or_else(kernel_arch, str::to_owned)
+}
+
+/// The architecture of the package `dpkg` itself, which is what it calls the host's.
+fn dpkg_arch(status: &str) -> Option<&str> {
+    let (_, stanza) = status.split_once("Package: dpkg\n")?;
+    let mut fields = stanza.lines().take_while(|line| !line.is_empty());
+    fields.find_map(|line| line.strip_prefix("Architecture: "))
+}
+
+fn kernel_arch() -> String {
     let machine = rustix::system::uname().machine().to_string_lossy().into_owned();
     match machine.as_str() {
         "x86_64" => "amd64".into(),
@@ -548,6 +605,15 @@ mod tests {
             ["unknown architecture 'amd46'; did you mean amd64?"]
         );
         assert_eq!(warnings("quantum"), ["unknown architecture 'quantum'"]);
+    }
+
+    #[test]
+    fn the_host_is_what_its_dpkg_is() {
+        let status = "Package: dpkg-dev\nArchitecture: all\n\nPackage: dpkg\nStatus: install ok installed\n\
+                      Architecture: armel\n\nPackage: z\nArchitecture: armhf\n";
+        assert_eq!(dpkg_arch(status), Some("armel"));
+        assert_eq!(dpkg_arch("Package: dpkg\n\nArchitecture: x\n"), None);
+        assert_eq!(dpkg_arch(""), None);
     }
 
     #[test]

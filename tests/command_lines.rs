@@ -71,8 +71,9 @@ fn every_option_of_the_original_program_is_taken() {
         .failed(1, "hint: -c cleared ELEMENTS_PATH, too");
     let kept: Vec<&str> = line.iter().copied().filter(|word| *word != "-c").collect();
     let plan = planned(&lab, &kept);
-    assert_eq!(plan["architecture"], "armhf");
-    assert_eq!(plan["root_label"], "foo");
+    let settings = &plan["settings"];
+    assert_eq!(settings["arch"]["value"], "armhf");
+    assert_eq!(settings["root_label"]["value"], "foo");
     assert_eq!(plan["packages"], serde_json::json!(["p", "q", "r"]));
     assert_eq!(plan["outputs"], serde_json::json!(["n.raw"]));
 }
@@ -185,7 +186,7 @@ fn a_cleared_environment_keeps_the_options() {
         )
         .ok();
     let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
-    assert_eq!(plan["architecture"], "arm64");
+    assert_eq!(plan["settings"]["arch"]["value"], "arm64");
     assert_eq!(plan["outputs"], serde_json::json!(["kept.raw"]));
     assert!(!plan.to_string().contains(&elements));
 }

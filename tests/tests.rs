@@ -12,6 +12,7 @@ mod images;
 mod killing;
 mod lab;
 mod outputs;
+mod plans;
 mod repeat;
 mod resolution;
 mod run_parts;

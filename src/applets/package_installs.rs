@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 
 use super::pkg_map::{Distribution, PackageMap};
 
-const PHASES: [&str; 3] = ["pre-install.d", "install.d", "post-install.d"];
-const KEYS: [&str; 8] = [
+pub(crate) const PHASES: [&str; 3] = ["pre-install.d", "install.d", "post-install.d"];
+pub(crate) const KEYS: [&str; 8] = [
     "phase",
     "uninstall",
     "build-only",
@@ -187,6 +187,11 @@ fn truth(key: &str, value: &Value) -> Result<bool, String> {
         "false" | "no" | "off" | "0" => Ok(false),
         other => Err(format!("'{key}' is true or false, not '{other}'")),
     }
+}
+
+/// Whether a value says yes.
+pub(crate) fn is_true(value: &Value) -> bool {
+    truth("", value).is_ok_and(|truth| truth)
 }
 
 /// The packages of one phase under their names in this distribution.

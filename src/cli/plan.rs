@@ -7,18 +7,24 @@ use clap::Parser;
 use super::{after_help, disk_image_create};
 use crate::environment::Environment;
 use crate::error::{Context, Result};
+use crate::plan::outline::{Outline, SCHEMA};
 use crate::ui;
 
 const EXAMPLES: &str = "\
 Examples:
   dib plan debian-minimal vm
-      the elements, and every hook with its phase, element and path, in the order in which they run
+      every setting and where it comes from, the elements and why each is one, every hook with its phase, element
+      and path in the order in which they run, what is ignored, and what would be fetched
 
-  dib plan --json debian-minimal | jq '.phases[].hooks[].hook'";
+  dib plan --json debian-minimal | jq '.phases[].hooks[].hook'
+      the hooks, in order
 
-/// Print what a build would do, hook by hook. Takes all options of disk-image-create.
+  dib plan --json -t raw debian-minimal | jq -r '.settings | to_entries[] | select(.value.origin != \"default\").key'
+      what the command line and the environment decide";
+
+/// Print what a build would do. Takes all options of disk-image-create.
 #[derive(Debug, Parser)]
-#[command(name = "plan", after_help = after_help(EXAMPLES))]
+#[command(name = "plan", after_help = after_help(&format!("{EXAMPLES}\n\n{SCHEMA}")))]
 pub struct Args {
     /// Print JSON
     #[arg(long, help_heading = disk_image_create::BEYOND)]
@@ -30,10 +36,10 @@ pub struct Args {
 /// Prints the plan.
 pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()> {
     let plan = disk_image_create::plan(args.build, line, environment)?;
-    for warning in &plan.warnings {
+    let outline = Outline::of(&plan)?;
+    for warning in outline.warnings() {
         ui::warn(warning);
     }
-    let outline = plan.outline()?;
     if args.json {
         let json = serde_json::to_string_pretty(&outline).host(|| "cannot print the plan".to_owned())?;
         ui::print(format_args!("{json}\n"));

@@ -87,6 +87,20 @@ pub enum Bytes {
     Embedded(&'static [u8]),
 }
 
+impl Bytes {
+    /// The bytes as text; what is no UTF-8 in it is replaced.
+    pub fn text(&self) -> Result<String> {
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match self {
+            Bytes::OnDisk(path) => {
+                let bytes = fs::read(path).host(|| format!("cannot read {}", path.display()))?;
+                Ok(lossy(&bytes))
+            }
+            Bytes::Embedded(bytes) => Ok(lossy(bytes)),
+        }
+    }
+}
+
 impl Library {
     /// Reads the directories of `path`, in order, and adds the built-in elements last.
     pub fn load(path: &[PathBuf]) -> Result<Self> {

@@ -13,6 +13,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use sha1::{Digest as _, Sha1};
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
@@ -269,6 +271,14 @@ impl Repository {
         prefix.chars().chain(self.name.chars().map(letter)).collect()
     }
 
+    /// The name under which the cache keeps it, below `source-repositories`: that of the original program, whose caches
+    /// serve on.
+    pub fn cache_name(&self) -> String {
+        let what = format!("{}_{}\n", self.kind, self.location);
+        let digest = crate::fetch::hex(&Sha1::digest(what));
+        format!("{}_{digest}", self.variable(""))
+    }
+
     /// The repository as the caller's variables want it, and the names of those that changed it.
     pub fn overridden(mut self, variable: Lookup<'_>) -> Result<(Self, Vec<String>), Fault> {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
@@ -374,6 +384,11 @@ mod tests {
         assert_eq!(parsed.kind, Kind::Tar);
         assert_eq!(parsed.reference.as_deref(), Some("."));
         assert_eq!(parsed.to_string(), line);
+        assert_eq!(
+            parsed.cache_name(),
+            // printf 'tar_https://example.org/x.tgz\n' | sha1sum
+            "x_e1191d0ccb45c2ab5a14f2a13671916f338ef684"
+        );
         for (line, told) in [
             ("x git /opt/x", "found 3 words"),
             ("x git /opt/x y z more", "found 6 words"),

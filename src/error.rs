@@ -99,6 +99,17 @@ impl Error {
         self
     }
 
+    /// What the system said, if it was the system that refused.
+    pub fn system(&self) -> Option<&std::io::Error> {
+        let mut next: Option<&(dyn StdError + 'static)> = Some(self);
+        let mut found = None;
+        while let Some(error) = next {
+            found = error.downcast_ref().or(found);
+            next = error.source();
+        }
+        found
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -116,7 +127,8 @@ impl Error {
         while let Some(error) = cause {
             text.push_str(": ");
             text.push_str(&error.to_string());
-            cause = error.source();
+            // One of these has told its own causes.
+            cause = error.source().filter(|_| !error.is::<Error>());
         }
         text
     }
@@ -133,7 +145,11 @@ impl fmt::Display for Error {
     }
 }
 
-impl StdError for Error {}
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
 
 /// Adds the message to a failure of the system.
 pub trait Context<T> {
@@ -172,6 +188,8 @@ mod tests {
             outer.message(),
             "outer: cannot read it: No such file or directory (os error 2)"
         );
+        let system = outer.system().map(std::io::Error::kind);
+        assert_eq!(system, Some(std::io::ErrorKind::NotFound));
         assert_eq!(Kind::Hook { status: 7 }.status(), 7);
         assert_eq!(Kind::Interrupted { signal: 15 }.status(), 143);
     }

@@ -17,6 +17,7 @@
 //! | [`runner`] | a directory of hooks → processes, in order |
 //! | [`pipeline`] | runs a plan, phase by phase; the only place that knows the order |
 //! | [`output`] | a map of extents → files: temporary, digested, synced, renamed |
+//! | [`room`] | how much there is on file systems and in memory |
 //! | [`applets`] | what hooks call by name, the same binary under other names |
 //! | [`fetch`] | HTTP, HTTPS and files of this machine → a file: proxies, retries, resumption, names, certificates |
 //! | [`cache`] | what was fetched before: whole or not there, digested, locked |
@@ -43,6 +44,7 @@ pub mod output;
 pub mod phase;
 pub mod pipeline;
 pub mod plan;
+pub mod room;
 pub mod runner;
 pub mod sandbox;
 pub mod settings;

@@ -1,29 +1,33 @@
-//! Outputs: an image in its format, written beside its final name, synced, digested, and only then given the name.
+//! Outputs: an image in its format, written beside its final name, digested, synced, and only then given the name.
 //!
-//! Whoever looks at the name sees the old image or the whole new one, never a part, whatever ends the program: the
-//! new one is a file without a name until it is complete. Where the file system knows no such files it has a hidden
-//! name, which the next save of the same output takes over.
+//! Whoever looks at the name sees the old image or the whole new one, never a part, whatever ends the program.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `publish` | files without names, and how they get them, with all that belongs to them, at once |
+//! | `digest` | MD5 and SHA-256 of what is being written |
+
+mod digest;
+mod publish;
 
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStrExt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use image_core::sink::FileSink;
 use image_core::{Map, Store};
 use image_formats::qcow2;
-use md5::{Digest, Md5};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
-use sha2::Sha256;
 
-use crate::clock::Moment;
 use crate::error::{Context, Error, Kind, Result};
+use crate::room::{self, Room};
 use crate::settings::Checksums;
 use crate::suggest::nearest;
 use crate::ui;
+use digest::{DigestingSink, Digits};
+use publish::Fresh;
 
 /// A format of images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +100,28 @@ pub fn qcow2_options(text: Option<&str>) -> Result<qcow2::Options> {
     Ok(parsed.unwrap_or_default())
 }
 
+/// Whether every output can be saved where it shall be, as far as that can be known before there is an image.
+pub fn rehearse(name: &str, formats: &[Format]) -> Result<()> {
+    for format in formats {
+        let path = path(name, *format);
+        let tried = || format!("cannot save {}", path.display());
+        publish::rehearse(&path).image(tried).map_err(|error| {
+            let absent = error
+                .system()
+                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            match path.parent().filter(|dir| absent && !dir.as_os_str().is_empty()) {
+                Some(dir) => error.hint(format!("make the directory {}", dir.display())),
+                None => error,
+            }
+        })?;
+    }
+    Ok(())
+}
+
 /// Writes and saves an image in every format asked for.
 pub fn write_all(map: &Map, store: &impl Store, formats: &[Format], rules: &Rules) -> Result<()> {
     for format in formats {
-        let path = PathBuf::from(format!("{}.{format}", rules.name));
+        let path = path(&rules.name, *format);
         save(&path, rules, |file| write(map, store, *format, rules, file))
             .map_err(|error| error.within(&path))?;
         ui::note(format_args!("Image file {} created...", path.display()));
@@ -107,185 +129,109 @@ pub fn write_all(map: &Map, store: &impl Store, formats: &[Format], rules: &Rule
     Ok(())
 }
 
-/// Writes an image into a fresh file.
-fn write(map: &Map, store: &impl Store, format: Format, rules: &Rules, file: File) -> Result<File> {
+/// Where the output of a format goes.
+fn path(name: &str, format: Format) -> PathBuf {
+    PathBuf::from(format!("{name}.{format}"))
+}
+
+/// Writes an image into a fresh file, and digests it.
+fn write(map: &Map, store: &impl Store, format: Format, rules: &Rules, file: &File) -> Result<Vec<Digits>> {
     let tried = || "cannot write the image".to_owned();
+    let own = file.try_clone().image(tried)?;
     match format {
         Format::Qcow2 if rules.compress => {
-            let mut sink = qcow2::CompressedSink::new(file, map.len(), &rules.qcow2).image(tried)?;
+            let mut sink = qcow2::CompressedSink::new(own, map.len(), &rules.qcow2).image(tried)?;
             image_core::copy(map, store, &mut sink).image(tried)?;
-            Ok(sink.into_inner())
+            std::thread::scope(|scope| {
+                let synced = scope.spawn(|| file.sync_all());
+                let digits = digest::of_file(file, rules.checksums).image(tried)?;
+                synced
+                    .join()
+                    .map_err(|_| "the sync has died")
+                    .image(tried)?
+                    .image(tried)?;
+                Ok(digits)
+            })
         }
-        Format::Qcow2 => {
-            let map = qcow2::plan(map, &rules.qcow2).image(tried)?;
-            let mut sink = FileSink::new(file);
-            image_core::copy(&map, store, &mut sink).image(tried)?;
-            Ok(sink.into_inner())
-        }
-        Format::Raw => {
-            let mut sink = FileSink::new(file);
-            image_core::copy(map, store, &mut sink).image(tried)?;
-            Ok(sink.into_inner())
-        }
+        Format::Qcow2 => ascending(&qcow2::plan(map, &rules.qcow2).image(tried)?, store, rules, own),
+        Format::Raw => ascending(map, store, rules, own),
     }
+}
+
+/// Writes an image whose bytes are all known before, from the first to the last, and digests it on the way.
+fn ascending(map: &Map, store: &impl Store, rules: &Rules, file: File) -> Result<Vec<Digits>> {
+    let tried = || "cannot write the image".to_owned();
+    let sink = FileSink::new(file);
+    // What is shared with the tree takes no room.
+    if !sink.may_share().image(tried)? {
+        require_room(map, sink.file())?;
+    }
+    let mut sink = DigestingSink::new(sink, rules.checksums).image(tried)?;
+    image_core::copy(map, store, &mut sink).image(tried)?;
+    sink.into_digests().image(tried)
+}
+/// Refuses to begin what cannot end.
+fn require_room(map: &Map, file: &File) -> Result<()> {
+    let room = Room::of(file).image(|| "cannot tell how much room there is".to_owned())?;
+    let needed = data_bytes(map);
+    if needed <= room.free {
+        return Ok(());
+    }
+    let message = format!("no room: the image needs {needed} bytes, {} are free", room.free);
+    Err(Error::new(Kind::Image, message).hint(ELSEWHERE_HINT))
+}
+
+/// The bytes of the blocks that hold something.
+fn data_bytes(map: &Map) -> u64 {
+    const BLOCK: u64 = 4096;
+    let (mut bytes, mut done) = (0_u64, 0);
+    for extent in map.extents() {
+        let start = (extent.start - extent.start % BLOCK).max(done);
+        let end = extent.end().next_multiple_of(BLOCK).max(start);
+        bytes += end - start;
+        done = end;
+    }
+    bytes
 }
 
 /// Saves what `write` makes of a fresh file under its final name, and its digests beside it.
-fn save(path: &Path, rules: &Rules, write: impl FnOnce(File) -> Result<File>) -> Result<()> {
-    let tried = || format!("cannot save {}", path.display());
+fn save(path: &Path, rules: &Rules, write: impl FnOnce(&File) -> Result<Vec<Digits>>) -> Result<()> {
+    let tried = || "cannot save the image".to_owned();
     let fresh = Fresh::create(path, rules.mode).image(tried)?;
-    let mut file = write(fresh.file.try_clone().image(tried)?)?;
-    file.sync_all().image(tried)?;
-    let digests = digests(&mut file, path, rules.checksums).image(tried)?;
-    if !rules.overwrite {
-        keep_old(path).image(tried)?;
-    }
-    fresh.publish(path).image(tried)?;
-    for suffix in ["md5", "sha256"] {
-        let beside = suffixed(path, suffix);
-        match digests.iter().find(|(name, _)| *name == suffix) {
-            Some((_, line)) => {
-                let fresh = Fresh::create(&beside, rules.mode).image(tried)?;
-                io::Write::write_all(&mut &fresh.file, line.as_bytes()).image(tried)?;
-                fresh.publish(&beside).image(tried)?;
-            }
-            // A digest of an image that is no more would only mislead.
-            None => match fs::remove_file(&beside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).image(tried),
-                _ => {}
-            },
-        }
-    }
-    Ok(())
+    let written = write(&fresh.file).and_then(|digests| {
+        fresh.file.sync_all().image(tried)?;
+        Ok(digests)
+    });
+    let digests = written.map_err(|error| explain(error, &fresh.file))?;
+    let line = |(suffix, digits): Digits| (suffix, format!("{digits}  {}\n", path.display()));
+    let digests: Vec<_> = digests.into_iter().map(line).collect();
+    publish::publish(fresh, path, &digests, rules.mode, rules.overwrite).image(tried)
 }
 
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".");
-    name.push(suffix);
-    PathBuf::from(name)
-}
+const ELSEWHERE_HINT: &str = "make room there, or name an output on another file system with -o";
 
-/// Gives an older output and its digests a name with the time in it. The old name stays until the new image takes it.
-fn keep_old(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file()) {
-        return Ok(());
-    }
-    let stem = path.file_stem().unwrap_or_default();
-    let mut kept = stem.to_owned();
-    kept.push(format!("-{}", Moment::now().in_file_name()));
-    if let Some(extension) = path.extension() {
-        kept.push(".");
-        kept.push(extension);
-    }
-    let kept = path.with_file_name(kept);
-    for suffix in [None, Some("md5"), Some("sha256")] {
-        let named = |path: &Path| suffix.map_or_else(|| path.to_owned(), |suffix| suffixed(path, suffix));
-        let (from, to) = (named(path), named(&kept));
-        if !from.exists() {
-            continue;
-        }
-        match fs::hard_link(&from, &to) {
-            // Two builds in one second: the later old image is the one to keep.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::rename(&from, &to)?,
-            // A file system without hard links: for a moment there is no image of the old name.
-            Err(_) => fs::rename(&from, &to)?,
-            Ok(()) => {}
-        }
-    }
-    ui::note(format_args!(
-        "the old {} is now {}",
-        path.display(),
-        kept.display()
-    ));
-    Ok(())
-}
-
-/// A file that is not yet what it will be called.
-struct Fresh {
-    file: File,
-    /// Its hidden name, where the file system knows no files without names.
-    hidden: Option<PathBuf>,
-}
-
-impl Fresh {
-    fn create(path: &Path, mode: u32) -> io::Result<Self> {
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
-        let mode = Mode::from_raw_mode(mode);
-        let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let (file, name) = match open(dir, flags | OFlags::TMPFILE, mode) {
-            Ok(fd) => (File::from(fd), None),
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::INVAL) => {
-                let name = hidden(path);
-                let _ = fs::remove_file(&name);
-                let fd = open(&name, flags | OFlags::CREATE | OFlags::EXCL, mode)?;
-                (File::from(fd), Some(name))
-            }
-            Err(error) => return Err(error.into()),
-        };
-        rustix::fs::fchmod(&file, mode)?;
-        Ok(Self { file, hidden: name })
-    }
-
-    /// Gives the file its name, in one step.
-    fn publish(self, path: &Path) -> io::Result<()> {
-        let Some(name) = &self.hidden else {
-            let magic = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-            let link = |to: &Path| linkat(CWD, &magic, CWD, to, AtFlags::SYMLINK_FOLLOW);
-            return match link(path) {
-                Err(rustix::io::Errno::EXIST) => {
-                    let name = hidden(path);
-                    let _ = fs::remove_file(&name);
-                    link(&name)?;
-                    fs::rename(&name, path)
-                }
-                other => Ok(other?),
-            };
-        };
-        fs::rename(name, path)
-    }
-}
-
-fn hidden(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().as_bytes().to_vec();
-    let name = [b".", &name[..], b".dib-new"].concat();
-    path.with_file_name(<std::ffi::OsStr as OsStrExt>::from_bytes(&name))
-}
-
-/// The lines of the digests' files, in the format of coreutils. What is digested is what the file holds.
-fn digests(file: &mut File, path: &Path, which: Checksums) -> io::Result<Vec<(&'static str, String)>> {
-    if which == Checksums::default() {
-        return Ok(Vec::new());
-    }
-    io::Seek::rewind(file)?;
-    let (mut md5, mut sha256) = (which.md5.then(Md5::new), which.sha256.then(Sha256::new));
-    let mut buf = vec![0; 1 << 20];
-    loop {
-        let len = file.read(&mut buf)?;
-        if len == 0 {
-            break;
-        }
-        std::thread::scope(|scope| {
-            let bytes = &buf[..len];
-            if let Some(md5) = &mut md5 {
-                scope.spawn(move || md5.update(bytes));
-            }
-            if let Some(sha256) = &mut sha256 {
-                sha256.update(bytes);
-            }
-        });
-    }
-    let hex = |bytes: &[u8]| {
-        let digits: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        digits.concat()
+/// Says what the numbers are where an image outgrew its file system.
+fn explain(error: Error, file: &File) -> Error {
+    let Some(system) = error.system() else {
+        return error;
     };
-    let line = |digest: String| format!("{digest}  {}\n", path.display());
-    let md5 = md5.map(|md5| ("md5", line(hex(&md5.finalize()))));
-    let sha256 = sha256.map(|sha256| ("sha256", line(hex(&sha256.finalize()))));
-    Ok(md5.into_iter().chain(sha256).collect())
+    if system.kind() == io::ErrorKind::FileTooLarge {
+        return error.hint("the file system, or the limit that ulimit -f shows, allows no file of that size");
+    }
+    let (Ok(meta), Ok(room)) = (file.metadata(), Room::of(file)) else {
+        return error;
+    };
+    if !room::is_full(system) {
+        return error;
+    }
+    let message = format!(
+        "no room: of the image {} bytes are written, {} more are free",
+        meta.blocks() * 512,
+        room.free
+    );
+    Error::new(Kind::Image, message)
+        .because(error)
+        .hint(ELSEWHERE_HINT)
 }
 
 impl Error {
@@ -301,25 +247,43 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
+    use image_core::store::{FileId, MemoryStore, Open};
+    use std::fs;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
-    fn rules(overwrite: bool, md5: bool) -> Rules {
+    fn rules(dir: &Path) -> Rules {
         Rules {
-            name: String::new(),
-            compress: true,
+            name: dir.join("n").display().to_string(),
+            compress: false,
             qcow2: qcow2::Options::default(),
-            checksums: Checksums { md5, sha256: md5 },
-            overwrite,
+            checksums: Checksums {
+                md5: true,
+                sha256: true,
+            },
+            overwrite: false,
             mode: 0o644,
         }
     }
 
-    fn put(path: &Path, rules: &Rules, text: &str) {
-        save(path, rules, |mut file| {
-            file.write_all(text.as_bytes()).unwrap();
-            Ok(file)
-        })
-        .unwrap();
+    /// Every way to write: format, and whether it is compressed.
+    const WAYS: [(Format, bool); 3] = [
+        (Format::Raw, false),
+        (Format::Qcow2, false),
+        (Format::Qcow2, true),
+    ];
+
+    /// An image with metadata, files and holes.
+    fn image(store: &mut MemoryStore) -> Map {
+        let mut map = Map::builder(8 << 20);
+        map.bytes(1024, vec![7; 5000], "table");
+        for at in [1 << 20, 3 << 20] {
+            let bytes: Vec<u8> = (0..300_000_u32)
+                .map(|i| i.wrapping_mul(i).to_le_bytes()[1])
+                .collect();
+            let file = store.push(bytes);
+            map.file(at, file, 0, 300_000, "file");
+        }
+        map.build().unwrap()
     }
 
     fn names(dir: &Path) -> Vec<String> {
@@ -332,37 +296,119 @@ mod tests {
     }
 
     #[test]
-    fn an_old_output_is_kept_with_its_digests_or_replaced() {
+    fn digests_are_of_what_the_file_holds() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("n.raw");
-        put(&path, &rules(false, true), "one");
-        let line = format!("{}  {}\n", "f97c5d29941bfb1b2fdab0874906ab82", path.display());
-        assert_eq!(fs::read_to_string(dir.path().join("n.raw.md5")).unwrap(), line);
-        put(&path, &rules(false, true), "two");
-        let kept = names(dir.path());
-        assert_eq!(kept.len(), 6, "{kept:?}");
-        let old = kept
-            .iter()
-            .find(|name| name.starts_with("n-20") && !name.contains(".raw."))
-            .unwrap();
-        assert_eq!(fs::read(dir.path().join(old)).unwrap(), b"one");
-        assert_eq!(fs::read(&path).unwrap(), b"two");
-        put(&path, &rules(true, false), "three");
-        assert_eq!(
-            names(dir.path()).len(),
-            4,
-            "the digests of what was replaced are gone"
-        );
-        assert_eq!(fs::read(&path).unwrap(), b"three");
+        let mut store = MemoryStore::default();
+        let map = image(&mut store);
+        for (format, compress) in WAYS {
+            let rules = Rules {
+                compress,
+                overwrite: true,
+                ..rules(dir.path())
+            };
+            write_all(&map, &store, &[format], &rules).unwrap();
+            let path = path(&rules.name, format);
+            let file = File::open(&path).unwrap();
+            for (suffix, digits) in digest::of_file(&file, rules.checksums).unwrap() {
+                let text = fs::read_to_string(publish::suffixed(&path, suffix)).unwrap();
+                assert_eq!(text, format!("{digits}  {}\n", path.display()));
+            }
+        }
+    }
+
+    /// Serves a number of reads, and no more.
+    struct Failing<'a> {
+        store: &'a MemoryStore,
+        reads: AtomicUsize,
+    }
+
+    struct FailingFile<'a>(Box<dyn Open + 'a>, &'a AtomicUsize);
+
+    impl Store for Failing<'_> {
+        fn open(&self, file: FileId) -> Result<Box<dyn Open + '_>, image_core::store::Error> {
+            Ok(Box::new(FailingFile(self.store.open(file)?, &self.reads)))
+        }
+    }
+
+    impl Open for FailingFile<'_> {
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<(), image_core::store::Error> {
+            let left = self
+                .1
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            if left.is_err() {
+                return Err(image_core::store::Error::Read {
+                    path: b"the/file".to_vec(),
+                    source: io::Error::other("bad sector"),
+                });
+            }
+            self.0.read_exact_at(buf, offset)
+        }
     }
 
     #[test]
-    fn a_failed_write_leaves_nothing() {
+    fn a_tree_that_cannot_be_read_leaves_the_old_output_and_no_new_one() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("n.raw");
-        let failed = save(&path, &rules(false, true), |_| Err(Error::new(Kind::Image, "no")));
-        assert!(failed.is_err());
+        let mut store = MemoryStore::default();
+        let map = image(&mut store);
+        for (format, compress) in WAYS {
+            let rules = Rules {
+                compress,
+                ..rules(dir.path())
+            };
+            let path = path(&rules.name, format);
+            fs::write(&path, "the old image").unwrap();
+            let before = names(dir.path());
+            let mut succeeded = false;
+            for reads in 0..20 {
+                let store = Failing {
+                    store: &store,
+                    reads: AtomicUsize::new(reads),
+                };
+                match write_all(&map, &store, &[format], &rules) {
+                    Ok(()) => succeeded = true,
+                    Err(error) => {
+                        let text = error.to_string();
+                        assert!(text.starts_with(&*path.to_string_lossy()), "{text}");
+                        assert!(text.contains("the/file: bad sector"), "{text}");
+                        assert_eq!(names(dir.path()), before);
+                        assert_eq!(fs::read(&path).unwrap(), b"the old image");
+                    }
+                }
+                if succeeded {
+                    break;
+                }
+            }
+            assert!(succeeded, "{format}: 20 reads are enough");
+            for name in names(dir.path()) {
+                fs::remove_file(dir.path().join(name)).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn blocks_that_hold_something_count_once() {
+        let mut map = Map::builder(1 << 20);
+        map.bytes(10, vec![1; 10], "in the first block");
+        map.bytes(100, vec![1; 4096], "into the second");
+        map.bytes(8192, vec![1; 1], "the third");
+        map.bytes(100_000, vec![1; 1], "another");
+        assert_eq!(data_bytes(&map.build().unwrap()), 4 * 4096);
+    }
+
+    #[test]
+    fn outputs_are_rehearsed_without_a_trace() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("n").display().to_string();
+        rehearse(&name, &Format::ALL).unwrap();
         assert_eq!(names(dir.path()), [""; 0]);
+        fs::create_dir(dir.path().join("n.raw")).unwrap();
+        let error = rehearse(&name, &Format::ALL).unwrap_err().to_string();
+        assert!(error.contains("n.raw is a directory"), "{error}");
+        let absent = dir.path().join("absent/n").display().to_string();
+        let error = rehearse(&absent, &[Format::Raw]).unwrap_err().to_string();
+        assert!(error.contains("make the directory"), "{error}");
+        let long = dir.path().join("n".repeat(250)).display().to_string();
+        assert!(rehearse(&long, &[Format::Raw]).is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::path::Path;
 
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
+use crate::output;
 use crate::phase::{Phase, Place};
 use crate::plan::BuildPlan;
 use crate::runner::{Parts, RunError, hook_names};
@@ -55,6 +56,9 @@ pub fn run(plan: &BuildPlan) -> Result<()> {
     let file = logging.file.as_deref().map(open).transpose()?;
     if let Some(path) = &logging.file {
         ui::print(format_args!("Output logs going to: {}\n", path.display()));
+    }
+    if plan.wants_image() {
+        output::rehearse(&settings.name, &settings.formats)?;
     }
     let workdir = Workdir::create(&settings.tmp_dir)?;
     let mut reporter = Reporter::new(Log::new(logging.quiet, logging.timestamps, file));
@@ -151,15 +155,10 @@ impl<'a> Build<'a> {
         self.unmount(mounts)?;
         offspring::end_all(self.grant.tier).host(|| "cannot end what hooks left running".to_owned())?;
         self.clear()?;
-        if self
-            .plan
-            .elements
-            .iter()
-            .any(|element| element.name.contains("no-final-image"))
-        {
-            ui::note("no image is wanted");
-        } else {
+        if self.plan.wants_image() {
             image::write(self.plan, &self.dirs.tree, size, self.umask)?;
+        } else {
+            ui::note("no image is wanted");
         }
         Ok(())
     }

@@ -90,6 +90,12 @@ impl BuildPlan {
         })
     }
 
+    /// Whether there shall be outputs: an element whose name says so forbids them.
+    pub fn wants_image(&self) -> bool {
+        let forbids = |element: &Element| element.name.contains("no-final-image");
+        !self.elements.iter().any(forbids)
+    }
+
     /// The hooks of a phase, as far as elements bring them: `extra-data.d` may add more.
     pub fn hooks_of(&self, phase: Phase) -> Result<Vec<PlannedHook>> {
         let names = hook_names(&self.environment)?;

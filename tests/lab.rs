@@ -133,6 +133,13 @@ impl Lab {
         }
     }
 
+    /// Builds in a mount namespace of its own, after `before` and before `after`, both in bash.
+    pub(crate) fn build_between(&self, before: &str, args: &[&str], after: &str) -> Said {
+        let script = format!("set -e; {before}\nstatus=0; \"$@\" || status=$?\n{after}\nexit $status");
+        let shell = ["-m", "bash", "-c", &script, "bash", DISK_IMAGE_CREATE, "-n"];
+        self.run("/usr/bin/unshare", &[&shell, args].concat())
+    }
+
     /// Builds without the element `base`.
     pub(crate) fn build(&self, args: &[&str]) -> Said {
         let said = self.run(DISK_IMAGE_CREATE, &[&["-n"], args].concat());

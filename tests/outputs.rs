@@ -1,6 +1,7 @@
 //! What a build leaves in the caller's directory.
 
 use std::fs;
+use std::path::Path;
 
 use crate::lab::Lab;
 
@@ -35,6 +36,43 @@ fn an_older_output_is_kept_under_its_time() {
     lab.set("OVERWRITE_OLD_IMAGE", "1");
     lab.build(&["-o", "n", "--checksum", "mini-os"]).ok();
     assert_eq!(lab.names().len(), 6);
+}
+
+#[test]
+fn builds_of_one_name_at_one_time_both_succeed_and_both_images_stay() {
+    let Some(lab) = Lab::new() else { return };
+    let args = ["-o", "n", "-t", "raw", "--checksum", "mini-os"];
+    let after = "wait $other || { cat log; status=1; }; rm log";
+    lab.build_between("\"$@\" > log 2>&1 & other=$!", &args, after)
+        .ok();
+    let images: Vec<_> = lab
+        .names()
+        .into_iter()
+        .filter(|name| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|extension| extension == "raw")
+        })
+        .collect();
+    assert_eq!(images.len(), 2, "{images:?}");
+    for image in images {
+        let text = lab.text(&format!("{image}.sha256"));
+        let sum = oracle::run("sha256sum", &[lab.out(&image).as_os_str()]);
+        assert_eq!(text.split(' ').next(), sum.split(' ').next(), "{image}");
+        assert!(text.ends_with("  n.raw\n"), "{text}");
+    }
+}
+
+#[test]
+fn a_link_of_the_outputs_name_is_kept_and_not_followed() {
+    let Some(lab) = Lab::new() else { return };
+    fs::write(lab.out("precious"), "precious").unwrap();
+    std::os::unix::fs::symlink("precious", lab.out("n.raw")).unwrap();
+    lab.build(&["-o", "n", "-t", "raw", "mini-os"]).ok();
+    assert_eq!(lab.text("precious"), "precious");
+    assert!(fs::symlink_metadata(lab.out("n.raw")).unwrap().is_file());
+    let kept = &lab.names()[0];
+    assert_eq!(fs::read_link(lab.out(kept)).unwrap().to_str(), Some("precious"));
 }
 
 #[test]

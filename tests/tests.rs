@@ -15,6 +15,7 @@ mod outputs;
 mod plans;
 mod repeat;
 mod resolution;
+mod room;
 mod run_parts;
 mod rung;
 mod sizes;

@@ -56,7 +56,8 @@ impl Drop for Workdir {
     }
 }
 
-fn random_name() -> io::Result<String> {
+/// Eight letters that no other name has.
+pub(crate) fn random_name() -> io::Result<String> {
     const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;

@@ -64,8 +64,18 @@ impl FileSink {
     }
 
     /// The file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// The file.
     pub fn into_inner(self) -> File {
         self.file
+    }
+
+    /// Whether files may come to share their blocks with the image, which then needs less room than it has bytes.
+    pub fn may_share(&self) -> io::Result<bool> {
+        Ok(!self.file.metadata()?.file_type().is_block_device() && self.is_sharing()?)
     }
 
     fn target(&mut self) -> io::Result<Target> {

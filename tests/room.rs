@@ -1,0 +1,87 @@
+//! Where there is no room, what is missing is said in numbers, and what was there stays.
+
+use std::fs;
+
+use crate::lab::Lab;
+
+fn lab() -> Option<Lab> {
+    let lab = Lab::new()?;
+    oracle::require(&["unshare", "mount"]).then_some(lab)
+}
+
+/// A small tmpfs where outputs go, with an old one on it.
+const SMALL: &str = "mount -t tmpfs -o size=1m x . ; cd . ; echo old > x.raw ; echo old > x.qcow2";
+const LEFT: &str = "echo left: $(ls -A) $(cat x.raw x.qcow2)";
+
+#[test]
+fn an_image_that_does_not_fit_is_refused_before_it_is_begun() {
+    let Some(lab) = lab() else { return };
+    let small = format!("cd {}; {SMALL}; cd {0}", lab.out("").display());
+    for (args, name) in [(&["-t", "raw"][..], "x.raw"), (&["-t", "qcow2", "-u"], "x.qcow2")] {
+        let args = [&["-o", "x"], args, &["mini-os"]].concat();
+        let said = lab.build_between(&small, &args, LEFT);
+        assert!(
+            said.out.ends_with("left: x.qcow2 x.raw old old\n"),
+            "{}",
+            said.out
+        );
+        let said = said.failed(1, &format!("error: {name}: no room: the image needs "));
+        assert!(
+            said.err.contains(" bytes, 10") && said.err.contains(" are free\nhint: "),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
+fn an_image_that_outgrows_the_disk_leaves_nothing_but_the_old_one() {
+    let Some(lab) = lab() else { return };
+    let small = format!("cd {}; {SMALL}; cd {0}", lab.out("").display());
+    let said = lab.build_between(&small, &["-o", "x", "mini-os"], LEFT);
+    assert!(
+        said.out.ends_with("left: x.qcow2 x.raw old old\n"),
+        "{}",
+        said.out
+    );
+    let said = said.failed(1, "error: x.qcow2: no room: of the image ");
+    assert!(said.err.contains("No space left on device"), "{}", said.err);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_is_named() {
+    let Some(lab) = lab() else { return };
+    fs::write(lab.out("x.raw"), "old").unwrap();
+    // This program itself, among the hooks, is smaller.
+    let args = ["-o", "x", "-t", "raw", "--image-size", "3", "mini-os"];
+    let said = lab.build_between("ulimit -f 2000000", &args, "ls -A");
+    assert!(said.out.ends_with("\nx.raw\n"), "{}", said.out);
+    said.failed(1, "File too large").failed(1, "ulimit -f");
+    assert_eq!(lab.text("x.raw"), "old");
+}
+
+#[test]
+fn outputs_that_cannot_be_saved_are_noticed_before_any_hook_runs() {
+    let Some(lab) = lab() else { return };
+    lab.hook("root.d/00-ran", "touch ran");
+    let args = ["-o", "x", "-t", "raw", "mini-os", "probe"];
+    let out = lab.out("");
+    let read_only = format!(
+        "mount --bind {0} {0}; mount -o remount,bind,ro {0}; cd {0}",
+        out.display()
+    );
+    lab.build_between(&read_only, &args, "")
+        .failed(1, "Read-only file system");
+    lab.build(&["-o", "absent/x", "mini-os", "probe"])
+        .failed(1, "absent/x.qcow2")
+        .failed(1, "hint: make the directory absent");
+    for (make, what) in [
+        ("mkdir x.raw", "a directory"),
+        ("rmdir x.raw; mkfifo x.raw", "a fifo"),
+        ("rm x.raw; cp -a /dev/null x.raw", "a device"),
+    ] {
+        lab.build_between(make, &args, "")
+            .failed(1, &format!("x.raw is {what}"));
+    }
+    assert_eq!(lab.names(), ["x.raw"]);
+}

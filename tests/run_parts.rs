@@ -1,9 +1,15 @@
-//! `dib-run-parts` and `element-info` as elements and users call them, without a build.
+//! `dib-run-parts`, the program and the script that images get, and `element-info`, as elements and users call them.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 
 use crate::lab::{ELEMENT_INFO, Lab, RUN_PARTS};
+
+/// What element `dib-run-parts` puts into images.
+const SCRIPT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/elements/dib-run-parts/bin/dib-run-parts"
+);
 
 /// A directory of hooks, `probe/parts.d`.
 fn parts(lab: &Lab) -> String {
@@ -187,4 +193,82 @@ fn element_info_says_what_is_wrong() {
     ] {
         assert_eq!(lab.run(ELEMENT_INFO, args).ok().out, "os\n");
     }
+}
+
+/// The script under every shell that is here: a POSIX one alone, and bash.
+fn shells() -> impl Iterator<Item = &'static [&'static str]> {
+    let shells: [&[&str]; 4] = [&["sh"], &["dash"], &["bash"], &["busybox", "sh"]];
+    shells
+        .into_iter()
+        .filter(|shell| oracle::find(shell[0]).is_some())
+}
+
+#[test]
+fn the_script_of_images_does_as_the_program_does() {
+    let mut lab = Lab::unprivileged();
+    for name in ["99-z", "2-b", "abc", "10-a", "010-c", "10-A", "x.sh"] {
+        lab.hook(&format!("parts.d/{name}"), "echo ${0##*/} $ORDER $#");
+    }
+    lab.file("probe/parts.d/50-text", "exit 1\n")
+        .file("probe/parts.d/deep/10-x", "#!/bin/sh\nexit 1\n")
+        .file("probe/40-link", "#!/bin/sh\necho linked\n")
+        .file("probe/environment.d/9-z", "export ORDER=${ORDER}z\n")
+        .file(
+            "probe/environment.d/10-a.bash",
+            "list=(a b); export ORDER=${list[0]}\n",
+        )
+        .file("probe/environment.d/no name", "exit 1\n");
+    let dir = parts(&lab);
+    symlink("../40-link", format!("{dir}/40-link")).unwrap();
+    symlink("nowhere", format!("{dir}/60-dangling")).unwrap();
+    let (listed, expected) = (
+        lab.run(RUN_PARTS, &["--list", &dir]).ok().out,
+        ran(&lab).join("\n"),
+    );
+    assert_eq!(listed.lines().count(), 7);
+    for shell in shells() {
+        let run = |args: &[&str]| lab.run(shell[0], &[&shell[1..], &[SCRIPT], args].concat());
+        assert_eq!(run(&["--list", &dir]).ok().out, listed, "{shell:?}");
+        let said = run(&[&dir]).ok();
+        assert_eq!(said.out.trim_end(), expected, "{shell:?}");
+        for part in ["Running", "40-link completed", "seconds  hook"] {
+            assert!(said.err.contains(part), "{shell:?}: no '{part}' in {}", said.err);
+        }
+        for args in [&[][..], &["/no/such"], &[&dir, &dir], &["--lst", &dir]] {
+            run(args).failed(1, "Usage: dib-run-parts");
+        }
+    }
+    lab.hook("parts.d/10-a", "exit 7");
+    lab.set("RUN_PARTS_REGEX", "^10-");
+    for shell in shells() {
+        let said = lab
+            .run(shell[0], &[&shell[1..], &[SCRIPT, &dir]].concat())
+            .failed(7, "10-a failed with status 7");
+        assert_eq!(said.out, "10-A az 0\n", "{shell:?}");
+    }
+    lab.file("probe/environment.d/50-x", "false\n");
+    for shell in shells() {
+        assert_eq!(
+            lab.run(shell[0], &[&shell[1..], &[SCRIPT, &dir]].concat())
+                .failed(1, "")
+                .out,
+            "",
+            "{shell:?}"
+        );
+    }
+}
+
+#[test]
+fn the_script_of_images_is_laid_in() {
+    let Some(lab) = Lab::new() else { return };
+    lab.hook(
+        "install.d/10-see",
+        "dib-run-parts --list /tmp/in_target.d/install.d | grep -x /tmp/in_target.d/install.d/10-see",
+    )
+    .hook(
+        "cleanup.d/10-see",
+        "[ $(stat -c %a:%U $TARGET_ROOT/usr/local/bin/dib-run-parts) = 755:root ]",
+    );
+    lab.build(&["no-final-image", "mini-os", "probe", "dib-run-parts"])
+        .ok();
 }

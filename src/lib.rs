@@ -16,6 +16,7 @@
 //! | [`sandbox`] | namespaces, mounts, processes; `sandbox/sys.rs` holds all `unsafe` code |
 //! | [`runner`] | a directory of hooks → processes, in order |
 //! | [`pipeline`] | runs a plan, phase by phase; the only place that knows the order |
+//! | [`record`] | the record of a build that its image keeps, without secrets |
 //! | [`output`] | a map of extents → files: temporary, digested, synced, renamed |
 //! | [`room`] | how much there is on file systems and in memory |
 //! | [`applets`] | what hooks call by name, the same binary under other names |
@@ -45,6 +46,7 @@ pub mod phase;
 pub mod pipeline;
 pub mod plan;
 pub mod room;
+pub mod record;
 pub mod runner;
 pub mod sandbox;
 pub mod settings;

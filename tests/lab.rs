@@ -151,6 +151,18 @@ impl Lab {
     pub(crate) fn rehearse(&self) -> Said {
         self.build(&["no-final-image", "mini-os", "probe"])
     }
+
+    /// Builds with the element `base`, which finds neither packages to install nor to upgrade.
+    pub(crate) fn build_with_base(&mut self, args: &[&str]) -> Said {
+        self.set("DIB_SKIP_BASE_PACKAGE_INSTALL", "1")
+            .set("DIB_AVOID_PACKAGES_UPDATE", "1");
+        if !self.variables.iter().any(|(name, _)| name == "DIB_INIT_SYSTEM") {
+            self.set("DIB_INIT_SYSTEM", "systemd");
+        }
+        let said = self.run(DISK_IMAGE_CREATE, args);
+        assert_eq!(self.left_behind(), [""; 0], "a build leaves nothing");
+        said
+    }
 }
 
 fn names(dir: &Path) -> Vec<String> {

@@ -13,6 +13,7 @@ mod killing;
 mod lab;
 mod outputs;
 mod plans;
+mod records;
 mod repeat;
 mod resolution;
 mod room;

@@ -10,6 +10,7 @@ use crate::element::library::Origin;
 use crate::environment::Environment;
 use crate::error::{Context, Result};
 use crate::plan::BuildPlan;
+use crate::record;
 use crate::runner;
 use crate::sandbox::tier::Grant;
 use crate::settings::{SizeRule, Tmpfs};
@@ -108,7 +109,7 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     all.set("DIB_ROOT_FSTYPE", &settings.fs_type);
     all.set("DIB_BOOT_LABEL", "");
     all.set("DIB_MOUNTPOINTS", "/");
-    all.set("DIB_ARGS", &settings.line);
+    all.set("DIB_ARGS", record::text(&settings.line));
     all.set("DIB_IMAGE_CACHE", &settings.cache);
     all.set("DIB_LOCKFILES", &settings.lockfiles);
     all.set("DIB_OFFLINE", if settings.offline { "1" } else { "" });
@@ -145,7 +146,7 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     elements(plan, dirs, &mut all);
     // The image is the same in every tier, and so is what it records.
     all.unset("DIB_PRIVILEGES");
-    let recorded = all.declarations("DIB_");
+    let recorded = record::environment(&all);
     all.set("DIB_ENV", recorded);
     all.set("DIB_PRIVILEGES", grant.tier.to_string());
     all

@@ -19,5 +19,6 @@ mod resolution;
 mod room;
 mod run_parts;
 mod rung;
+mod shell_library;
 mod sizes;
 mod tiers;

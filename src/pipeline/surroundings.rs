@@ -18,6 +18,14 @@ use crate::settings::{SizeRule, Tmpfs};
 /// The applets among the hooks. Hidden: no element brings a directory of such a name.
 const APPLETS_DIR: &str = ".applets";
 
+/// What host hooks source from `$_LIB`.
+const LIBRARY: [(&str, &str); 4] = [
+    ("die", include_str!("lib/die")),
+    ("common-functions", include_str!("lib/common-functions")),
+    ("img-functions", include_str!("lib/img-functions")),
+    ("elements-functions", include_str!("lib/elements-functions")),
+];
+
 /// The directories of a build.
 #[derive(Clone, Debug)]
 pub(super) struct Dirs {
@@ -50,7 +58,7 @@ impl Dirs {
             tree: dir("mnt")?,
             hooks: dir("hooks")?,
             elements: dir("elements")?,
-            lib: dir("lib")?,
+            lib: dir("lib")?.join("diskimage-builder"),
             image: dir("image")?,
             aside: dir("aside")?,
         };
@@ -69,11 +77,8 @@ impl Dirs {
             let link = dirs.hooks.join(APPLETS_DIR).join(name);
             std::os::unix::fs::symlink(Path::new("..").join(runner::NAME), link).host(tried)?;
         }
-        let libs = [
-            ("die", include_str!("lib/die")),
-            ("common-functions", include_str!("lib/common-functions")),
-        ];
-        for (name, text) in libs {
+        fs::create_dir(&dirs.lib).host(tried)?;
+        for (name, text) in LIBRARY {
             fs::write(dirs.lib.join(name), text).host(tried)?;
         }
         for path in [&plan.settings.cache, &plan.settings.lockfiles] {

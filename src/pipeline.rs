@@ -20,6 +20,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::Path;
 
+use image_core::scan::StandIns;
+
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::output;
@@ -34,6 +36,7 @@ use crate::sandbox::probe;
 use crate::sandbox::rooted::Rooted;
 use crate::sandbox::supervise;
 use crate::sandbox::tier::Grant;
+use crate::sandbox::witness::Witness;
 use crate::sandbox::workdir::Workdir;
 use crate::settings::Tmpfs;
 use crate::ui;
@@ -75,6 +78,8 @@ pub fn run(plan: &BuildPlan) -> Result<()> {
 struct Build<'a> {
     plan: &'a BuildPlan,
     grant: &'a Grant,
+    /// Who hears what the kernel refuses hooks.
+    witness: Option<Witness>,
     dirs: Dirs,
     /// The variables of all phases to come.
     variables: Environment,
@@ -120,11 +125,13 @@ impl<'a> Build<'a> {
             }
             Tmpfs::No => mounts::unrestricted(workdir, grant.tier)?,
         }
+        let witness = Witness::of(grant).host(|| "cannot hear of the system calls of hooks".to_owned())?;
         let dirs = Dirs::create(workdir, plan)?;
         let variables = variables(plan, grant, &dirs);
         Ok(Self {
             plan,
             grant,
+            witness,
             dirs,
             variables,
             sourced: None,
@@ -156,7 +163,7 @@ impl<'a> Build<'a> {
         offspring::end_all(self.grant.tier).host(|| "cannot end what hooks left running".to_owned())?;
         self.clear()?;
         if self.plan.wants_image() {
-            image::write(self.plan, &self.dirs.tree, size, self.umask)?;
+            image::write(self.plan, &self.dirs.tree, self.stand_ins(), size, self.umask)?;
         } else {
             ui::note("no image is wanted");
         }
@@ -209,6 +216,7 @@ impl<'a> Build<'a> {
             there: seen.join(phase.dir()),
             sandbox: sandbox.clone(),
             runner: seen.join(crate::runner::NAME),
+            witness: self.witness.clone(),
         };
         let names = hook_names(environment)?;
         let ran = parts.run(&names, environment, self.plan.settings.trace > 0);
@@ -235,7 +243,9 @@ impl<'a> Build<'a> {
             _ => error.status().max(1),
         };
         let hook = match &error {
-            RunError::Hook { name, .. } | RunError::Start { name, .. } => Some(name.clone()),
+            RunError::Hook { name, .. } | RunError::Start { name, .. } | RunError::Refused { name, .. } => {
+                Some(name.clone())
+            }
             _ => None,
         };
         let (element, path) = match &hook {
@@ -253,13 +263,23 @@ impl<'a> Build<'a> {
             None => ("the build".to_owned(), None),
         };
         let message = format!("phase {}, element {element}", phase.dir());
-        let error = Error::new(Kind::Hook { status }, message).because(error);
+        let error = self.refused(Error::new(Kind::Hook { status }, message).because(error));
         match path {
             Some(path) => error.hint(format!(
                 "the hook is {path}; break=after-error opens a shell where it failed"
             )),
             None => error,
         }
+    }
+
+    /// Adds to an error what may have led to it, for a hook did not get it.
+    fn refused(&self, error: Error) -> Error {
+        let hints = self.witness.as_ref().map(Witness::hints).unwrap_or_default();
+        hints.into_iter().fold(error, Error::hint)
+    }
+
+    fn stand_ins(&self) -> StandIns {
+        self.witness.as_ref().map(Witness::stand_ins).unwrap_or_default()
     }
 
     fn install_packages(&self) -> Result<()> {
@@ -285,7 +305,7 @@ impl<'a> Build<'a> {
         shown.take_away()?;
         match ran {
             Ok(ending) if ending.status() == 0 => Ok(()),
-            Ok(ending) => Err(failed(ending.status(), ending.to_string())),
+            Ok(ending) => Err(self.refused(failed(ending.status(), ending.to_string()))),
             Err(error) => Err(failed(127, error.to_string())
                 .hint("an element must bring install-packages into the image, as those of distributions do")),
         }
@@ -347,7 +367,7 @@ impl<'a> Build<'a> {
 
     /// Decides the size of the image; hooks learn it in KiB.
     fn measure(&mut self) -> Result<u64> {
-        let kib = image::measure(self.plan, &self.dirs.tree)?;
+        let kib = image::measure(self.plan, &self.dirs.tree, self.stand_ins())?;
         self.variables.set("DIB_IMAGE_SIZE", kib.to_string());
         Ok(kib)
     }

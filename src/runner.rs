@@ -22,6 +22,7 @@ use regex_lite::Regex;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::sandbox::launch::{Ending, Sandbox};
+use crate::sandbox::witness::{Refusal, Witness};
 use crate::ui;
 
 /// Names of hooks: no dots, so that `x.sh` and editors' copies never run.
@@ -47,6 +48,8 @@ pub struct Parts {
     pub sandbox: Sandbox,
     /// The runner, as processes in the sandbox see it.
     pub runner: PathBuf,
+    /// Who hears what hooks are refused.
+    pub witness: Option<Witness>,
 }
 
 /// Why a directory of hooks could not be run.
@@ -74,6 +77,14 @@ pub enum RunError {
         /// How the shell that sourced it ended.
         ending: Ending,
     },
+    /// A hook succeeded, but something that it did not get would be missing in the image.
+    #[error("{} succeeded without an owner that it wanted: {refusal}", name.escape_ascii())]
+    Refused {
+        /// Its name.
+        name: Vec<u8>,
+        /// What it did not get.
+        refusal: Refusal,
+    },
     /// bash could not be started to source `environment.d`.
     #[error("bash cannot be started, which environment.d needs")]
     NoShell(#[source] io::Error),
@@ -99,7 +110,7 @@ impl RunError {
                     126
                 }
             }
-            RunError::Read { .. } => 1,
+            RunError::Read { .. } | RunError::Refused { .. } => 1,
         }
     }
 }
@@ -201,13 +212,15 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
                 ));
             }
         }
+        // Who sourced environment.d was no hook.
+        self.refusals();
         let mut profile = Vec::with_capacity(hooks.len());
         for name in hooks {
             let path = self.there.join(OsStr::from_bytes(&name));
             ui::note(format_args!("{} Running {}", NAME, path.display()));
             let hook = ui::hook(&name);
             let ran = match self.sandbox.run_hook(&path, &environment) {
-                Ok(Ending::Exited(0)) => Ok(()),
+                Ok(Ending::Exited(0)) => self.judge(&name),
                 Ok(ending) => Err(RunError::Hook {
                     name: name.clone(),
                     ending,
@@ -226,6 +239,27 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
             ui::note(profile_table(&profile));
         }
         Ok(environment)
+    }
+}
+
+impl Parts {
+    fn refusals(&self) -> Vec<Refusal> {
+        self.witness.as_ref().map(Witness::refusals).unwrap_or_default()
+    }
+
+    /// What a hook that succeeded was refused meanwhile. Of the network it may have had no need.
+    fn judge(&self, name: &[u8]) -> Result<(), RunError> {
+        for refusal in self.refusals() {
+            if !refusal.is_of_network() {
+                let name = name.to_vec();
+                return Err(RunError::Refused { name, refusal });
+            }
+            let name = name.escape_ascii();
+            ui::warn(format_args!(
+                "{name} wanted the network, which this build has not: {refusal}"
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -13,8 +13,9 @@
 //! | [`workdir`] | the build's directory, and the sweep of those whose builder died |
 //! | `unshared`, [`mounts`], `dev` | T0 and T2: namespaces, what is mounted where and its way back, a small `/dev` |
 //! | `keeper`, [`offspring`], [`plain`] | T1: ending what no namespace ends, a tree without mounts |
-//! | [`idmap`], [`nodes`](mod@nodes) | T2: the user namespace, the record of device nodes |
-//! | `filter`, `notify` | the system calls of hooks that the builder wants to hear of |
+//! | [`idmap`] | T2: the user namespace, and which ids it has |
+//! | [`witness`], `filter` | the system calls of hooks that the builder hears of: device nodes of T2, ways to a network |
+//! | [`network`] | the network of a build that has none |
 //! | [`furnish`] | what a phase finds in the tree, in any tier |
 //! | [`rooted`] | access to a tree that cannot leave it, whatever symlinks it holds |
 //! | [`launch`] | starting processes, on the host or in a chroot: the only place that does |
@@ -22,12 +23,13 @@
 
 pub mod caller;
 mod dev;
+mod filter;
 pub mod furnish;
 pub mod idmap;
 mod keeper;
 pub mod launch;
 pub mod mounts;
-mod network;
+pub mod network;
 pub mod offspring;
 pub mod plain;
 pub mod probe;
@@ -36,6 +38,7 @@ pub mod supervise;
 mod sys;
 pub mod tier;
 mod unshared;
+pub mod witness;
 pub mod workdir;
 
 pub use supervise::supervise;

@@ -1,5 +1,7 @@
 //! The ladder of privileges: every tier builds, cleans up after itself, and makes the same image.
 
+mod matrix;
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

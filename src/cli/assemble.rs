@@ -111,7 +111,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     if args.tree.is_dir() {
         let how = scan::Options {
             threads: args.threads,
-            exclude: Vec::new(),
+            ..scan::Options::default()
         };
         let (tree, store) = scan(&args.tree, &how).image(tried)?;
         make(&settings, &tree, &store, &options, umask)

@@ -55,6 +55,7 @@ pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
         there: absolute,
         sandbox: Sandbox::host(),
         runner: std::env::current_exe().host(|| format!("cannot find {NAME} itself"))?,
+        witness: None,
     };
     let names = hook_names(environment)?;
     if list {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use ext4_rs_writer::{Options, Size, layout};
-use image_core::scan::{self, scan};
+use image_core::scan::{self, StandIns, scan};
 use image_core::{Store, Tree};
 
 use crate::error::{Context, Result};
@@ -16,7 +16,7 @@ use crate::ui;
 const CLEARED: [&[u8]; 2] = [b"tmp", b"var/log"];
 
 /// The size of the image in KiB, decided by the tree as it is now.
-pub(super) fn measure(plan: &BuildPlan, tree: &Path) -> Result<u64> {
+pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Result<u64> {
     let bytes = if let Size::Fixed(bytes) = plan.filesystem.size {
         bytes
     } else {
@@ -25,6 +25,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path) -> Result<u64> {
             tree,
             &scan::Options {
                 exclude,
+                stand_ins,
                 threads: None,
             },
         )?;
@@ -35,8 +36,12 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path) -> Result<u64> {
 }
 
 /// Scans the tree, plans its file system and writes it in every format.
-pub(super) fn write(plan: &BuildPlan, tree: &Path, kib: u64, umask: u32) -> Result<()> {
-    let (tree, store) = scanned(tree, &scan::Options::default())?;
+pub(super) fn write(plan: &BuildPlan, tree: &Path, stand_ins: StandIns, kib: u64, umask: u32) -> Result<()> {
+    let how = scan::Options {
+        stand_ins,
+        ..scan::Options::default()
+    };
+    let (tree, store) = scanned(tree, &how)?;
     let options = Options {
         size: Size::Fixed(kib.saturating_mul(1024)),
         ..plan.filesystem.clone()

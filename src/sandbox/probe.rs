@@ -11,6 +11,7 @@ use rustix::process::{WaitOptions, geteuid, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
 use serde::Serialize;
 
+use super::filter::{self, Wanted};
 use super::idmap::{IdMap, Lack};
 use super::mounts;
 use super::sys::{self, Side};
@@ -252,6 +253,15 @@ fn user_namespace(tmp_dir: &Path) -> Vec<Obstacle> {
             return found;
         }
     };
+    if !filter::knows_this_machine() {
+        let machine = std::env::consts::ARCH;
+        let remedy = "tier T0 or T1";
+        found.push(obstacle(
+            format!("the numbers of the system calls of {machine} are not known"),
+            remedy,
+        ));
+        return found;
+    }
     if !sys::can_notify() {
         let remedy = "a kernel of version 5.5 or later, with CONFIG_SECCOMP_FILTER, and no seccomp profile that \
                       refuses seccomp(2)";
@@ -333,6 +343,14 @@ fn isolated(tier: Tier, tmp_dir: &Path, step: &mut Step) -> io::Result<()> {
         mounts::tmpfs(tmp_dir).map_err(|error| io::Error::other(error.to_string()))?;
         if tier == Tier::T0 {
             make_node(tmp_dir, step)?;
+        }
+        if tier == Tier::T2 {
+            *step = "hearing of system calls by seccomp".into();
+            let wanted = Wanted {
+                nodes: true,
+                ..Wanted::default()
+            };
+            sys::listen(&filter::program(&wanted))?;
         }
         *step = "changing the root".into();
         rustix::process::chroot(tmp_dir)?;

@@ -12,6 +12,8 @@ use std::process::Command;
 
 use rustix::process::Pid;
 
+use super::filter::Instruction;
+
 /// Which side of a fork one is on.
 #[derive(Debug)]
 pub(super) enum Side {
@@ -141,6 +143,9 @@ pub(super) fn signal_of(record: &[u8]) -> u8 {
     u8::try_from(number).unwrap_or(0)
 }
 
+/// Words that hold what the kernel tells of a call, in whatever version it does: today it tells 80 bytes.
+const NOTIFICATION_WORDS: usize = 64;
+
 /// Whether the kernel can tell of system calls by seccomp.
 pub(super) fn can_notify() -> bool {
     // struct seccomp_notif_sizes: of a notification, of a response, of a description of a call.
@@ -154,7 +159,137 @@ pub(super) fn can_notify() -> bool {
             &raw mut sizes,
         )
     };
+    result == 0 && usize::from(sizes[0]) <= 8 * NOTIFICATION_WORDS
+}
+
+/// Sets a filter on the calls of this thread and of all processes that come from it, and returns where to hear of them.
+pub(super) fn listen(program: &[Instruction]) -> io::Result<OwnedFd> {
+    const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
+    let mut filter: Vec<libc::sock_filter> = program
+        .iter()
+        .map(|instruction| libc::sock_filter {
+            code: instruction.code,
+            jt: instruction.when,
+            jf: instruction.otherwise,
+            k: instruction.value,
+        })
+        .collect();
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(io::Error::other)?,
+        filter: filter.as_mut_ptr(),
+    };
+    let set = |flags: libc::c_ulong| {
+        // SAFETY: the program and what it points to live until the call returns; the kernel copies both.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                flags,
+                &raw const program,
+            )
+        };
+        match c_int::try_from(result) {
+            // SAFETY: the descriptor is new and nobody else's.
+            Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // A call that was heard of is not begun anew by a signal, where the kernel can keep it from that: since 5.19.
+    match set(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            set(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)
+        }
+        other => other,
+    }
+}
+
+/// A system call whose caller waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Call {
+    pub(super) id: u64,
+    /// The thread, as this process's pid namespace numbers it.
+    pub(super) thread: u32,
+    pub(super) arch: u32,
+    pub(super) number: u32,
+    pub(super) args: [u64; 6],
+}
+
+/// Waits for a call. `None`: its caller is gone already.
+pub(super) fn hear(listener: &OwnedFd) -> io::Result<Option<Call>> {
+    let mut words = [0_u64; NOTIFICATION_WORDS];
+    // SAFETY: the buffer is zeroed, as it must be, aligned, and large enough: `can_notify` has seen to that.
+    let heard = unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            libc::SECCOMP_IOCTL_NOTIF_RECV,
+            words.as_mut_ptr(),
+        )
+    };
+    match check(heard) {
+        Ok(_) => {}
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    // SAFETY: the kernel has filled in a seccomp_notif, which is plain data, at the start of the buffer.
+    let notification: libc::seccomp_notif = unsafe { words.as_ptr().cast::<libc::seccomp_notif>().read() };
+    Ok(Some(Call {
+        id: notification.id,
+        thread: notification.pid,
+        arch: notification.data.arch,
+        number: notification.data.nr.cast_unsigned(),
+        args: notification.data.args,
+    }))
+}
+
+/// Whether the caller still waits: if so, what was learnt of it by its number is its own.
+pub(super) fn still_waits(listener: &OwnedFd, call: &Call) -> bool {
+    // SAFETY: the pointer is to the number that the request reads.
+    let result = unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            libc::SECCOMP_IOCTL_NOTIF_ID_VALID,
+            &raw const call.id,
+        )
+    };
     result == 0
+}
+
+/// What a call comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The kernel carries it out.
+    GoOn,
+    /// It has been done.
+    Done,
+    /// It fails.
+    Fails(rustix::io::Errno),
+}
+
+/// Answers a call. Its caller may be gone.
+pub(super) fn answer(listener: &OwnedFd, call: &Call, answer: Answer) {
+    let response = libc::seccomp_notif_resp {
+        id: call.id,
+        val: 0,
+        error: match answer {
+            Answer::Fails(errno) => -errno.raw_os_error(),
+            Answer::GoOn | Answer::Done => 0,
+        },
+        flags: u32::from(answer == Answer::GoOn),
+    };
+    // SAFETY: the pointer is to the response that the request reads.
+    let _ = unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            libc::SECCOMP_IOCTL_NOTIF_SEND,
+            &raw const response,
+        )
+    };
+}
+
+/// Parts this thread's root, working directory and umask from those of the process.
+pub(super) fn own_directories() -> io::Result<()> {
+    // SAFETY: the flag does not touch the table of file descriptors.
+    unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }.map_err(Into::into)
 }
 
 /// Makes a command run `prepare` between fork and exec.

@@ -249,7 +249,7 @@ pub fn scan_directory(bytes: &[u8], dir: &Path) -> (Tree, DirStore) {
     let scanned = |threads| {
         let options = scan::Options {
             threads: NonZero::new(threads),
-            exclude: Vec::new(),
+            ..scan::Options::default()
         };
         scan(dir, &options).unwrap()
     };

@@ -2,8 +2,9 @@
 //!
 //! The scan keeps everything that a Linux file system can hold: modes with set-uid, set-gid and sticky, owners,
 //! nanosecond times, symlinks, hard links (by device and inode, of symlinks and nodes too), devices, fifos, sockets,
-//! holes, and the extended attributes as the system's calls show them. Two things are made portable here:
+//! holes, and the extended attributes as the system's calls show them. Three things are made portable here:
 //! - `security.capability` of version 3, which a user namespace leaves, becomes version 2: the image has no namespace;
+//! - files that stand for devices, for whoever made them could make no nodes, become [nodes](StandIns);
 //! - attributes outside `user.`, `trusted.`, `security.` and `system.` are properties of the host's file system, such
 //!   as `btrfs.compression`, and stay behind.
 //!
@@ -21,6 +22,7 @@ mod inspect;
 mod jobs;
 mod merge;
 mod names;
+mod stand_ins;
 mod store;
 mod walk;
 
@@ -33,6 +35,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::tree::{Tree, TreeError};
 use beneath::Beneath;
+pub use stand_ins::{FileKey, StandIn, StandIns};
 pub use store::DirStore;
 
 /// How to scan.
@@ -42,6 +45,8 @@ pub struct Options {
     pub threads: Option<NonZero<usize>>,
     /// Paths that are left out with all that is below them, relative to the root: `lost+found`.
     pub exclude: Vec<Vec<u8>>,
+    /// Files that stand for devices.
+    pub stand_ins: StandIns,
 }
 
 /// Why a directory could not be scanned. Paths are relative to its root, which itself is `.`.

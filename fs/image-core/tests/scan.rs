@@ -7,18 +7,19 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use image_core::scan::{Error, Options};
+use image_core::scan::{Error, FileKey, Options, StandIn, StandIns};
 use image_core::store::{self, State, Store as _};
 use image_core::tree::{Content, Data, Device, Time};
 use image_core::{DirStore, Node, NodeId, Tree, scan};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat, utimensat,
+    AtFlags, CWD, FileType, Mode, StatxFlags, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat,
+    utimensat,
 };
 
 fn options(threads: usize) -> Options {
     Options {
         threads: NonZero::new(threads),
-        exclude: Vec::new(),
+        ..Options::default()
     }
 }
 
@@ -409,4 +410,67 @@ fn a_directory_swapped_for_a_link_is_not_followed() {
     // Never opened before, so that no descriptor leads to the old place.
     let error = store.open(file).err().unwrap();
     assert!(matches!(error, store::Error::SourceChanged { .. }), "{error}");
+}
+
+#[test]
+fn stand_ins_become_what_they_stand_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["char", "block", "older", "file"] {
+        fs::write(at(name), "written to").unwrap();
+    }
+    fs::hard_link(at("char"), at("twin")).unwrap();
+    fs::rename(at("block"), at("moved")).unwrap();
+    fs::set_permissions(at("char"), fs::Permissions::from_mode(0o4620)).unwrap();
+    rustix::fs::setxattr(at("char"), "user.mark", b"", XattrFlags::empty()).unwrap();
+    let key = |name: &str| {
+        let stat = rustix::fs::statx(
+            CWD,
+            at(name),
+            AtFlags::empty(),
+            StatxFlags::BASIC_STATS | StatxFlags::BTIME,
+        );
+        let stat = stat.unwrap();
+        let born = stat.stx_mask & StatxFlags::BTIME.bits() != 0;
+        FileKey {
+            device: (stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            born: born.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
+        }
+    };
+    let device = |major, minor| Device { major, minor };
+    let mut stand_ins = StandIns::default();
+    stand_ins.insert(key("char"), StandIn::Char(device(1, 3)));
+    stand_ins.insert(key("moved"), StandIn::Block(device(259, 70_000)));
+    // A file that had the number before, and is gone; one of which only the number is known, and that is not empty.
+    let gone = FileKey {
+        born: Some((1, 1)),
+        ..key("older")
+    };
+    stand_ins.insert(gone, StandIn::Char(device(1, 1)));
+    let unborn = FileKey {
+        born: None,
+        ..key("file")
+    };
+    stand_ins.insert(unborn, StandIn::Char(device(1, 1)));
+    let options = Options {
+        stand_ins,
+        ..options(1)
+    };
+    let (tree, _) = scan(dir.path(), &options).unwrap();
+    let (node, char) = find(&tree, b"char");
+    assert_eq!(char.content, Content::CharDevice(device(1, 3)));
+    assert_eq!((char.meta.mode, char.links), (0o4620, 2));
+    assert!(
+        xattrs(&tree, char).is_empty(),
+        "nodes have no attributes of users"
+    );
+    assert_eq!(find(&tree, b"twin").0, node);
+    assert_eq!(
+        find(&tree, b"moved").1.content,
+        Content::BlockDevice(device(259, 70_000))
+    );
+    for name in [&b"older"[..], b"file"] {
+        assert_eq!(data(find(&tree, name).1).len, 10, "{}", name.escape_ascii());
+    }
 }

@@ -23,7 +23,12 @@ const XATTR_MAX: usize = 64 * 1024;
 /// The status of `name` in `dir`, not following it; of `dir` itself if the name is empty.
 pub(super) fn status(dir: impl AsFd, name: &CStr) -> Result<Statx, Errno> {
     let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
-    statx(dir, name, flags, StatxFlags::BASIC_STATS | StatxFlags::MNT_ID)
+    statx(
+        dir,
+        name,
+        flags,
+        StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID,
+    )
 }
 
 /// Modification time of a status.

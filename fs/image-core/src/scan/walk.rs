@@ -19,7 +19,7 @@ use super::found::{Batch, DirectoryNumber, File, Found, Head, Kind, Status};
 use super::inspect::{self, Mount, XattrReader};
 use super::jobs::Jobs;
 use super::names::{Names, long, short};
-use super::{Error, Options, join, shown};
+use super::{Error, Options, join, shown, stand_ins};
 use crate::tree::{Device, Xattr};
 
 /// Directories held open for jobs that wait, at most; those queued beyond are opened again by their path.
@@ -327,6 +327,7 @@ impl Walk<'_> {
             major: stat.stx_rdev_major,
             minor: stat.stx_rdev_minor,
         };
+        let mut stands_in = false;
         let kind = match FileType::from_raw_mode(stat.stx_mode.into()) {
             FileType::Directory => {
                 Kind::Directory(DirectoryNumber(self.numbers.fetch_add(1, Ordering::Relaxed)))
@@ -341,20 +342,29 @@ impl Walk<'_> {
             FileType::BlockDevice => Kind::BlockDevice(device),
             FileType::Fifo => Kind::Fifo,
             FileType::Socket => Kind::Socket,
-            _ => Kind::File {
-                len: stat.stx_size,
-                inode: stat.stx_ino,
-                ranges: ranges(dir, dir_path, name, &stat)?,
+            _ => match self.options.stand_ins.kind(&stat) {
+                Some(node) => {
+                    stands_in = true;
+                    node
+                }
+                None => Kind::File {
+                    len: stat.stx_size,
+                    inode: stat.stx_ino,
+                    ranges: ranges(dir, dir_path, name, &stat)?,
+                },
             },
         };
         let is_directory = matches!(kind, Kind::Directory(_));
-        let set = if is_directory {
+        let mut set = if is_directory {
             Vec::new()
         } else {
             xattrs
                 .of_file(name)
                 .map_err(|e| failed("read the extended attributes of")(e))?
         };
+        if stands_in {
+            stand_ins::of_node(&mut set);
+        }
         let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
         let linked = (stat.stx_nlink > 1 && !is_directory).then(|| Box::new((device, stat.stx_ino)));
         Ok(File {

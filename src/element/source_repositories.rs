@@ -15,6 +15,8 @@ use std::str::FromStr;
 
 use sha1::{Digest as _, Sha1};
 
+use crate::fetch::hex;
+
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
@@ -275,7 +277,7 @@ impl Repository {
     /// serve on.
     pub fn cache_name(&self) -> String {
         let what = format!("{}_{}\n", self.kind, self.location);
-        let digest = crate::fetch::hex(&Sha1::digest(what));
+        let digest = hex(&Sha1::digest(what));
         format!("{}_{digest}", self.variable(""))
     }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Flags, Settings, SizeRule, Tmpfs, WordOrigin};
 use crate::environment::Environment;
+use crate::sandbox::tier::Network;
 
 /// Where a value comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -341,6 +342,33 @@ pub static ROWS: &[Row] = &[
             Variable("DIB_IMAGE_SEED", "UUIDs derive from it, as --seed", any),
         ],
         value: |settings| json!(settings.repeat.seed),
+    },
+    Row {
+        name: "privileges",
+        sources: &[
+            Flag("--privileges", |flags| flags.privileges.is_some()),
+            Variable("DIB_PRIVILEGES", "the tier of privileges, as --privileges", any),
+        ],
+        value: |settings| json!(settings.isolation.tier.map(|tier| tier.to_string())),
+    },
+    Row {
+        name: "network",
+        sources: &[
+            Flag("--hermetic", |flags| flags.hermetic),
+            Variable(
+                "DIB_HERMETIC",
+                "1: hooks have no network, as --hermetic",
+                |value| any(value) && value != "0",
+            ),
+            Flag("--network", |flags| flags.network.is_some()),
+            Variable("DIB_NETWORK", "the network of hooks, as --network", any),
+        ],
+        value: |settings| {
+            json!(match settings.isolation.network {
+                Network::Host => "host",
+                Network::None => "none",
+            })
+        },
     },
     Row {
         name: "elements",

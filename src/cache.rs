@@ -231,6 +231,17 @@ impl Entry {
         }
     }
 
+    /// The SHA-256 of what is there, as its meta says, or as it is where nothing says that.
+    pub fn sha256(&self) -> Result<String> {
+        let text = fs::read(self.meta_path()).unwrap_or_default();
+        if let Ok(meta) = serde_json::from_slice::<Meta>(&text) {
+            return Ok(meta.sha256);
+        }
+        let tried = || format!("cannot read {} of the cache", self.path.display());
+        let (_, digest) = File::open(&self.path).and_then(digest_of).host(tried)?;
+        Ok(hex(&sha2::Digest::finalize(digest)))
+    }
+
     /// What the server may be asked to spare us; `None`: nothing that is there can be used.
     fn known(&self, state: &State, url: &Url, wish: Wish<'_>) -> Result<Option<Known>> {
         let etag = match state {

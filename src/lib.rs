@@ -22,6 +22,7 @@
 //! | [`applets`] | what hooks call by name, the same binary under other names |
 //! | [`fetch`] | HTTP, HTTPS and files of this machine → a file: proxies, retries, resumption, names, certificates |
 //! | [`cache`] | what was fetched before: whole or not there, digested, locked |
+//! | [`unpack`] | archives of others → a directory that they cannot leave |
 //! | [`ui`], [`clock`] | all printing, and its time stamps |
 //! | [`suggest`] | which known word was meant by an unknown one |
 //! | [`error`] | what a user is told when something fails; the table of exit statuses |
@@ -52,3 +53,4 @@ pub mod sandbox;
 pub mod settings;
 pub mod suggest;
 pub mod ui;
+pub mod unpack;

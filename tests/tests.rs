@@ -22,3 +22,4 @@ mod rung;
 mod shell_library;
 mod sizes;
 mod tiers;
+mod sources;

@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -116,11 +117,43 @@ impl Rooted {
 
     /// Makes a file anew, in the place of whatever had the name and is no directory.
     pub fn write(&self, name: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
-        self.remove(name.as_bytes())?;
+        self.create(name.as_bytes(), mode)?.write_all(bytes)
+    }
+
+    /// Makes an empty file, in the place of whatever had the name and is no directory.
+    pub fn create(&self, name: &[u8], mode: u32) -> io::Result<File> {
+        self.remove(name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file = File::from(fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o600))?);
-        file.write_all(bytes)?;
-        Ok(fs::fchmod(&file, Mode::from_raw_mode(mode))?)
+        let file = File::from(fs::openat(&self.dir, name, flags, Mode::from_raw_mode(0o600))?);
+        // The mode of open is cut by the umask.
+        fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+        Ok(file)
+    }
+
+    /// Opens a directory some way below this one, and makes what is not there. Links lead inside this directory.
+    pub fn make_dirs(&self, names: &[&[u8]], mode: u32) -> io::Result<Self> {
+        let whole = |count: usize| std::ffi::OsString::from_vec(names[..count].join(&b'/'));
+        let open = |path: &Path| {
+            self.dir(if path.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                path
+            })
+        };
+        if let Some(dir) = open(Path::new(&whole(names.len())))? {
+            return Ok(dir);
+        }
+        let mut dir = open(Path::new(""))?.ok_or(io::ErrorKind::NotFound)?;
+        for (index, name) in names.iter().enumerate() {
+            match fs::mkdirat(&dir.dir, *name, Mode::from_raw_mode(mode)) {
+                Ok(()) => fs::chmodat(&dir.dir, *name, Mode::from_raw_mode(mode), AtFlags::empty())?,
+                Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            // What is there may be a link, which may lead to no directory, or out, where nothing is.
+            dir = open(Path::new(&whole(index + 1)))?.ok_or(io::ErrorKind::NotADirectory)?;
+        }
+        Ok(dir)
     }
 
     /// The names in this directory and what they are, sorted.
@@ -191,6 +224,16 @@ mod tests {
         assert!(rooted.dir("/real/deep").unwrap().is_some());
         dir.write("file", 0o640, b"anew").unwrap();
         assert_eq!(std::fs::read(root.path().join("real/file")).unwrap(), b"anew");
+        let made = rooted.make_dirs(&[b"absolute", b"new", b"newer"], 0o750).unwrap();
+        made.write("file", 0o644, b"deep").unwrap();
+        assert_eq!(
+            std::fs::read(root.path().join("real/new/newer/file")).unwrap(),
+            b"deep"
+        );
+        for names in [&[&b"escape"[..], b"x"][..], &[b"real", b"file", b"x"]] {
+            assert!(rooted.make_dirs(names, 0o755).is_err(), "{names:?}");
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
         rooted.clear().unwrap();
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
         assert!(outside.path().exists());

@@ -17,6 +17,7 @@
 //! | [`witness`], `filter` | the system calls of hooks that the builder hears of: device nodes of T2, ways to a network |
 //! | [`network`] | the network of a build that has none |
 //! | [`furnish`] | what a phase finds in the tree, in any tier |
+//! | `removal` | removing directories, whatever hooks left in them |
 //! | [`rooted`] | access to a tree that cannot leave it, whatever symlinks it holds |
 //! | [`launch`] | starting processes, on the host or in a chroot: the only place that does |
 //! | `sys` | the few system calls that no safe crate offers: all `unsafe` code |
@@ -33,6 +34,7 @@ pub mod network;
 pub mod offspring;
 pub mod plain;
 pub mod probe;
+mod removal;
 pub mod rooted;
 pub mod supervise;
 mod sys;

@@ -53,30 +53,15 @@ pub(super) fn clear_traces(tree: &Rooted) -> io::Result<()> {
         tmp.clear()?;
     }
     if let Some(log) = tree.dir("var/log")? {
-        each_file(&log, &mut |dir, name| dir.file(name, true)?.set_len(0))?;
+        log.each_file(&mut |dir, name| dir.file(name, true)?.set_len(0))?;
     }
     if let Some(root) = tree.dir("root")? {
-        each_file(&root, &mut |dir, name| {
+        root.each_file(&mut |dir, name| {
             if name.ends_with(b".log") {
                 dir.remove(name)?;
             }
             Ok(())
         })?;
-    }
-    Ok(())
-}
-
-/// Visits the regular files of a directory and of those below it.
-pub(super) fn each_file(
-    dir: &Rooted,
-    visit: &mut impl FnMut(&Rooted, &[u8]) -> io::Result<()>,
-) -> io::Result<()> {
-    for (name, kind) in dir.entries()? {
-        match kind {
-            FileType::Directory => each_file(&dir.child(&name)?, visit)?,
-            FileType::RegularFile => visit(dir, &name)?,
-            _ => {}
-        }
     }
     Ok(())
 }

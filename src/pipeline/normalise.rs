@@ -9,7 +9,6 @@ use std::io::{self, Read, Seek, Write};
 
 use rustix::fs::FileType;
 
-use super::finalise::each_file;
 use crate::sandbox::rooted::Rooted;
 
 /// What is done to a file.
@@ -124,7 +123,7 @@ pub(super) fn normalise(tree: &Rooted, epoch: u64) -> io::Result<()> {
             continue;
         };
         match name.strip_prefix('*') {
-            Some(suffix) => each_file(&dir, &mut |dir, name| {
+            Some(suffix) => dir.each_file(&mut |dir, name| {
                 if name.ends_with(suffix.as_bytes()) {
                     apply(dir, name, *act, epoch)
                 } else {

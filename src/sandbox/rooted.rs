@@ -2,6 +2,7 @@
 //!
 //! The tree is made by hooks. An absolute link, `/etc` of the tree say, must never let the builder touch the host's.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+
+use super::removal;
 
 /// A directory of a tree, held open.
 #[derive(Debug)]
@@ -181,14 +184,38 @@ impl Rooted {
         })
     }
 
-    /// Removes everything in this directory, on its own file system.
+    /// Removes everything in this directory, but nothing that is mounted there.
     pub fn clear(&self) -> io::Result<()> {
-        for (name, kind) in self.entries()? {
-            if kind == FileType::Directory {
-                self.child(&name)?.clear()?;
-                fs::unlinkat(&self.dir, &name[..], AtFlags::REMOVEDIR)?;
-            } else {
-                self.remove(&name)?;
+        removal::clear(self.fd())
+    }
+
+    /// Removes what has a name, with all that is in it, be it a directory or not.
+    pub fn remove_all(&self, name: &str) -> io::Result<()> {
+        let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+        removal::remove(self.fd(), &name)
+    }
+
+    /// Visits the regular files of this directory and of those below it, however deep: the directory each is in, and
+    /// its name.
+    ///
+    /// Nothing may move directories meanwhile. The way back up leads by `..`, and an error tells where that is not
+    /// whence the walk came.
+    pub fn each_file(&self, visit: &mut impl FnMut(&Self, &[u8]) -> io::Result<()>) -> io::Result<()> {
+        let mut levels = vec![Level::enter(self, visit)?];
+        let mut here = self.child(b".")?;
+        while let Some(level) = levels.last_mut() {
+            if let Some(name) = level.below.pop() {
+                here = here.child(&name)?;
+                let level = Level::enter(&here, visit)?;
+                levels.push(level);
+                continue;
+            }
+            levels.pop();
+            if let Some(above) = levels.last() {
+                here = here.child(b"..")?;
+                if identity(&here.dir)? != above.identity {
+                    return Err(io::Error::other("a directory was moved while it was read"));
+                }
             }
         }
         Ok(())
@@ -198,6 +225,40 @@ impl Rooted {
     pub fn fd(&self) -> BorrowedFd<'_> {
         std::os::fd::AsFd::as_fd(&self.dir)
     }
+}
+
+/// A directory on the way of a walk.
+struct Level {
+    identity: (u64, u64),
+    /// Directories in it that are still to be walked.
+    below: Vec<Vec<u8>>,
+}
+
+impl Level {
+    fn enter(dir: &Rooted, visit: &mut impl FnMut(&Rooted, &[u8]) -> io::Result<()>) -> io::Result<Self> {
+        let mut below = Vec::new();
+        for (name, kind) in dir.entries()? {
+            match kind {
+                FileType::Directory => below.push(name),
+                FileType::RegularFile => visit(dir, &name).map_err(|error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", name.escape_ascii()))
+                })?,
+                _ => {}
+            }
+        }
+        // The next one is taken from the end.
+        below.reverse();
+        Ok(Self {
+            identity: identity(&dir.dir)?,
+            below,
+        })
+    }
+}
+
+/// What tells a directory from all others.
+fn identity(dir: &OwnedFd) -> io::Result<(u64, u64)> {
+    let stat = fs::fstat(dir)?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 #[cfg(test)]
@@ -237,5 +298,37 @@ mod tests {
         rooted.clear().unwrap();
         assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
         assert!(outside.path().exists());
+    }
+
+    #[test]
+    fn files_are_visited_in_order_however_deep_they_lie() {
+        let root = tempfile::tempdir().unwrap();
+        for dir in ["b/x", "a", "c"] {
+            std::fs::create_dir_all(root.path().join(dir)).unwrap();
+        }
+        for file in ["b/x/1", "b/2", "a/3", "4", "c/5"] {
+            std::fs::write(root.path().join(file), "").unwrap();
+        }
+        symlink("/etc", root.path().join("link")).unwrap();
+        let mut deep = Rooted::open(&root.path().join("c")).unwrap();
+        for _ in 0..1_500 {
+            deep.make_dir("d", 0o755).unwrap();
+            deep = deep.child(b"d").unwrap();
+        }
+        deep.write("6", 0o644, b"").unwrap();
+        let mut seen = Vec::new();
+        let rooted = Rooted::open(root.path()).unwrap();
+        rooted
+            .each_file(&mut |dir, name| {
+                assert!(dir.stat(name)?.is_some());
+                seen.push(name[0]);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(seen, *b"432156");
+        rooted.remove_all("c").unwrap();
+        rooted.remove_all("4").unwrap();
+        rooted.remove_all("absent").unwrap();
+        assert!(rooted.stat("c").unwrap().is_none() && rooted.stat("4").unwrap().is_none());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! | step | what |
 //! |---|---|
+//! | `ground` | memory or disk, and what is said when it runs full |
 //! | `surroundings` | the build's directories; the variables that hooks see |
 //! | `root.d` | must leave a tree |
 //! | mounts, name resolution | `sandbox::mounts`, `finalise` |
@@ -12,6 +13,7 @@
 //! | scan, plan, copy | `image` |
 
 mod finalise;
+mod ground;
 mod image;
 mod normalise;
 mod surroundings;
@@ -30,7 +32,6 @@ use crate::plan::BuildPlan;
 use crate::runner::{Parts, RunError, hook_names};
 use crate::sandbox::furnish::{Furnished, HooksShown};
 use crate::sandbox::launch::Sandbox;
-use crate::sandbox::mounts;
 use crate::sandbox::offspring;
 use crate::sandbox::probe;
 use crate::sandbox::rooted::Rooted;
@@ -38,7 +39,6 @@ use crate::sandbox::supervise;
 use crate::sandbox::tier::Grant;
 use crate::sandbox::witness::Witness;
 use crate::sandbox::workdir::Workdir;
-use crate::settings::Tmpfs;
 use crate::ui;
 use crate::ui::log::Log;
 use crate::ui::reporter::Reporter;
@@ -67,8 +67,9 @@ pub fn run(plan: &BuildPlan) -> Result<()> {
     let mut reporter = Reporter::new(Log::new(logging.quiet, logging.timestamps, file));
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let result = supervise(&mut reporter, &grant, || {
-        let mut build = Build::prepare(plan, &grant, workdir.path(), umask.as_raw_mode())?;
-        build.run()
+        Build::prepare(plan, &grant, workdir.path(), umask.as_raw_mode())
+            .and_then(|mut build| build.run())
+            .map_err(|error| ground::explain(error, workdir.path(), plan))
     });
     reporter.end(&result);
     result
@@ -112,19 +113,8 @@ impl<'a> Build<'a> {
         for warning in &plan.warnings {
             ui::warn(warning);
         }
-        match plan.settings.tmpfs {
-            // Nothing can be mounted: the build lies where its directory lies.
-            _ if !grant.tier.has_namespaces() => {}
-            Tmpfs::With { kib } if memory_kib() >= kib.saturating_mul(2) => mounts::tmpfs(workdir)?,
-            Tmpfs::With { .. } => {
-                ui::warn(format_args!(
-                    "not enough memory for a tmpfs, building in {}",
-                    workdir.display()
-                ));
-                mounts::unrestricted(workdir, grant.tier)?;
-            }
-            Tmpfs::No => mounts::unrestricted(workdir, grant.tier)?,
-        }
+        ground::lay(workdir, plan.settings.tmpfs, grant.tier)?;
+        ground::require_room(workdir, plan)?;
         let witness = Witness::of(grant).host(|| "cannot hear of the system calls of hooks".to_owned())?;
         let dirs = Dirs::create(workdir, plan)?;
         let variables = variables(plan, grant, &dirs);
@@ -425,13 +415,4 @@ fn pause(point: &str, sandbox: &Sandbox, environment: &Environment, custom: bool
     }
     ui::note("Resuming");
     Ok(())
-}
-
-/// The memory of the machine.
-fn memory_kib() -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = info.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    total
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
 }

@@ -85,3 +85,62 @@ fn outputs_that_cannot_be_saved_are_noticed_before_any_hook_runs() {
     }
     assert_eq!(lab.names(), ["x.raw"]);
 }
+
+#[test]
+fn a_hook_that_fills_the_memory_or_the_disk_is_told_how_full_it_is() {
+    let Some(mut lab) = lab() else { return };
+    lab.hook("root.d/50-fill", "head -c 500M /dev/zero > $TARGET_ROOT/full");
+    let tmp = lab.dir().join("tmp").display().to_string();
+    // Debug builds of the program itself, which lies among the hooks, are large.
+    let small = format!("mount -t tmpfs -o size=400m x {tmp}");
+    lab.set("DIB_NO_TMPFS", "1");
+    let said = lab.build_between(&small, &["mini-os", "probe"], &format!("ls -A {tmp}; echo end"));
+    assert!(said.out.ends_with("\nend\n"), "{}", said.out);
+    let said = said.failed(1, "50-fill").failed(
+        1,
+        " is full: a tmpfs with 400.0 MiB, 400.0 MiB used, 0.0 MiB free",
+    );
+    assert!(said.err.contains("--no-tmpfs builds on disk"), "{}", said.err);
+}
+
+#[test]
+fn hooks_that_have_no_room_are_refused_before_any_runs() {
+    let Some(mut lab) = lab() else { return };
+    lab.hook("root.d/00-ran", "touch ran");
+    let huge = lab.dir().join("elements/probe/static/huge");
+    fs::create_dir_all(huge.parent().unwrap()).unwrap();
+    fs::File::create(huge).unwrap().set_len(1 << 43).unwrap();
+    for no_tmpfs in ["1", "0"] {
+        lab.set("DIB_NO_TMPFS", no_tmpfs);
+        let said = lab
+            .build(&["mini-os", "probe"])
+            .failed(1, "no room for the build: its hooks alone have 87960");
+        assert!(said.err.contains(" are free in "), "{}", said.err);
+    }
+    assert_eq!(lab.names(), [""; 0]);
+}
+
+#[test]
+fn a_build_that_memory_does_not_hold_goes_to_disk_and_says_why() {
+    let Some(lab) = lab() else { return };
+    lab.file("no-final-image/README.md", "");
+    lab.hook(
+        "root.d/50-where",
+        "grep -c ' '${TMP_BUILD_DIR}' tmpfs ' /proc/mounts > where || true",
+    );
+    let args = ["no-final-image", "mini-os", "probe"];
+    let said = lab.build(&[&["--min-tmpfs", "1000000"], &args[..]].concat()).ok();
+    let why = said
+        .out
+        .lines()
+        .find(|line| line.contains("building on disk, in "))
+        .unwrap();
+    assert!(
+        why.contains("a tmpfs of 1024000000.0 MiB needs a machine with twice as much memory"),
+        "{why}"
+    );
+    assert_eq!(lab.text("where"), "0\n");
+    let said = lab.build(&[&["--min-tmpfs", "0.01"], &args[..]].concat()).ok();
+    assert!(!said.out.contains("building on disk"), "{}", said.out);
+    assert_eq!(lab.text("where"), "1\n");
+}

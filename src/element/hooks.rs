@@ -68,6 +68,15 @@ impl HookTree {
         })
     }
 
+    /// How many bytes its files have.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |entry: &Entry| match &entry.kind {
+            ItemKind::File { bytes, .. } => bytes.total(),
+            _ => 0,
+        };
+        self.entries.values().map(bytes).fold(0, u64::saturating_add)
+    }
+
     /// Writes the tree into an empty directory.
     pub fn write(&self, into: &Path) -> Result<()> {
         for (path, entry) in &self.entries {

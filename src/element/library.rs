@@ -101,6 +101,16 @@ impl Bytes {
     }
 }
 
+impl Bytes {
+    /// How many they are.
+    pub fn total(&self) -> u64 {
+        match self {
+            Bytes::OnDisk(path) => fs::metadata(path).map_or(0, |meta| meta.len()),
+            Bytes::Embedded(bytes) => bytes.len() as u64,
+        }
+    }
+}
+
 impl Library {
     /// Reads the directories of `path`, in order, and adds the built-in elements last.
     pub fn load(path: &[PathBuf]) -> Result<Self> {

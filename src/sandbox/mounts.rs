@@ -3,6 +3,7 @@
 //! All mounts are made in the build's own mount namespace, so none can outlive it. Every mount point is opened below
 //! the tree first: a symlink in the tree cannot make a mount land on the host's directories.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -47,9 +48,10 @@ pub(super) fn nodes(tier: Tier) -> io::Result<Nodes> {
     }
 }
 
-/// Mounts a tmpfs of the default size, half of the memory, on a directory.
-pub fn tmpfs(on: &Path) -> Result<()> {
-    mount("dib", on, "tmpfs", MountFlags::empty(), Some(c"mode=0755"))
+/// Mounts a tmpfs on a directory, which may take so many bytes.
+pub fn tmpfs(on: &Path, bytes: u64) -> Result<()> {
+    let options = CString::new(format!("mode=0755,size={bytes}")).expect("a number holds no NUL");
+    mount("dib", on, "tmpfs", MountFlags::empty(), &*options)
         .host(|| format!("cannot mount a tmpfs on {}", on.display()))
         .map_err(|error| error.hint("--no-tmpfs builds on disk"))
 }

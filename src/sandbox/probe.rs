@@ -340,7 +340,7 @@ fn isolated(tier: Tier, tmp_dir: &Path, step: &mut Step) -> io::Result<()> {
     let refused = trial(|step| {
         unshared::enter(tier, Network::Host, step)?;
         *step = "mounting a tmpfs".into();
-        mounts::tmpfs(tmp_dir).map_err(|error| io::Error::other(error.to_string()))?;
+        mounts::tmpfs(tmp_dir, 1 << 20).map_err(|error| io::Error::other(error.to_string()))?;
         if tier == Tier::T0 {
             make_node(tmp_dir, step)?;
         }

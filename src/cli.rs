@@ -20,6 +20,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result, STATUSES};
 use crate::suggest::nearest;
 use crate::ui;
+use crate::ui::colour::When;
 
 /// The names by which the program can be called.
 pub const COMMANDS: [&str; 5] = [
@@ -64,6 +65,7 @@ enum Command {
 /// Runs the command that the program was called by.
 pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
+    ui::colour::choose(None, &Environment::capture());
     let called = args.first().map_or(Path::new("dib"), Path::new);
     let name = called.file_name().and_then(OsStr::to_str).unwrap_or("dib");
     if let Some((_, applet)) = APPLETS.iter().find(|(applet, _)| *applet == name) {
@@ -103,6 +105,9 @@ fn with<P: CommandFactory + FromArgMatches>(
     let mut command = P::command();
     command.build();
     let words = arranged(&command, args)?;
+    if let Some(when) = colour(&words) {
+        ui::colour::choose(Some(when), &Environment::capture());
+    }
     let parsed = command
         .try_get_matches_from(words)
         .and_then(|matches| P::from_arg_matches(&matches));
@@ -137,6 +142,13 @@ pub(crate) fn read_build(words: &[OsString]) -> Result<Vec<OsString>> {
         Err(error) if error.use_stderr() => Err(Error::usage(error.to_string())),
         _ => Ok(operands),
     }
+}
+
+/// What `--color` says, known before anything else is, so that complaints about the rest keep to it.
+fn colour(words: &[OsString]) -> Option<When> {
+    let options = words.iter().take_while(|word| *word != "--");
+    let said = options.filter_map(|word| word.to_str()?.strip_prefix("--color="));
+    said.last()?.parse().ok()
 }
 
 /// The words of a command line, or of that of a subcommand, in the form that clap cannot misread.

@@ -32,6 +32,11 @@ impl Moment {
         (seconds / 3600, seconds / 60 % 60, seconds % 60)
     }
 
+    /// As it stands in an event: `2026-11-22T23:59:01.123Z`.
+    pub fn rfc3339(self) -> String {
+        format!("{}Z", self.to_string().replacen(' ', "T", 1))
+    }
+
     /// As it stands in the name of an output that was replaced: `2026.11.22-23.59.01`.
     pub fn in_file_name(self) -> String {
         let ((year, month, day), (hour, minute, second)) = (self.date, self.time());
@@ -90,6 +95,7 @@ mod tests {
         for (secs, text) in dates {
             assert_eq!(Moment::at(secs, 0).to_string(), text);
         }
+        assert_eq!(Moment::at(951_782_399, 7).rfc3339(), "2000-02-28T23:59:59.007Z");
         assert_eq!(Moment::at(951_782_399, 7).in_file_name(), "2000.02.28-23.59.59");
     }
 }

@@ -5,6 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ui::card::Card;
+
 /// The result of everything in this crate that a user can make fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -15,6 +17,7 @@ pub struct Error {
     message: String,
     hints: Vec<String>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+    card: Option<Box<Card>>,
 }
 
 /// What kind of failure it is: this alone decides the exit status.
@@ -73,6 +76,7 @@ impl Error {
             message: message.into(),
             hints: Vec::new(),
             source: None,
+            card: None,
         }
     }
 
@@ -110,6 +114,18 @@ impl Error {
         found
     }
 
+    /// Adds what is known about the hook that failed.
+    #[must_use]
+    pub fn with_card(mut self, card: Card) -> Self {
+        self.card = Some(Box::new(card));
+        self
+    }
+
+    /// What is known about the hook that failed, if one did.
+    pub fn card(&self) -> Option<&Card> {
+        self.card.as_deref()
+    }
+
     /// What kind of failure it is.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -134,10 +150,13 @@ impl Error {
     }
 }
 
-/// The message, its causes after colons, then one line for each hint.
+/// The message, its causes after colons, what is known about the hook, then one line for each hint.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message())?;
+        if let Some(card) = &self.card {
+            write!(f, "\n{card}")?;
+        }
         for hint in &self.hints {
             write!(f, "\nhint: {hint}")?;
         }

@@ -24,6 +24,7 @@
 //! | [`cache`] | what was fetched before: whole or not there, digested, locked |
 //! | [`unpack`] | archives of others → a directory that they cannot leave |
 //! | [`ui`], [`clock`] | all printing, and its time stamps |
+//! | [`ui`], [`clock`] | all printing, and its time stamps; what a build tells the operator, and programs |
 //! | [`suggest`] | which known word was meant by an unknown one |
 //! | [`error`] | what a user is told when something fails; the table of exit statuses |
 //!
@@ -46,8 +47,8 @@ pub mod output;
 pub mod phase;
 pub mod pipeline;
 pub mod plan;
-pub mod room;
 pub mod record;
+pub mod room;
 pub mod runner;
 pub mod sandbox;
 pub mod settings;

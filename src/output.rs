@@ -6,7 +6,9 @@
 //! |---|---|
 //! | `publish` | files without names, and how they get them, with all that belongs to them, at once |
 //! | `digest` | MD5 and SHA-256 of what is being written |
+//! | `counted` | how much of it has been |
 
+mod counted;
 mod digest;
 mod publish;
 
@@ -18,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use image_core::sink::FileSink;
-use image_core::{Map, Store};
+use image_core::{Map, Sink, Store};
 use image_formats::qcow2;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -26,6 +28,7 @@ use crate::room::{self, Room};
 use crate::settings::Checksums;
 use crate::suggest::nearest;
 use crate::ui;
+use counted::Counted;
 use digest::{DigestingSink, Digits};
 use publish::Fresh;
 
@@ -122,8 +125,10 @@ pub fn rehearse(name: &str, formats: &[Format]) -> Result<()> {
 pub fn write_all(map: &Map, store: &impl Store, formats: &[Format], rules: &Rules) -> Result<()> {
     for format in formats {
         let path = path(&rules.name, *format);
-        save(&path, rules, |file| write(map, store, *format, rules, file))
+        let output = ui::output(&path, format, map.len());
+        let (bytes, digests) = save(&path, rules, |file| write(map, store, *format, rules, file))
             .map_err(|error| error.within(&path))?;
+        output.finished(bytes, digests);
         ui::note(format_args!("Image file {} created...", path.display()));
     }
     Ok(())
@@ -140,8 +145,8 @@ fn write(map: &Map, store: &impl Store, format: Format, rules: &Rules, file: &Fi
     let own = file.try_clone().image(tried)?;
     match format {
         Format::Qcow2 if rules.compress => {
-            let mut sink = qcow2::CompressedSink::new(own, map.len(), &rules.qcow2).image(tried)?;
-            image_core::copy(map, store, &mut sink).image(tried)?;
+            let sink = qcow2::CompressedSink::new(own, map.len(), &rules.qcow2).image(tried)?;
+            copy(map, store, sink)?;
             std::thread::scope(|scope| {
                 let synced = scope.spawn(|| file.sync_all());
                 let digits = digest::of_file(file, rules.checksums).image(tried)?;
@@ -166,10 +171,17 @@ fn ascending(map: &Map, store: &impl Store, rules: &Rules, file: File) -> Result
     if !sink.may_share().image(tried)? {
         require_room(map, sink.file())?;
     }
-    let mut sink = DigestingSink::new(sink, rules.checksums).image(tried)?;
-    image_core::copy(map, store, &mut sink).image(tried)?;
-    sink.into_digests().image(tried)
+    let sink = DigestingSink::new(sink, rules.checksums).image(tried)?;
+    copy(map, store, sink)?.into_digests().image(tried)
 }
+
+/// Copies an image, telling how far it is.
+fn copy<S: Sink>(map: &Map, store: &impl Store, sink: S) -> Result<S> {
+    let mut sink = Counted::new(sink, counted::EVERY, ui::written);
+    image_core::copy(map, store, &mut sink).image(|| "cannot write the image".to_owned())?;
+    Ok(sink.into_inner())
+}
+
 /// Refuses to begin what cannot end.
 fn require_room(map: &Map, file: &File) -> Result<()> {
     let room = Room::of(file).image(|| "cannot tell how much room there is".to_owned())?;
@@ -194,8 +206,13 @@ fn data_bytes(map: &Map) -> u64 {
     bytes
 }
 
-/// Saves what `write` makes of a fresh file under its final name, and its digests beside it.
-fn save(path: &Path, rules: &Rules, write: impl FnOnce(&File) -> Result<Vec<Digits>>) -> Result<()> {
+/// Saves what `write` makes of a fresh file under its final name, and its digests beside it. Returns how many bytes
+/// are in the file, and the digests.
+fn save(
+    path: &Path,
+    rules: &Rules,
+    write: impl FnOnce(&File) -> Result<Vec<Digits>>,
+) -> Result<(u64, Vec<Digits>)> {
     let tried = || "cannot save the image".to_owned();
     let fresh = Fresh::create(path, rules.mode).image(tried)?;
     let written = write(&fresh.file).and_then(|digests| {
@@ -203,9 +220,11 @@ fn save(path: &Path, rules: &Rules, write: impl FnOnce(&File) -> Result<Vec<Digi
         Ok(digests)
     });
     let digests = written.map_err(|error| explain(error, &fresh.file))?;
-    let line = |(suffix, digits): Digits| (suffix, format!("{digits}  {}\n", path.display()));
-    let digests: Vec<_> = digests.into_iter().map(line).collect();
-    publish::publish(fresh, path, &digests, rules.mode, rules.overwrite).image(tried)
+    let bytes = fresh.file.metadata().image(tried)?.len();
+    let line = |(suffix, digits): &Digits| (*suffix, format!("{digits}  {}\n", path.display()));
+    let lines: Vec<_> = digests.iter().map(line).collect();
+    publish::publish(fresh, path, &lines, rules.mode, rules.overwrite).image(tried)?;
+    Ok((bytes, digests))
 }
 
 const ELSEWHERE_HINT: &str = "make room there, or name an output on another file system with -o";

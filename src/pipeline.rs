@@ -40,8 +40,10 @@ use crate::sandbox::tier::Grant;
 use crate::sandbox::witness::Witness;
 use crate::sandbox::workdir::Workdir;
 use crate::ui;
+use crate::ui::events::Events;
 use crate::ui::log::Log;
-use crate::ui::reporter::Reporter;
+use crate::ui::reporter::{Reporter, Subject};
+use crate::ui::screen::Screen;
 
 pub use image::make;
 pub(crate) use normalise::clamp_days;
@@ -49,7 +51,7 @@ use surroundings::{Dirs, in_chroot, on_host, variables};
 pub use surroundings::{element_array, element_yaml};
 
 /// Builds what a plan says.
-pub fn run(plan: &BuildPlan) -> Result<()> {
+pub fn run(plan: &BuildPlan, events: &mut Events) -> Result<()> {
     let settings = &plan.settings;
     let grant = probe::choose(&settings.isolation, &settings.tmp_dir)?;
     grant.take_up()?;
@@ -64,15 +66,30 @@ pub fn run(plan: &BuildPlan) -> Result<()> {
         output::rehearse(&settings.name, &settings.formats)?;
     }
     let workdir = Workdir::create(&settings.tmp_dir)?;
-    let mut reporter = Reporter::new(Log::new(logging.quiet, logging.timestamps, file));
+    events.tell(plan.started());
+    let log = Log::new(logging.quiet, logging.timestamps, file);
+    let screen = Screen::open(!logging.quiet && settings.trace == 0, &plan.environment);
+    let mut reporter = Reporter::new(subject(plan), log, screen, events, &plan.environment);
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let result = supervise(&mut reporter, &grant, || {
         Build::prepare(plan, &grant, workdir.path(), umask.as_raw_mode())
             .and_then(|mut build| build.run())
             .map_err(|error| ground::explain(error, workdir.path(), plan))
     });
-    reporter.end(&result);
-    result
+    reporter.end(result)
+}
+
+/// What the reporter knows of a build before it starts.
+fn subject(plan: &BuildPlan) -> Subject {
+    let hooks = plan.hooks.entries().map(|(path, entry)| {
+        let from = entry.from.display().to_string();
+        (path.display().to_string(), (entry.element.clone(), from))
+    });
+    Subject {
+        hooks: hooks.collect(),
+        dir: plan.settings.tmp_dir.clone(),
+        command: std::env::args_os().collect(),
+    }
 }
 
 /// A build under way, inside its namespaces.
@@ -238,28 +255,13 @@ impl<'a> Build<'a> {
             }
             _ => None,
         };
-        let (element, path) = match &hook {
-            Some(name) => {
-                let element = self.plan.element_of(phase, name);
-                let path =
-                    Path::new(&phase.dir()).join(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name));
-                let from = self
-                    .plan
-                    .hooks
-                    .get(&path)
-                    .map(|entry| entry.from.display().to_string());
-                (element.unwrap_or("the build").to_owned(), from)
-            }
-            None => ("the build".to_owned(), None),
-        };
-        let message = format!("phase {}, element {element}", phase.dir());
-        let error = self.refused(Error::new(Kind::Hook { status }, message).because(error));
-        match path {
-            Some(path) => error.hint(format!(
-                "the hook is {path}; break=after-error opens a shell where it failed"
-            )),
-            None => error,
-        }
+        let element = hook.and_then(|name| self.plan.element_of(phase, &name));
+        let message = format!(
+            "phase {}, element {}",
+            phase.dir(),
+            element.unwrap_or("the build")
+        );
+        self.refused(Error::new(Kind::Hook { status }, message).because(error))
     }
 
     /// Adds to an error what may have led to it, for a hook did not get it.
@@ -291,14 +293,19 @@ impl<'a> Build<'a> {
             Error::new(Kind::Hook { status }, message)
         };
         let shown = HooksShown::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier)?;
-        let ran = Sandbox::chroot(&self.dirs.tree).run(OsStr::new("install-packages"), &args, &environment);
-        shown.take_away()?;
-        match ran {
-            Ok(ending) if ending.status() == 0 => Ok(()),
-            Ok(ending) => Err(self.refused(failed(ending.status(), ending.to_string()))),
-            Err(error) => Err(failed(127, error.to_string())
-                .hint("an element must bring install-packages into the image, as those of distributions do")),
+        let sandbox = Sandbox::chroot(&self.dirs.tree);
+        let hook = ui::hook(b"install-packages");
+        let failure = match sandbox.run(OsStr::new("install-packages"), &args, &environment) {
+            Ok(ending) if ending.status() == 0 => None,
+            Ok(ending) => Some((ending.status(), ending.to_string())),
+            Err(error) => Some((127, format!("cannot be started: {error}"))),
+        };
+        hook.ended(failure.clone());
+        if failure.is_some() {
+            self.pause_after_error(Phase::Install, &sandbox, &environment)?;
         }
+        shown.take_away()?;
+        failure.map_or(Ok(()), |(status, how)| Err(self.refused(failed(status, how))))
     }
 
     fn pause_after_error(&self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<()> {

@@ -27,6 +27,7 @@ use crate::phase::Phase;
 use crate::runner::{hook_names, hook_order, is_hook_name};
 use crate::settings::Settings;
 use crate::settings::origins::Origin;
+use crate::ui::events::{Event, Target};
 
 /// Everything about a build.
 #[derive(Clone, Debug)]
@@ -116,6 +117,20 @@ impl BuildPlan {
     pub fn element_of(&self, phase: Phase, hook: &[u8]) -> Option<&str> {
         let path = Path::new(&phase.dir()).join(OsStr::from_bytes(hook));
         self.hooks.get(&path).map(|entry| entry.element.as_str())
+    }
+
+    /// The event that begins a build.
+    pub fn started(&self) -> Event {
+        let target = |format: &output::Format| Target {
+            path: format!("{}.{format}", self.settings.name),
+            format: format.to_string(),
+        };
+        Event::BuildStarted {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            architecture: self.settings.arch.clone(),
+            elements: self.elements.iter().map(|element| element.name.clone()).collect(),
+            outputs: self.settings.formats.iter().map(target).collect(),
+        }
     }
 }
 

@@ -115,6 +115,23 @@ impl RunError {
     }
 }
 
+impl RunError {
+    /// How what ran ended: its status, and words that follow its name.
+    fn ended(&self) -> (u8, String) {
+        let ending = match self {
+            RunError::Hook { ending, .. } | RunError::Environment { ending } => ending.to_string(),
+            RunError::Start { source, .. } | RunError::NoShell(source) => {
+                format!("cannot be started: {source}")
+            }
+            RunError::Read { source, .. } => format!("cannot be read: {source}"),
+            RunError::Refused { refusal, .. } => {
+                format!("succeeded without an owner that it wanted: {refusal}")
+            }
+        };
+        (self.status().max(1), ending)
+    }
+}
+
 /// What names of hooks look like: the default, or `RUN_PARTS_REGEX`.
 pub fn hook_names(environment: &Environment) -> Result<Regex> {
     let pattern = environment.text("RUN_PARTS_REGEX")?.unwrap_or(HOOK_NAMES);
@@ -184,15 +201,21 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
                 .into_iter()
                 .map(|name| there.join(OsString::from_vec(name)).into_os_string()),
         );
+        let step = ui::hook(b"environment.d");
         let told = self.sandbox.capture(OsStr::new("bash"), &args, environment);
-        match told.map_err(RunError::NoShell)? {
-            (Ending::Exited(0), bytes) if !bytes.is_empty() => Ok(Environment::from_nul_separated(&bytes)),
+        let told = match told.map_err(RunError::NoShell) {
+            Ok((Ending::Exited(0), bytes)) if !bytes.is_empty() => {
+                Ok(Environment::from_nul_separated(&bytes))
+            }
             // A snippet that calls `exit 0` has told no environment: the build cannot go on without one.
-            (Ending::Exited(0), _) => Err(RunError::Environment {
+            Ok((Ending::Exited(0), _)) => Err(RunError::Environment {
                 ending: Ending::Exited(1),
             }),
-            (ending, _) => Err(RunError::Environment { ending }),
-        }
+            Ok((ending, _)) => Err(RunError::Environment { ending }),
+            Err(error) => Err(error),
+        };
+        step.ended(told.as_ref().err().map(RunError::ended));
+        told
     }
 
     /// Runs the hooks, one after another, up to the first that fails; returns the environment that they saw.
@@ -230,7 +253,7 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
                     source,
                 }),
             };
-            let took = hook.ended(ran.as_ref().err().map(|error| (error.status(), error)));
+            let took = hook.ended(ran.as_ref().err().map(RunError::ended));
             ran?;
             ui::note(format_args!("{} {} completed", NAME, name.escape_ascii()));
             profile.push((name, took));

@@ -44,3 +44,4 @@ pub mod witness;
 pub mod workdir;
 
 pub use supervise::supervise;
+pub use sys::inherited;

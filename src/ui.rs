@@ -4,17 +4,37 @@
 //! |---|---|
 //! | [`notice`] | what a build says about its own course: the way from the build to the builder |
 //! | [`log`] | the lines that hooks and this program write, and where they go |
-//! | [`reporter`] | makes of output and notices what the operator sees |
+//! | [`reporter`] | makes of output and notices what the operator sees: the modules below |
+//! | [`course`], [`screen`] | what runs now; the last line of a terminal that shows it |
+//! | [`card`], [`hints`] | what is known about a hook that failed; what its last lines mean |
+//! | [`profile`] | where the time went |
+//! | [`usage`] | what in the image takes room |
+//! | [`events`] | the course of a build for programs; its documentation is the schema's |
+//! | [`colour`], [`units`] | whether there is colour; times and bytes for people |
 
+pub mod card;
+pub mod colour;
+pub mod course;
+pub mod events;
+pub mod hints;
 pub mod log;
 pub mod notice;
+pub mod profile;
 pub mod reporter;
+pub mod screen;
+pub mod units;
+pub mod usage;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use image_core::Tree;
+use image_core::tree::Content;
+
 use crate::error::Error;
+use colour::{Paint, Part};
 use notice::{Notice, tell};
 
 /// Prints a result: what the command was called for.
@@ -34,13 +54,25 @@ pub fn note(text: impl Display) {
 pub fn warn(text: impl Display) {
     let text = text.to_string();
     if !tell(&Notice::Warning { text: text.clone() }) {
-        note(format_args!("warning: {text}"));
+        let label = Paint::stderr().part(Part::Warning, "warning:");
+        note(format_args!("{label} {text}"));
     }
 }
 
 /// Says why the command failed.
 pub fn error(error: &Error) {
-    note(format_args!("error: {error}"));
+    let paint = Paint::stderr();
+    let text = error.to_string();
+    let lines = text.lines().map(|line| match line.strip_prefix("hint:") {
+        Some(rest) => format!("\n{}{rest}", paint.part(Part::Hint, "hint:")),
+        None => format!("\n{line}"),
+    });
+    let text: String = lines.collect();
+    note(format_args!(
+        "{} {}",
+        paint.part(Part::Error, "error:"),
+        text.trim_start()
+    ));
 }
 
 /// Something that takes time, up to where this value is dropped.
@@ -77,6 +109,11 @@ pub fn shell() -> Under {
     Under(Notice::ShellClosed)
 }
 
+/// Says that the build's directory is a tmpfs.
+pub fn in_memory() {
+    tell(&Notice::InMemory);
+}
+
 /// A hook that runs.
 #[derive(Debug)]
 #[must_use = "what began must end"]
@@ -108,4 +145,49 @@ impl Running {
         });
         took
     }
+}
+
+/// An output that is written.
+#[derive(Debug)]
+#[must_use = "what began must end"]
+pub struct Writing(());
+
+/// Says that an output begins: its format, and the bytes in the image.
+pub fn output(path: &Path, format: impl Display, bytes: u64) -> Writing {
+    tell(&Notice::OutputStarted {
+        path: path.display().to_string(),
+        format: format.to_string(),
+        bytes,
+    });
+    Writing(())
+}
+
+/// Says how many bytes of the image were written so far.
+pub fn written(bytes: u64) {
+    tell(&Notice::OutputProgress { bytes });
+}
+
+impl Writing {
+    /// Says that the output is complete: the bytes in its file, and its digests by algorithm.
+    pub fn finished(self, bytes: u64, digests: Vec<(&'static str, String)>) {
+        let digests = digests
+            .into_iter()
+            .map(|(name, digest)| (name.to_owned(), digest));
+        tell(&Notice::OutputFinished {
+            bytes,
+            digests: digests.collect(),
+        });
+    }
+}
+
+/// Says what a scan of the finished tree found.
+pub fn scanned(tree: &Tree) {
+    let bytes = tree.nodes().iter().map(|node| match &node.content {
+        Content::File(data) => data.len,
+        _ => 0,
+    });
+    tell(&Notice::TreeScanned {
+        entries: tree.nodes().len() as u64,
+        bytes: bytes.sum(),
+    });
 }

@@ -72,6 +72,16 @@ impl Lab {
         self
     }
 
+    /// Sets all variables of what runs.
+    pub(crate) fn restore(&mut self, variables: Vec<(String, String)>) {
+        self.variables = variables;
+    }
+
+    /// Removes a file of a probe element.
+    pub(crate) fn remove(&self, path: &str) {
+        fs::remove_file(self.dir.path().join("elements").join(path)).unwrap();
+    }
+
     /// Writes a file of a probe element; what begins with `#!` may be run.
     pub(crate) fn file(&self, path: &str, text: &str) -> &Self {
         let path = self.dir.path().join("elements").join(path);
@@ -99,6 +109,14 @@ impl Lab {
     #[track_caller]
     pub(crate) fn text(&self, name: &str) -> String {
         fs::read_to_string(self.out(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// A text as it is in every run, on every machine: without this lab's and the checkout's paths.
+    pub(crate) fn plain(&self, text: &str) -> String {
+        let programs = Path::new(DIB).parent().unwrap().display().to_string() + "/";
+        text.replace(&programs, "")
+            .replace(self.dir.path().to_str().unwrap(), "LAB")
+            .replace(env!("CARGO_MANIFEST_DIR"), "SOURCE")
     }
 
     /// The names there, sorted.

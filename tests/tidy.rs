@@ -164,6 +164,16 @@ fn what_is_dangerous_stands_in_its_place() {
                 complaints.add(&place, "unsafe code stands in src/sandbox/sys.rs alone");
             }
             let runs = code.contains("process::Command") || code.contains("Command::new");
+            let prints = ["print!(", "println!("]
+                .iter()
+                .any(|macro_name| code.contains(macro_name));
+            if prints
+                && file.path.starts_with("src/")
+                && !file.path.starts_with("src/ui")
+                && file.path != "src/build.rs"
+            {
+                complaints.add(&place, "printing is done by src/ui alone");
+            }
             if runs && !code.contains("clap::") && !file.path.starts_with("src/sandbox") {
                 complaints.add(&place, "processes are run by src/sandbox alone");
             }

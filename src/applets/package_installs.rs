@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::pkg_map::{Distribution, PackageMap};
+use crate::ui;
 
 pub(crate) const PHASES: [&str; 3] = ["pre-install.d", "install.d", "post-install.d"];
 pub(crate) const KEYS: [&str; 8] = [
@@ -292,7 +293,7 @@ pub fn run_list(args: &[OsString]) -> u8 {
         if let Some(actions) = squashed.get(&args.phase) {
             let distribution = Distribution::from_environment();
             for name in list(actions, args.uninstall, &args.prefix, &distribution)? {
-                println!("{name}");
+                ui::print(format_args!("{name}\n"));
             }
         }
         Ok(())
@@ -308,7 +309,7 @@ fn finish<A>(name: &str, args: Result<A, clap::Error>, body: impl FnOnce(A) -> R
         Ok(args) => match body(args) {
             Ok(()) => 0,
             Err(message) => {
-                eprintln!("{name}: {message}");
+                ui::note(format_args!("{name}: {message}"));
                 1
             }
         },

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use serde::Deserialize;
 
+use crate::ui;
+
 /// Where `extra-data.d` of element `pkg-map` lays the maps in the image.
 const MAPS: &str = "usr/share/pkg-map";
 
@@ -144,12 +146,12 @@ pub fn run(args: &[OsString]) -> u8 {
     match names(&args) {
         Ok(names) => {
             for name in names {
-                println!("{name}");
+                ui::print(format_args!("{name}\n"));
             }
             0
         }
         Err((status, message)) => {
-            eprintln!("pkg-map: {message}");
+            ui::note(format_args!("pkg-map: {message}"));
             status
         }
     }
@@ -173,10 +175,10 @@ fn names(args: &Args) -> Result<Vec<String>, (u8, String)> {
         args.release.as_deref().unwrap_or(&told.release),
     );
     if args.debug {
-        eprintln!(
+        ui::note(format_args!(
             "pkg-map: element '{element}', {distribution:?}, family {:?}",
             distribution.family()
-        );
+        ));
     }
     let mut found = Vec::new();
     for name in &args.names {

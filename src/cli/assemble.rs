@@ -15,6 +15,7 @@ use crate::filesystem;
 use crate::identity;
 use crate::pipeline::make;
 use crate::settings::{Flags, Settings};
+use crate::ui::colour::When;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -73,6 +74,9 @@ pub struct Args {
     /// Derive UUIDs from this text
     #[arg(long, value_name = "TEXT")]
     seed: Option<String>,
+    /// When messages have colour: auto, always or never [default: auto]
+    #[arg(long, value_name = "WHEN", value_parser = When::WORDS, hide_possible_values = true)]
+    color: Option<String>,
     /// Threads that scan and compress; the image is the same for any number [default: one a processor]
     #[arg(long, value_name = "N")]
     threads: Option<NonZero<usize>>,

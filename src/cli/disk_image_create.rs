@@ -13,6 +13,8 @@ use crate::error::{Kind, Result};
 use crate::pipeline;
 use crate::plan::BuildPlan;
 use crate::settings::{Flags, Settings};
+use crate::ui::colour::When;
+use crate::ui::events::Events;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -114,6 +116,12 @@ pub struct Args {
     /// Write the log to a file, and nothing to standard output
     #[arg(long, value_name = "FILE")]
     logfile: Option<PathBuf>,
+    /// Write the course of the build as JSON Lines to a file, or to an open descriptor of this number
+    #[arg(long, value_name = "FILE|FD", help_heading = BEYOND)]
+    events: Option<OsString>,
+    /// When messages have colour: auto, always or never [default: auto]
+    #[arg(long, value_name = "WHEN", value_parser = When::WORDS, hide_possible_values = true, help_heading = BEYOND)]
+    color: Option<String>,
     /// Derive UUIDs from this text
     #[arg(long, value_name = "TEXT", help_heading = BEYOND)]
     seed: Option<String>,
@@ -184,7 +192,11 @@ impl Args {
 
 /// Builds.
 pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()> {
-    pipeline::run(&plan(args, line, environment)?)
+    let place = args.events.as_deref().or_else(|| environment.get("DIB_EVENTS"));
+    let mut events = Events::open(place)?;
+    let result = plan(args, line, environment).and_then(|plan| pipeline::run(&plan, &mut events));
+    events.end(&result);
+    result
 }
 
 /// Decides everything about a build.

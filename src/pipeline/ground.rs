@@ -37,7 +37,11 @@ pub(super) fn lay(workdir: &Path, asked: Tmpfs, tier: Tier) -> Result<()> {
         return Ok(());
     }
     match choose(asked, Memory::now()) {
-        Ground::Tmpfs { bytes } => mounts::tmpfs(workdir, bytes),
+        Ground::Tmpfs { bytes } => {
+            mounts::tmpfs(workdir, bytes)?;
+            ui::in_memory();
+            Ok(())
+        }
         Ground::Disk { why } => {
             if let Some(why) = why {
                 ui::warn(format_args!("building on disk, in {}: {why}", workdir.display()));

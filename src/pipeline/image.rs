@@ -10,7 +10,7 @@ use crate::error::{Context, Result};
 use crate::output::{self, Rules};
 use crate::plan::BuildPlan;
 use crate::settings::{Settings, SizeRule};
-use crate::ui;
+use crate::ui::{self, usage::Usage};
 
 /// What is cleared when the tree is finished has no say in the size of the image: logs differ from run to run.
 const CLEARED: [&[u8]; 2] = [b"tmp", b"var/log"];
@@ -21,6 +21,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Res
         bytes
     } else {
         let exclude = CLEARED.iter().map(|path| path.to_vec()).collect();
+        let _work = ui::work("measure the tree");
         let (tree, _) = scanned(
             tree,
             &scan::Options {
@@ -41,7 +42,13 @@ pub(super) fn write(plan: &BuildPlan, tree: &Path, stand_ins: StandIns, kib: u64
         stand_ins,
         ..scan::Options::default()
     };
+    let work = ui::work("scan the tree");
     let (tree, store) = scanned(tree, &how)?;
+    drop(work);
+    ui::scanned(&tree);
+    if let Some(usage) = Usage::wanted(&plan.environment, &tree) {
+        ui::note(usage);
+    }
     let options = Options {
         size: Size::Fixed(kib.saturating_mul(1024)),
         ..plan.filesystem.clone()
@@ -57,7 +64,9 @@ pub fn make(
     options: &Options,
     umask: u32,
 ) -> Result<()> {
+    let work = ui::work("plan the file system");
     let planned = layout(tree, options).image(|| "cannot plan the file system".to_owned());
+    drop(work);
     let planned = planned.map_err(|error| match settings.size {
         SizeRule::Kib(_) => error.hint("--image-size sets the size of the image"),
         _ => error.hint("--image-extra-size gives the tree more room"),

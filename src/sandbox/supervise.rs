@@ -27,7 +27,11 @@ const SILENT: &str = "the build ended without a word";
 
 /// Runs `build` as the first process of new namespaces, or under a keeper; what it and its children write and tell goes
 /// to `reporter`.
-pub fn supervise(reporter: &mut Reporter, grant: &Grant, build: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn supervise(
+    reporter: &mut Reporter<'_>,
+    grant: &Grant,
+    build: impl FnOnce() -> Result<()>,
+) -> Result<()> {
     let tried = || "cannot start the build".to_owned();
     let pipe = || pipe_with(PipeFlags::CLOEXEC).host(tried);
     let ((log_end, log_start), (life, alive)) = (pipe()?, pipe()?);
@@ -44,6 +48,7 @@ pub fn supervise(reporter: &mut Reporter, grant: &Grant, build: impl FnOnce() ->
     match sys::fork().host(tried)? {
         Side::Child => {
             drop((log_end, listener, alive, signals));
+            reporter.leave();
             let build = |tied: Result<()>| {
                 teller.install();
                 let ready = tied.and_then(|()| prepare(grant, &mask, &life, &log_start));
@@ -108,7 +113,7 @@ struct Ended {
 /// Where no namespace takes them along, what the child leaves is killed, but for the processes that are `spared`.
 fn watch(
     child: Pid,
-    reporter: &mut Reporter,
+    reporter: &mut Reporter<'_>,
     output: OwnedFd,
     mut listener: Listener,
     signals: &OwnedFd,
@@ -132,7 +137,8 @@ fn watch(
         if status.is_some() {
             fds[3] = PollFd::new(signals, PollFlags::empty());
         }
-        match poll(&mut fds, None) {
+        let patience = reporter.patience().and_then(|time| Timespec::try_from(time).ok());
+        match poll(&mut fds, patience.as_ref()) {
             Err(Errno::INTR) => continue,
             other => other.host(tried)?,
         };
@@ -151,14 +157,14 @@ fn watch(
             }
         }
         if told {
-            output.catch_up(reporter).host(tried)?;
-            listening = hear_all(&mut listener, reporter).host(tried)?;
+            listening = hear_all(&mut listener, &mut output, reporter).host(tried)?;
         }
         if written && output.read(reporter).host(tried)? == Read::End {
             break;
         }
+        reporter.tick();
     }
-    hear_all(&mut listener, reporter).host(tried)?;
+    hear_all(&mut listener, &mut output, reporter).host(tried)?;
     let status = status.map_or_else(|| wait(child), Ok)?;
     Ok(Ended {
         status,
@@ -178,11 +184,12 @@ fn wait(child: Pid) -> Result<WaitStatus> {
     Ok(status)
 }
 
-/// Hears all notices that have come in; whether more may come.
-fn hear_all(listener: &mut Listener, reporter: &mut Reporter) -> io::Result<bool> {
+/// Hears all notices that have come in, each after what was written before it; whether more may come.
+fn hear_all(listener: &mut Listener, output: &mut Output, reporter: &mut Reporter<'_>) -> io::Result<bool> {
     loop {
         match listener.hear() {
             Ok(Some(notice)) => {
+                output.catch_up(reporter)?;
                 reporter.notice(notice.clone());
                 listener.taken(&notice);
             }
@@ -221,7 +228,7 @@ impl Output {
 
     /// Reads what is there now, and with it all that was written before a notice that has come in, though not all
     /// that a process may go on to write.
-    fn catch_up(&mut self, reporter: &mut Reporter) -> io::Result<()> {
+    fn catch_up(&mut self, reporter: &mut Reporter<'_>) -> io::Result<()> {
         let mut rest = rustix::io::ioctl_fionread(&self.pipe)?;
         while rest > 0 {
             match self.read(reporter)? {
@@ -232,7 +239,7 @@ impl Output {
         Ok(())
     }
 
-    fn read(&mut self, reporter: &mut Reporter) -> io::Result<Read> {
+    fn read(&mut self, reporter: &mut Reporter<'_>) -> io::Result<Read> {
         loop {
             match self.pipe.read(&mut self.buf) {
                 Ok(0) => return Ok(Read::End),

@@ -292,6 +292,18 @@ pub(super) fn own_directories() -> io::Result<()> {
     unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS) }.map_err(Into::into)
 }
 
+/// A descriptor that the caller opened for this program, by number. Processes that this program starts do not get it.
+pub fn inherited(number: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: fcntl refuses numbers that name no descriptor, and F_DUPFD_CLOEXEC returns a new one, nobody else's.
+    unsafe {
+        let own = OwnedFd::from_raw_fd(check(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3))?);
+        if number > 2 {
+            check(libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC))?;
+        }
+        Ok(own)
+    }
+}
+
 /// Makes a command run `prepare` between fork and exec.
 ///
 /// `prepare` makes system calls only: it neither allocates nor takes a lock.

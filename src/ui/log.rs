@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 
+use super::colour::{Paint, Part};
 use crate::clock::Moment;
 
 /// Bytes after which a line counts as one though it has not ended: a hook must not fill the builder's memory.
@@ -23,6 +24,7 @@ pub struct Log {
     timestamps: bool,
     /// The file that gets every line too.
     file: Option<File>,
+    paint: Paint,
     line: Vec<u8>,
     tail: VecDeque<Vec<u8>>,
 }
@@ -34,9 +36,15 @@ impl Log {
             quiet,
             timestamps,
             file,
+            paint: Paint::stdout(),
             line: Vec::new(),
             tail: VecDeque::new(),
         }
+    }
+
+    /// Closes the file.
+    pub fn close(&mut self) {
+        self.file = None;
     }
 
     /// Takes what was written to the log, in pieces of any size.
@@ -60,7 +68,24 @@ impl Log {
     pub fn say(&mut self, text: &str) {
         self.end_line();
         for line in text.lines() {
-            self.write(line.as_bytes(), !self.quiet);
+            self.write(line.as_bytes(), line.as_bytes(), !self.quiet);
+        }
+    }
+
+    /// Writes a line that begins something.
+    pub fn heading(&mut self, text: &str) {
+        self.end_line();
+        let shown = self.paint.part(Part::Heading, text).to_string();
+        self.write(text.as_bytes(), shown.as_bytes(), !self.quiet);
+    }
+
+    /// Writes that something is odd.
+    pub fn warn(&mut self, text: &str) {
+        self.end_line();
+        let shown = format!("{} {text}", self.paint.part(Part::Warning, "warning:"));
+        let text = format!("warning: {text}");
+        for (line, shown) in text.lines().zip(shown.lines()) {
+            self.write(line.as_bytes(), shown.as_bytes(), !self.quiet);
         }
     }
 
@@ -68,7 +93,7 @@ impl Log {
     pub fn file_only(&mut self, text: &str) {
         self.end_line();
         for line in text.lines() {
-            self.write(line.as_bytes(), false);
+            self.write(line.as_bytes(), line.as_bytes(), false);
         }
     }
 
@@ -95,21 +120,22 @@ impl Log {
         if traces(b"set +o") || traces(b"xtrace") {
             return;
         }
-        self.write(&line, !self.quiet);
+        self.write(&line, &line, !self.quiet);
         if self.tail.len() == TAIL {
             self.tail.pop_front();
         }
         self.tail.push_back(line);
     }
 
-    fn write(&mut self, line: &[u8], on_screen: bool) {
+    /// Writes a line, which may look different where it is shown.
+    fn write(&mut self, line: &[u8], shown: &[u8], on_screen: bool) {
         let stamp = format!("{} | ", Moment::now());
         if on_screen {
             let mut out = io::stdout().lock();
             let stamp = if self.timestamps { stamp.as_bytes() } else { b"" };
             // A reader that went away wants no more.
             let _ = out
-                .write_all(&[stamp, line, b"\n"].concat())
+                .write_all(&[stamp, shown, b"\n"].concat())
                 .and_then(|()| out.flush());
         }
         if let Some(file) = &mut self.file {

@@ -85,6 +85,8 @@ pub enum Notice {
         /// What.
         text: String,
     },
+    /// The build's directory is a tmpfs.
+    InMemory,
     /// A shell takes the terminal.
     ShellOpened,
     /// It is gone again.

@@ -8,10 +8,12 @@ pub mod blackbox;
 pub mod boot;
 pub mod contender;
 pub mod ext4;
+pub mod golden;
 pub mod http;
 pub mod mounted;
 pub mod qcow2;
 pub mod snapshot;
+pub mod terminal;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -11,6 +11,7 @@ mod hooks;
 mod images;
 mod killing;
 mod lab;
+mod messages;
 mod operator;
 mod outputs;
 mod plans;

@@ -1,10 +1,14 @@
 //! The commands: one program, told apart by the name it is called by, or by the first argument of `dib`.
 
 pub mod assemble;
+pub mod completions;
 pub mod disk_image_create;
 pub mod diskimage_builder;
 pub mod element_info;
 mod getopt;
+pub mod install_links;
+pub mod lint;
+pub mod manual;
 pub mod plan;
 pub mod run_parts;
 mod shell;
@@ -23,13 +27,25 @@ use crate::ui;
 use crate::ui::colour::When;
 
 /// The names by which the program can be called.
-pub const COMMANDS: [&str; 5] = [
+pub const COMMANDS: [&str; 6] = [
     "dib",
     "disk-image-create",
     "element-info",
     "diskimage-builder",
+    "dib-lint",
     "dib-run-parts",
 ];
+
+const EXAMPLES: &str = "\
+Examples:
+  dib build -o debian debian-minimal
+      debian.qcow2, a Debian image; disk-image-create is the same command under its old name
+
+  dib plan debian-minimal vm
+      what that would do, and why
+
+  dib man disk-image-create | man -l -
+      the manual of a command";
 
 /// What follows the options of every command: its examples, then the one table of exit statuses.
 fn after_help(examples: &str) -> String {
@@ -41,7 +57,7 @@ fn after_help(examples: &str) -> String {
 
 /// Builds disk and file system images from elements.
 #[derive(Debug, Parser)]
-#[command(name = "dib", version)]
+#[command(name = "dib", version, after_help = after_help(EXAMPLES))]
 struct Dib {
     #[command(subcommand)]
     command: Command,
@@ -52,7 +68,7 @@ enum Command {
     /// Build an image from elements
     #[command(name = "disk-image-create", visible_alias = "build")]
     Create(disk_image_create::Args),
-    /// Print what a build would do, hook by hook
+    /// Print what a build would do, and why
     Plan(plan::Args),
     /// Write images of a directory or a tar archive, without elements
     Assemble(assemble::Args),
@@ -60,6 +76,40 @@ enum Command {
     ElementInfo(element_info::Args),
     /// Build the images that YAML files describe
     DiskimageBuilder(diskimage_builder::Args),
+    /// Find mistakes in elements
+    #[command(name = "dib-lint", visible_alias = "lint")]
+    Lint(lint::Args),
+    /// Print completions for a shell
+    Completions(completions::Args),
+    /// Print the manual page of a command
+    #[command(name = "man")]
+    Manual(manual::Args),
+    /// Make links that call this program by its other names
+    InstallLinks(install_links::Args),
+}
+
+/// The definition of a name of the program, or of a command of `dib`.
+fn command_of(name: &str) -> Option<clap::Command> {
+    Some(match name {
+        "dib" => Dib::command(),
+        "disk-image-create" => disk_image_create::Args::command(),
+        "element-info" => element_info::Args::command(),
+        "diskimage-builder" => diskimage_builder::Args::command(),
+        "dib-lint" => lint::Args::command(),
+        "dib-run-parts" => run_parts::command(),
+        _ => Dib::command().find_subcommand(name)?.clone(),
+    })
+}
+
+/// Every name that [`command_of`] knows, but for aliases.
+fn command_words() -> Vec<String> {
+    let dib = Dib::command();
+    let own = COMMANDS.into_iter().map(str::to_owned);
+    let subcommands = dib.get_subcommands().map(|command| command.get_name().to_owned());
+    let mut words: Vec<String> = own.chain(subcommands).collect();
+    words.sort();
+    words.dedup();
+    words
 }
 
 /// Runs the command that the program was called by.
@@ -86,6 +136,7 @@ fn run(name: &str, args: &[OsString]) -> Result<()> {
         "disk-image-create" => with(args, |parsed| disk_image_create::run(parsed, args, environment)),
         "element-info" => with(args, |parsed| element_info::run(&parsed, &environment)),
         "diskimage-builder" => with(args, |parsed| diskimage_builder::run(&parsed, &environment)),
+        "dib-lint" => with(args, |parsed| lint::run(&parsed, &environment)),
         "dib-run-parts" => run_parts::run(&args[1..], &environment),
         _ => with(args, |dib: Dib| match dib.command {
             Command::Create(parsed) => disk_image_create::run(parsed, &args[1..], environment),
@@ -93,6 +144,10 @@ fn run(name: &str, args: &[OsString]) -> Result<()> {
             Command::Assemble(parsed) => assemble::run(&parsed, &environment),
             Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
             Command::DiskimageBuilder(parsed) => diskimage_builder::run(&parsed, &environment),
+            Command::Lint(parsed) => lint::run(&parsed, &environment),
+            Command::Completions(parsed) => completions::run(&parsed),
+            Command::Manual(parsed) => manual::run(&parsed),
+            Command::InstallLinks(parsed) => install_links::run(&parsed),
         }),
     }
 }
@@ -199,9 +254,8 @@ mod tests {
 
     #[test]
     fn the_commands_are_sound() {
-        Dib::command().debug_assert();
-        disk_image_create::Args::command().debug_assert();
-        element_info::Args::command().debug_assert();
-        assemble::Args::command().debug_assert();
+        for name in command_words() {
+            command_of(&name).unwrap().debug_assert();
+        }
     }
 }

@@ -8,6 +8,7 @@ use oracle::blackbox;
 
 pub(crate) const DIB: &str = env!("CARGO_BIN_EXE_dib");
 pub(crate) const DISK_IMAGE_CREATE: &str = env!("CARGO_BIN_EXE_disk-image-create");
+pub(crate) const DIB_LINT: &str = env!("CARGO_BIN_EXE_dib-lint");
 pub(crate) const DISKIMAGE_BUILDER: &str = env!("CARGO_BIN_EXE_diskimage-builder");
 pub(crate) const ELEMENT_INFO: &str = env!("CARGO_BIN_EXE_element-info");
 pub(crate) const RUN_PARTS: &str = env!("CARGO_BIN_EXE_dib-run-parts");

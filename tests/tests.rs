@@ -5,6 +5,7 @@
 
 mod assemble;
 mod command_lines;
+mod documents;
 mod downloads;
 mod finalisation;
 mod hooks;
@@ -13,6 +14,7 @@ mod killing;
 mod lab;
 mod messages;
 mod operator;
+mod lint;
 mod outputs;
 mod plans;
 mod records;

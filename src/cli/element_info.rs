@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::after_help;
+use super::disk_image_create::BEYOND;
 use super::shell::always_quoted;
 use crate::element::library::{Library, Origin};
 use crate::element::resolve::{require_operating_system, resolve};
@@ -38,14 +39,23 @@ pub struct Args {
     /// Print the elements even if none of them is an operating system
     #[arg(long, short = 'd')]
     expand_dependencies: bool,
+    /// Print the names of all elements that there are
+    #[arg(long, help_heading = BEYOND, conflicts_with_all = ["env", "expand_dependencies", "elements"])]
+    all: bool,
     /// The elements
-    #[arg(value_name = "ELEMENT", required = true)]
+    #[arg(value_name = "ELEMENT", required_unless_present = "all")]
     elements: Vec<String>,
 }
 
 /// Prints them.
 pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let library = Library::load(&elements_path(environment))?;
+    if args.all {
+        for name in library.names() {
+            ui::print(format_args!("{name}\n"));
+        }
+        return Ok(());
+    }
     let elements = resolve(&library, &args.elements)?;
     if !args.expand_dependencies {
         require_operating_system(&elements)?;

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use super::after_help;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::runner::{NAME, Parts, TELL_ENVIRONMENT, hook_names};
@@ -24,15 +25,44 @@ Beforehand sources the files of DIRECTORY/../environment.d with bash.
 RUN_PARTS_REGEX replaces the pattern of names; DIB_DEBUG_TRACE=1 traces environment.d and
 tells which files are ignored. Ends with 0, with the status of the hook that failed, or with 1.
 
-Example: dib-run-parts /etc/first-boot.d
-";
+Example: dib-run-parts /etc/first-boot.d";
+
+/// What the manual says besides.
+const MANUAL: &str = "\
+Examples:
+  dib-run-parts /etc/first-boot.d
+      runs them by the number that their names begin with, then by name, up to the first that fails
+
+Environment:
+  DIRECTORY/../environment.d  its files are sourced beforehand, with bash
+  RUN_PARTS_REGEX             replaces the pattern of names
+  DIB_DEBUG_TRACE             1: trace environment.d, and tell which files are ignored";
+
+/// The command as the manual and completions show it; nothing parses by this.
+pub(super) fn command() -> clap::Command {
+    clap::Command::new("dib-run-parts")
+        .about("Run a directory of hooks")
+        .arg(
+            clap::Arg::new("list")
+                .long("list")
+                .help("Print what would run")
+                .action(clap::ArgAction::SetTrue),
+        )
+        .arg(
+            clap::Arg::new("directory")
+                .value_name("DIRECTORY")
+                .help("The hooks: its executable files whose names are made of letters, digits, _ and -")
+                .required(true),
+        )
+        .after_help(after_help(MANUAL))
+}
 
 /// Runs or lists the hooks.
 pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
     let (list, dir) = match args {
         [arg] if arg == TELL_ENVIRONMENT => return tell(environment),
         [arg] if arg == "-h" || arg == "--help" => {
-            ui::print(USAGE);
+            ui::print(after_help(USAGE));
             return Ok(());
         }
         [list, dir] | [dir, list] if list == "--list" => (true, dir),

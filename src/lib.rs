@@ -12,6 +12,7 @@
 //! | [`element`] | the library of elements, their resolution, the tree of hooks; pure |
 //! | [`filesystem`] | the options of the root file system |
 //! | [`identity`] | the seed and time stamp of a build: the one place that asks for randomness |
+//! | [`breaks`] | where a build stops for a shell |
 //! | [`plan`] | everything decided, nothing done; `dib plan` prints it |
 //! | [`sandbox`] | namespaces, mounts, processes; `sandbox/sys.rs` holds all `unsafe` code |
 //! | [`runner`] | a directory of hooks → processes, in order |
@@ -32,6 +33,7 @@
 //! `image-formats`, which know nothing of elements.
 
 pub mod applets;
+pub mod breaks;
 pub mod cache;
 pub mod cli;
 pub mod clock;

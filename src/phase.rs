@@ -13,6 +13,8 @@ pub enum Phase {
     Install,
     /// Works on what is installed.
     PostInstall,
+    /// Waits in the image for the first boot.
+    FirstBoot,
     /// Works on the tree from outside, before its size is decided.
     PostRoot,
     /// Shapes the block device.
@@ -32,16 +34,19 @@ pub enum Place {
     Host,
     /// In a chroot on the tree.
     Chroot,
+    /// In the image, once, when a machine first boots it. The build only lays them in.
+    FirstBoot,
 }
 
 impl Phase {
     /// Every phase, in the order in which a build passes through them.
-    pub const ALL: [Phase; 10] = [
+    pub const ALL: [Phase; 11] = [
         Phase::Root,
         Phase::ExtraData,
         Phase::PreInstall,
         Phase::Install,
         Phase::PostInstall,
+        Phase::FirstBoot,
         Phase::PostRoot,
         Phase::BlockDevice,
         Phase::PreFinalise,
@@ -57,6 +62,7 @@ impl Phase {
             Phase::PreInstall => "pre-install",
             Phase::Install => "install",
             Phase::PostInstall => "post-install",
+            Phase::FirstBoot => "first-boot",
             Phase::PostRoot => "post-root",
             Phase::BlockDevice => "block-device",
             Phase::PreFinalise => "pre-finalise",
@@ -74,6 +80,7 @@ impl Phase {
     pub fn place(self) -> Place {
         match self {
             Phase::PreInstall | Phase::Install | Phase::PostInstall | Phase::Finalise => Place::Chroot,
+            Phase::FirstBoot => Place::FirstBoot,
             _ => Place::Host,
         }
     }

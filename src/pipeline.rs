@@ -6,7 +6,9 @@
 //! | `surroundings` | the build's directories; the variables that hooks see |
 //! | `root.d` | must leave a tree |
 //! | mounts, name resolution | `sandbox::mounts`, `finalise` |
-//! | `extra-data.d`, `pre-install.d`, `install.d`, packages, `post-install.d`, `post-root.d` | populate it |
+//! | `extra-data.d`, `pre-install.d`, `install.d`, packages, `post-install.d` | populate it |
+//! | `first-boot.d` | is laid in, for the first boot |
+//! | `post-root.d` | works on it from outside |
 //! | everything unmounted, size decided | `image::measure` |
 //! | `block-device.d`, fstab, mounts, `pre-finalise.d`, `finalise.d`, `cleanup.d` | finish it |
 //! | everything unmounted, all processes ended, traces cleared | `finalise`, `normalise` |
@@ -16,14 +18,17 @@ mod finalise;
 mod ground;
 mod image;
 mod normalise;
+mod pause;
 mod surroundings;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use image_core::scan::StandIns;
 
+use crate::breaks::SIZE;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::output;
@@ -47,6 +52,7 @@ use crate::ui::screen::Screen;
 
 pub use image::make;
 pub(crate) use normalise::clamp_days;
+use pause::Stop;
 use surroundings::{Dirs, in_chroot, on_host, variables};
 pub use surroundings::{element_array, element_yaml};
 
@@ -151,15 +157,19 @@ impl<'a> Build<'a> {
         self.require_root()?;
         self.lend_resolv_conf()?;
         let mounts = self.furnish()?;
+        self.dirs.default_install_type(&self.plan.settings)?;
         for phase in [Phase::ExtraData, Phase::PreInstall, Phase::Install] {
             self.phase(phase)?;
         }
         self.install_packages()?;
-        self.phase(Phase::PostInstall)?;
-        self.phase(Phase::PostRoot)?;
+        for phase in [Phase::PostInstall, Phase::FirstBoot, Phase::PostRoot] {
+            self.phase(phase)?;
+        }
         self.unmount(mounts)?;
         let size = self.measure()?;
+        self.dirs.name_built()?;
         self.phase(Phase::BlockDevice)?;
+        self.dirs.forget_built()?;
         self.write_fstab()?;
         self.name_devices();
         let mounts = self.furnish()?;
@@ -180,66 +190,87 @@ impl<'a> Build<'a> {
     /// Runs the hooks of a phase, if elements or earlier hooks brought any.
     fn phase(&mut self, phase: Phase) -> Result<()> {
         let present = self.dirs.hooks.join(phase.dir()).is_dir();
+        let [before, after] = ["before", "after"].map(|side| format!("{side}-{}", phase.name()));
         match phase.place() {
             Place::Host => {
+                let host = Sandbox::host();
                 let environment = on_host(&self.variables, &self.dirs);
-                pause(
-                    &format!("before-{}", phase.name()),
-                    &Sandbox::host(),
-                    &environment,
-                    true,
-                )?;
-                if present {
-                    self.hooks(phase, &Sandbox::host(), &environment)?;
-                }
-                pause(
-                    &format!("after-{}", phase.name()),
-                    &Sandbox::host(),
-                    &environment,
-                    false,
-                )
+                self.pause(&before, &host, &environment, Stop::Command)?;
+                let seen = if present {
+                    self.hooks(phase, &host, &environment)?
+                } else {
+                    environment
+                };
+                self.pause(&after, &host, &seen, Stop::Shell)
             }
             Place::Chroot if present => {
                 let sandbox = Sandbox::chroot(&self.dirs.tree);
                 let environment = in_chroot(&self.variables);
-                pause(&format!("before-{}", phase.name()), &sandbox, &environment, false)?;
                 let shown = HooksShown::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier)?;
-                self.hooks(phase, &sandbox, &environment)?;
-                shown.take_away()?;
-                pause(&format!("after-{}", phase.name()), &sandbox, &environment, false)
+                self.pause(&before, &sandbox, &environment, Stop::Shell)?;
+                let seen = self.hooks(phase, &sandbox, &environment)?;
+                self.pause(&after, &sandbox, &seen, Stop::Shell)?;
+                self.sourced = Some(seen);
+                shown.take_away()
             }
             Place::Chroot => Ok(()),
+            Place::FirstBoot => {
+                self.pause_around(&before, Place::Chroot)?;
+                if present {
+                    self.lay_in_first_boot()?;
+                }
+                self.pause_around(&after, Place::Chroot)
+            }
         }
     }
 
-    fn hooks(&mut self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<()> {
+    /// Runs the hooks; returns the environment that they saw.
+    fn hooks(&self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<Environment> {
         let _phase = ui::phase(&phase.dir(), format_args!("Running hooks of {}", phase.dir()));
-        let seen = match sandbox.root {
+        let there = match sandbox.root {
             Some(_) => Path::new("/tmp/in_target.d").to_owned(),
             None => self.dirs.hooks.clone(),
         };
         let parts = Parts {
             here: self.dirs.hooks.join(phase.dir()),
-            there: seen.join(phase.dir()),
+            there: there.join(phase.dir()),
             sandbox: sandbox.clone(),
-            runner: seen.join(crate::runner::NAME),
+            runner: there.join(crate::runner::NAME),
             witness: self.witness.clone(),
         };
         let names = hook_names(environment)?;
-        let ran = parts.run(&names, environment, self.plan.settings.trace > 0);
-        match ran {
-            Ok(sourced) => {
-                if sandbox.root.is_some() {
-                    self.sourced = Some(sourced);
-                }
-                Ok(())
+        let settings = &self.plan.settings;
+        let trace = settings.trace > 0;
+        let sourced = match self.dirs.simple_environment(environment, settings) {
+            Some(simple) => Ok(simple),
+            None => parts.environment(environment, trace),
+        };
+        let (seen, ran) = match sourced {
+            Ok(seen) => {
+                let ran = parts.run(&names, &seen, trace);
+                (seen, ran)
             }
-            Err(error) => {
-                let error = self.failed(phase, error);
-                self.pause_after_error(phase, sandbox, environment)?;
-                Err(error)
-            }
+            Err(error) => (environment.clone(), Err(error)),
+        };
+        if let Err(error) = ran {
+            let error = self.failed(phase, error);
+            self.pause_after_error(phase.place(), sandbox, &seen)?;
+            return Err(error);
         }
+        Ok(seen)
+    }
+
+    /// Lays `first-boot.d` into the image. Element `base` brings what runs it.
+    fn lay_in_first_boot(&self) -> Result<()> {
+        let tried = || "cannot lay first-boot.d into /etc of the tree".to_owned();
+        let scripts = Rooted::open(&self.dirs.hooks.join(Phase::FirstBoot.dir())).host(tried)?;
+        let tree = self.tree()?;
+        tree.make_dir("etc", 0o755).host(tried)?;
+        let etc = tree.dir("etc").host(tried)?;
+        let etc = etc.ok_or_else(|| Error::new(Kind::Host, "/etc of the tree is no directory"))?;
+        etc.make_dir(&Phase::FirstBoot.dir(), 0o755).host(tried)?;
+        let into = etc.child(Phase::FirstBoot.dir().as_bytes()).host(tried)?;
+        into.copy_from(&scripts).host(tried)
     }
 
     /// Says which element's hook it was.
@@ -249,18 +280,19 @@ impl<'a> Build<'a> {
             Phase::BlockDevice => 1,
             _ => error.status().max(1),
         };
-        let hook = match &error {
+        let file = match &error {
             RunError::Hook { name, .. } | RunError::Start { name, .. } | RunError::Refused { name, .. } => {
-                Some(name.clone())
+                Some((phase.dir(), name))
             }
+            RunError::Environment { snippet, .. } => Some(("environment.d".to_owned(), snippet)),
             _ => None,
         };
-        let element = hook.and_then(|name| self.plan.element_of(phase, &name));
-        let message = format!(
-            "phase {}, element {}",
-            phase.dir(),
-            element.unwrap_or("the build")
-        );
+        let entry = file.and_then(|(dir, name)| {
+            let path = Path::new(&dir).join(OsStr::from_bytes(name));
+            self.plan.hooks.get(&path)
+        });
+        let element = entry.map_or("the build", |entry| &entry.element);
+        let message = format!("phase {}, element {element}", phase.dir());
         self.refused(Error::new(Kind::Hook { status }, message).because(error))
     }
 
@@ -302,22 +334,10 @@ impl<'a> Build<'a> {
         };
         hook.ended(failure.clone());
         if failure.is_some() {
-            self.pause_after_error(Phase::Install, &sandbox, &environment)?;
+            self.pause_after_error(Place::Chroot, &sandbox, &environment)?;
         }
         shown.take_away()?;
         failure.map_or(Ok(()), |(status, how)| Err(self.refused(failed(status, how))))
-    }
-
-    fn pause_after_error(&self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<()> {
-        let outside = environment.non_empty("break_outside_target").is_some();
-        match phase.place() {
-            Place::Chroot if outside => {
-                let environment = on_host(&self.variables, &self.dirs);
-                pause("after-error", &Sandbox::host(), &environment, true)
-            }
-            Place::Chroot => pause("after-error", sandbox, environment, true),
-            Place::Host => pause("after-error", &Sandbox::host(), environment, true),
-        }
     }
 
     fn require_root(&self) -> Result<()> {
@@ -364,8 +384,10 @@ impl<'a> Build<'a> {
 
     /// Decides the size of the image; hooks learn it in KiB.
     fn measure(&mut self) -> Result<u64> {
+        self.pause_around(&format!("before-{SIZE}"), Place::Host)?;
         let kib = image::measure(self.plan, &self.dirs.tree, self.stand_ins())?;
         self.variables.set("DIB_IMAGE_SIZE", kib.to_string());
+        self.pause_around(&format!("after-{SIZE}"), Place::Host)?;
         Ok(kib)
     }
 
@@ -400,26 +422,4 @@ impl<'a> Build<'a> {
         }
         Ok(())
     }
-}
-
-/// Opens a shell at a point that the variable `break` names.
-fn pause(point: &str, sandbox: &Sandbox, environment: &Environment, custom: bool) -> Result<()> {
-    let wanted = environment.text("break")?.unwrap_or_default();
-    if !wanted.split(',').any(|word| word == point) {
-        return Ok(());
-    }
-    let command = environment
-        .text("break_cmd")?
-        .filter(|_| custom)
-        .unwrap_or("bash");
-    ui::note(format_args!(
-        "Starting debug shell. Exit to resume building.\nAt stage {point}"
-    ));
-    let args = ["-c", command].map(OsString::from);
-    let _shell = ui::shell();
-    if let Err(error) = sandbox.run(OsStr::new("bash"), &args, environment) {
-        ui::warn(format_args!("cannot start a shell at {point}: {error}"));
-    }
-    ui::note("Resuming");
-    Ok(())
 }

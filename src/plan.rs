@@ -7,13 +7,10 @@ pub mod fetches;
 pub mod outline;
 pub mod packages;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-
 use image_core::Identity;
 use serde::Serialize;
 
+use crate::breaks::Breaks;
 use crate::element::hooks::HookTree;
 use crate::element::library::{Element, Library};
 use crate::element::reasons::{Reason, reasons};
@@ -40,7 +37,9 @@ pub struct BuildPlan {
     pub elements: Vec<Element>,
     /// Why each of them is one.
     pub reasons: Vec<Vec<Reason>>,
-    /// What is odd about them.
+    /// Where it stops for a shell.
+    pub breaks: Breaks,
+    /// What is odd about all this.
     pub warnings: Vec<String>,
     /// The tree of hooks that they make.
     pub hooks: HookTree,
@@ -62,7 +61,6 @@ impl BuildPlan {
         let library = Library::load(&settings.elements_path)?;
         let elements = resolve(&library, &settings.elements)?;
         require_operating_system(&elements)?;
-        hook_names(&environment)?;
         let hooks = HookTree::merge(&elements)?;
         let words = settings.elements.iter().map(String::as_str);
         let words: Vec<_> = words.zip(settings.word_origins.iter().copied()).collect();
@@ -78,13 +76,21 @@ impl BuildPlan {
             settings.root_label = label;
         }
         output::qcow2_options(settings.format_options.as_deref())?;
-        let warnings = [settings.warnings(), library.warnings().to_vec()].concat();
+        let breaks = Breaks::of(&environment)?;
+        let names = hook_names(&environment)?;
+        let warnings = [
+            settings.warnings(),
+            breaks.warnings(),
+            library.warnings().to_vec(),
+            hooks.warnings(&names),
+        ];
         Ok(Self {
             settings,
             environment,
             elements,
             reasons,
-            warnings,
+            breaks,
+            warnings: warnings.concat(),
             hooks,
             filesystem,
             identity,
@@ -111,12 +117,6 @@ impl BuildPlan {
             path: entry.from.display().to_string(),
         };
         Ok(hooks.into_iter().map(hook).collect())
-    }
-
-    /// The element that brought a hook, if one did.
-    pub fn element_of(&self, phase: Phase, hook: &[u8]) -> Option<&str> {
-        let path = Path::new(&phase.dir()).join(OsStr::from_bytes(hook));
-        self.hooks.get(&path).map(|entry| entry.element.as_str())
     }
 
     /// The event that begins a build.

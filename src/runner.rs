@@ -71,9 +71,11 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
-    /// `environment.d` failed.
-    #[error("environment.d {ending}")]
+    /// A snippet of `environment.d` failed.
+    #[error("environment.d/{} {ending}", snippet.escape_ascii())]
     Environment {
+        /// Its name.
+        snippet: Vec<u8>,
         /// How the shell that sourced it ended.
         ending: Ending,
     },
@@ -84,6 +86,12 @@ pub enum RunError {
         name: Vec<u8>,
         /// What it did not get.
         refusal: Refusal,
+    },
+    /// The environment that `environment.d` made was not told.
+    #[error("the program that tells the environment {ending}")]
+    Untold {
+        /// How it ended.
+        ending: Ending,
     },
     /// bash could not be started to source `environment.d`.
     #[error("bash cannot be started, which environment.d needs")]
@@ -102,7 +110,9 @@ impl RunError {
     /// The status that the failure gives the run.
     pub fn status(&self) -> u8 {
         match self {
-            RunError::Hook { ending, .. } | RunError::Environment { ending } => ending.status(),
+            RunError::Hook { ending, .. }
+            | RunError::Environment { ending, .. }
+            | RunError::Untold { ending } => ending.status(),
             RunError::Start { source, .. } | RunError::NoShell(source) => {
                 if source.kind() == io::ErrorKind::NotFound {
                     127
@@ -119,7 +129,9 @@ impl RunError {
     /// How what ran ended: its status, and words that follow its name.
     fn ended(&self) -> (u8, String) {
         let ending = match self {
-            RunError::Hook { ending, .. } | RunError::Environment { ending } => ending.to_string(),
+            RunError::Hook { ending, .. }
+            | RunError::Environment { ending, .. }
+            | RunError::Untold { ending } => ending.to_string(),
             RunError::Start { source, .. } | RunError::NoShell(source) => {
                 format!("cannot be started: {source}")
             }
@@ -170,10 +182,12 @@ exec {dib_told}>&1 1>&2
 dib_runner=$1 dib_trace=$2
 shift 2
 for dib_snippet in "$@"; do
+    builtin printf '%s\0' "${dib_snippet##*/}" >&"$dib_told"
     if [ "$dib_trace" = 1 ]; then set -x; fi
     source "$dib_snippet"
     { set +x; } 2>/dev/null
 done
+builtin printf '\0' >&"$dib_told"
 exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}>&-
 "#;
         let here = self.here.parent().unwrap_or(Path::new("/")).join("environment.d");
@@ -203,37 +217,21 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
         );
         let step = ui::hook(b"environment.d");
         let told = self.sandbox.capture(OsStr::new("bash"), &args, environment);
-        let told = match told.map_err(RunError::NoShell) {
-            Ok((Ending::Exited(0), bytes)) if !bytes.is_empty() => {
-                Ok(Environment::from_nul_separated(&bytes))
-            }
-            // A snippet that calls `exit 0` has told no environment: the build cannot go on without one.
-            Ok((Ending::Exited(0), _)) => Err(RunError::Environment {
-                ending: Ending::Exited(1),
-            }),
-            Ok((ending, _)) => Err(RunError::Environment { ending }),
-            Err(error) => Err(error),
-        };
+        let told = told
+            .map_err(RunError::NoShell)
+            .and_then(|(ending, bytes)| tell(ending, &bytes));
         step.ended(told.as_ref().err().map(RunError::ended));
         told
     }
 
-    /// Runs the hooks, one after another, up to the first that fails; returns the environment that they saw.
-    pub fn run(
-        &self,
-        names: &Regex,
-        environment: &Environment,
-        trace: bool,
-    ) -> Result<Environment, RunError> {
+    /// Runs the hooks in an environment, one after another, up to the first that fails.
+    pub fn run(&self, names: &Regex, environment: &Environment, trace: bool) -> Result<(), RunError> {
         let (hooks, ignored) = self.list(names)?;
-        let environment = self.environment(environment, trace)?;
-        for name in &ignored {
-            if trace || name.contains(&b'.') {
-                ui::note(format_args!(
-                    "{} is ignored: it may not be run, or is no name of a hook",
-                    name.escape_ascii()
-                ));
-            }
+        for name in ignored.iter().filter(|_| trace) {
+            ui::note(format_args!(
+                "{} is ignored: it may not be run, or is no name of a hook",
+                name.escape_ascii()
+            ));
         }
         // Who sourced environment.d was no hook.
         self.refusals();
@@ -242,7 +240,7 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
             let path = self.there.join(OsStr::from_bytes(&name));
             ui::note(format_args!("{} Running {}", NAME, path.display()));
             let hook = ui::hook(&name);
-            let ran = match self.sandbox.run_hook(&path, &environment) {
+            let ran = match self.sandbox.run_hook(&path, environment) {
                 Ok(Ending::Exited(0)) => self.judge(&name),
                 Ok(ending) => Err(RunError::Hook {
                     name: name.clone(),
@@ -261,7 +259,7 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
         if !profile.is_empty() {
             ui::note(profile_table(&profile));
         }
-        Ok(environment)
+        Ok(())
     }
 }
 
@@ -283,6 +281,25 @@ impl Parts {
             ));
         }
         Ok(())
+    }
+}
+
+/// What the shell that sourced the snippets told: their names as they are sourced; behind an empty one the environment.
+fn tell(ending: Ending, bytes: &[u8]) -> Result<Environment, RunError> {
+    match (bytes.windows(2).position(|pair| pair == b"\0\0"), ending) {
+        (Some(border), Ending::Exited(0)) => Ok(Environment::from_nul_separated(&bytes[border + 2..])),
+        (Some(_), ending) => Err(RunError::Untold { ending }),
+        (None, ending) => {
+            let mut names = bytes.split(|byte| *byte == 0).rev();
+            let snippet = names.find(|name| !name.is_empty()).unwrap_or_default().to_vec();
+            // A snippet that calls `exit 0` has told no environment: the build cannot go on without one.
+            let ending = if ending == Ending::Exited(0) {
+                Ending::Exited(1)
+            } else {
+                ending
+            };
+            Err(RunError::Environment { snippet, ending })
+        }
     }
 }
 

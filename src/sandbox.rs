@@ -20,6 +20,7 @@
 //! | `removal` | removing directories, whatever hooks left in them |
 //! | [`rooted`] | access to a tree that cannot leave it, whatever symlinks it holds |
 //! | [`launch`] | starting processes, on the host or in a chroot: the only place that does |
+//! | `terminal` | the caller's terminal, lent to a shell in the middle of a build |
 //! | `sys` | the few system calls that no safe crate offers: all `unsafe` code |
 
 pub mod caller;
@@ -38,6 +39,7 @@ mod removal;
 pub mod rooted;
 pub mod supervise;
 mod sys;
+mod terminal;
 pub mod tier;
 mod unshared;
 pub mod witness;

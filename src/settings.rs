@@ -1,5 +1,6 @@
 //! Settings: what a build was asked for, each the flag, else the variable, else the default.
 
+mod exports;
 pub mod origins;
 
 use std::ffi::OsString;

@@ -237,3 +237,105 @@ fn the_runner_needs_nothing_of_the_tree() {
     let said = lab.build(&["os"]).failed(1, "dib-run-parts ended with status 1");
     assert!(said.out.contains("Usage: dib-run-parts"), "{}", said.out);
 }
+
+#[test]
+fn what_hooks_mount_in_the_tree_lasts_as_long_as_the_table_says() {
+    let Some(lab) = Lab::new() else { return };
+    let mounted = "[ -e $TARGET_ROOT/mnt/x/by-root ]";
+    let gone = "[ -d ${TARGET_ROOT:-}/mnt/x ]; [ ! -e ${TARGET_ROOT:-}/mnt/x/by-root ]";
+    lab.hook(
+        "root.d/90-mount",
+        "mkdir $TARGET_ROOT/mnt/x $TARGET_ROOT/mnt/again host; touch $TARGET_ROOT/mnt/file host/by-host
+         mount -t tmpfs x $TARGET_ROOT/mnt/x; touch $TARGET_ROOT/mnt/x/by-root
+         mkdir $TARGET_ROOT/mnt/x/inner; mount --bind host $TARGET_ROOT/mnt/x/inner
+         mount --bind /etc/hostname $TARGET_ROOT/mnt/file",
+    )
+    .hook("extra-data.d/10-see", mounted)
+    .hook(
+        "install.d/10-see",
+        "[ -e /mnt/x/by-root ]; touch /mnt/x/inner/by-install; [ -s /mnt/file ]",
+    )
+    .hook("post-root.d/10-see", mounted)
+    .hook(
+        "block-device.d/10-see",
+        &format!("{gone}; grep $TARGET_ROOT /proc/mounts && exit 1; true"),
+    )
+    .hook(
+        "pre-finalise.d/10-again",
+        &format!("{gone}; mount -t tmpfs x $TARGET_ROOT/mnt/again; touch $TARGET_ROOT/mnt/again/file"),
+    )
+    .hook("finalise.d/10-see", &format!("{gone}; [ -e /mnt/again/file ]"))
+    .hook("cleanup.d/10-see", "[ -e $TARGET_ROOT/mnt/again/file ]");
+    lab.build(&["-o", "x", "-t", "raw", "mini-os", "probe"]).ok();
+    // What the host lent got what hooks wrote, and lost nothing.
+    let lent: Vec<_> = ["by-host", "by-install"]
+        .iter()
+        .map(|name| lab.out("host").join(name))
+        .collect();
+    assert!(lent.iter().all(|path| path.exists()));
+    if oracle::mounted::require() {
+        oracle::mounted::read(&lab.out("x.raw"), |root| {
+            for point in ["mnt/x", "mnt/again", "proc", "sys", "dev"] {
+                let dir = root.join(point);
+                assert_eq!(
+                    std::fs::read_dir(&dir).unwrap().count(),
+                    0,
+                    "{point} stays, empty"
+                );
+            }
+            assert_eq!(std::fs::read(root.join("mnt/file")).unwrap(), b"");
+        });
+    }
+}
+
+#[test]
+fn names_are_resolved_as_the_host_does() {
+    let Some(lab) = Lab::new() else { return };
+    lab.hook(
+        "extra-data.d/10-keep",
+        "cat /etc/resolv.conf > host-resolv || echo 'nameserver 8.8.8.8' > host-resolv",
+    )
+    .hook(
+        "extra-data.d/20-see",
+        "cat $TARGET_ROOT/etc/resolv.conf > seen-outside",
+    )
+    .hook("install.d/10-see", "cat /etc/resolv.conf > /etc/seen")
+    .hook("finalise.d/10-see", "cat /etc/resolv.conf >> /etc/seen")
+    .hook("cleanup.d/10-see", "mv $TARGET_ROOT/etc/seen seen-inside");
+    lab.rehearse().ok();
+    let host = lab.text("host-resolv");
+    assert_eq!(lab.text("seen-outside"), host);
+    assert_eq!(lab.text("seen-inside"), host.repeat(2));
+}
+
+#[test]
+fn failures_leave_no_mount_no_process_and_no_device() {
+    for phase in ["root.d", "install.d", "block-device.d", "cleanup.d"] {
+        let Some(lab) = Lab::new() else { return };
+        let mount =
+            "mkdir -p ${TARGET_ROOT:-}/mnt/x; mount -t tmpfs x ${TARGET_ROOT:-}/mnt/x; sleep 3600 & exit 3";
+        lab.hook(&format!("{phase}/99-fails"), mount);
+        lab.build(&["-o", "x", "mini-os", "probe"])
+            .failed(if phase == "block-device.d" { 1 } else { 3 }, "99-fails");
+        let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+        assert!(!mounts.contains(lab.dir().to_str().unwrap()), "{phase}");
+        let sleeps = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
+            let root = std::fs::read_link(entry.path().join("cwd"));
+            root.is_ok_and(|root| root.starts_with(lab.dir()))
+        });
+        assert_eq!(sleeps.count(), 0, "{phase}");
+        assert!(!lab.names().iter().any(|name| name.starts_with("x.")), "{phase}");
+    }
+}
+
+#[test]
+fn block_device_hooks_find_the_tree_by_its_old_name() {
+    let Some(lab) = Lab::new() else { return };
+    lab.hook("root.d/90-name", "[ ! -e $TMP_BUILD_DIR/built ]")
+        .hook(
+            "block-device.d/10-name",
+            "[ $(cat $TMP_BUILD_DIR/built/etc/hostname) = mini ]",
+        )
+        .hook("pre-finalise.d/10-name", "[ ! -e $TMP_BUILD_DIR/built ]");
+    lab.rehearse().ok();
+}

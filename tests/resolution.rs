@@ -117,3 +117,77 @@ fn base_comes_unless_it_is_left_out() {
     assert!(elements(&["os"]).contains("\"name\": \"base\""));
     assert!(!elements(&["-n", "os"]).contains("\"name\": \"base\""));
 }
+
+#[test]
+fn a_vm_gets_partitions_unless_they_are_named() {
+    let lab = lab();
+    for element in ["vm", "block-device-mbr", "block-device-efi", "block-device-gpt"] {
+        lab.file(&format!("{element}/README.md"), "");
+    }
+    lab.file("wants-gpt/element-deps", "block-device-gpt\n");
+    for (args, elements) in [
+        (&["os", "vm"][..], "os vm block-device-mbr"),
+        (&["-a", "arm64", "vm", "os"], "vm os block-device-efi"),
+        (&["vm", "block-device-gpt", "os"], "vm block-device-gpt os"),
+        // Only words count, not what they need.
+        (
+            &["os", "vm", "wants-gpt"],
+            "os vm wants-gpt block-device-mbr block-device-gpt",
+        ),
+        (&["os"], "os"),
+    ] {
+        let json = lab.run(DIB, &[&["plan", "--json", "-n"], args].concat()).ok().out;
+        let plan: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let names = plan["elements"].as_array().unwrap().iter();
+        let names: Vec<_> = names.map(|element| element["name"].as_str().unwrap()).collect();
+        assert_eq!(names.join(" "), elements);
+    }
+}
+
+#[test]
+fn words_resolve_by_the_table() {
+    let lab = lab();
+    for (file, text) in [
+        ("self/element-deps", "self\n"),
+        ("a/element-deps", "b\n"),
+        ("b/element-deps", "c\n"),
+        ("c/element-deps", "a\nd\n"),
+        ("d/README", ""),
+        // A real element that another one provides is dropped in the end, though it was reached before its provider.
+        ("user/element-deps", "real\nlate\n"),
+        ("real/element-deps", "d\n"),
+        ("late/element-provides", "real\n"),
+        ("second/element-provides", "virtual\n"),
+        ("loader-a/element-provides", "bootloader\n"),
+        ("loader-b/element-provides", "bootloader\n"),
+        ("wants-loaders/element-deps", "loader-a\nloader-b\n"),
+    ] {
+        lab.file(file, text);
+    }
+    for (words, resolved) in [
+        ("os", "os"),
+        ("os self", "os self"),
+        ("os self self", "os self"),
+        ("os a", "a b c d os"),
+        ("c os", "a b c d os"),
+        ("os user", "d late os user"),
+        ("os app provider", "app loop os provider"),
+        ("app os provider", "app loop os provider"),
+        // With a provider a name needs no directory; without one it does.
+        ("os app", "!Element 'virtual' not found"),
+        ("os nothing", "!Element 'nothing' not found"),
+        ("os os", "!operating-system: already provided by [os]"),
+        ("os mini-os", "!operating-system: already provided by [os]"),
+        ("os provider second", "!virtual: already provided by [provider]"),
+        ("os real late", "!real: already provided by [late]"),
+        ("os wants-loaders", "!bootloader: already provided by [loader-a]"),
+        ("a", "!Please include an operating system element"),
+    ] {
+        let words: Vec<&str> = words.split_whitespace().collect();
+        let said = lab.run(ELEMENT_INFO, &words);
+        match resolved.strip_prefix('!') {
+            None => assert_eq!(said.ok().out.trim_end(), resolved, "{words:?}"),
+            Some(told) => drop(said.failed(1, told)),
+        }
+    }
+}

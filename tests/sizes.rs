@@ -75,3 +75,20 @@ fn options_of_mke2fs_win_over_the_defaults() {
     lab.build(&["--mkfs-options", "-i", "mini-os"])
         .failed(1, "--mkfs-options");
 }
+
+#[test]
+fn growth_is_promised_and_other_file_systems_are_refused() {
+    let Some(mut lab) = lab() else { return };
+    let reserved = |said: &str| -> u32 {
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix("Reserved GDT blocks:"));
+        line.unwrap().trim().parse().unwrap()
+    };
+    // 2^28 blocks are 8192 groups, whose descriptors take 128 blocks; one is there already.
+    let (_, said) = built(&lab, &["--max-online-resize", "268435456"]);
+    assert_eq!(reserved(&said), 127);
+    lab.set("FS_TYPE", "xfs");
+    lab.build(&["mini-os"])
+        .failed(1, "FS_TYPE: there is no writer of xfs");
+}

@@ -202,8 +202,13 @@ pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()
 /// Decides everything about a build.
 pub(super) fn plan(args: Args, line: &[OsString], environment: Environment) -> Result<BuildPlan> {
     let lost = args.clear && environment.non_empty("ELEMENTS_PATH").is_some();
-    let environment = args.surroundings(environment);
-    let settings = Settings::new(args.flags(line), &environment)?;
+    let mut environment = args.surroundings(environment);
+    let flags = args.flags(line);
+    let exports = flags.exports();
+    let settings = Settings::new(flags, &environment)?;
+    for (name, value) in exports {
+        environment.set(name, value);
+    }
     BuildPlan::new(settings, environment).map_err(|error| match error.kind() {
         Kind::Elements if lost => error.hint("-c cleared ELEMENTS_PATH, too"),
         _ => error,

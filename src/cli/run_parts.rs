@@ -98,13 +98,12 @@ pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
     let trace = environment
         .get("DIB_DEBUG_TRACE")
         .is_some_and(|level| level != "0" && !level.is_empty());
-    match parts.run(&names, environment, trace) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let status = error.status().max(1);
-            Err(Error::new(Kind::Hook { status }, NAME).because(error))
-        }
-    }
+    let sourced = parts.environment(environment, trace);
+    let ran = sourced.and_then(|environment| parts.run(&names, &environment, trace));
+    ran.map_err(|error| {
+        let status = error.status().max(1);
+        Error::new(Kind::Hook { status }, NAME).because(error)
+    })
 }
 
 /// Prints the environment, as bash found it, for the runner that started bash.

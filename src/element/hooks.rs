@@ -11,8 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
+use regex_lite::Regex;
+
 use crate::element::library::{Bytes, Element, Item, ItemKind, Origin};
 use crate::error::{Context, Error, Kind, Result};
+use crate::phase::Phase;
+use crate::runner::is_hook_name;
 
 /// What stands where in the tree of hooks, and which element brought it.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +79,35 @@ impl HookTree {
             _ => 0,
         };
         self.entries.values().map(bytes).fold(0, u64::saturating_add)
+    }
+
+    /// Files of phases that look like hooks and are none, and what waits for a first boot in vain.
+    pub fn warnings(&self, names: &Regex) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for phase in Phase::ALL {
+            for (name, run, entry) in self.files(&phase.dir()) {
+                let why = match (run, is_hook_name(names, name)) {
+                    (true, false) if name.contains(&b'.') => "its name has a dot",
+                    (true, false) => "its name is none of a hook",
+                    (false, true) => "it may not be executed",
+                    _ => continue,
+                };
+                warnings.push(format!(
+                    "{} of element {} is no hook and will not run: {why}",
+                    entry.from.display(),
+                    entry.element
+                ));
+            }
+        }
+        let first_boot = self.get(Path::new(&Phase::FirstBoot.dir()));
+        let base = self.entries.values().any(|entry| entry.element == "base");
+        if let Some(entry) = first_boot.filter(|_| !base) {
+            warnings.push(format!(
+                "first-boot.d of element {} is laid into the image, but nothing runs it: element base is left out",
+                entry.element
+            ));
+        }
+        warnings
     }
 
     /// Writes the tree into an empty directory.

@@ -13,7 +13,7 @@ use crate::plan::BuildPlan;
 use crate::record;
 use crate::runner;
 use crate::sandbox::tier::Grant;
-use crate::settings::{SizeRule, Tmpfs};
+use crate::settings::{Settings, Tmpfs};
 
 /// The applets among the hooks. Hidden: no element brings a directory of such a name.
 const APPLETS_DIR: &str = ".applets";
@@ -25,6 +25,12 @@ const LIBRARY: [(&str, &str); 4] = [
     ("img-functions", include_str!("lib/img-functions")),
     ("elements-functions", include_str!("lib/elements-functions")),
 ];
+
+/// The snippet that says how elements install.
+const INSTALL_TYPE: &str = "11-dib-install-type.bash";
+
+/// A name of the tree that elements of old know in `block-device.d`, when it was no longer where it had been filled.
+const BUILT: &str = "built";
 
 /// The directories of a build.
 #[derive(Clone, Debug)]
@@ -92,6 +98,56 @@ impl Dirs {
         self.hooks.join(runner::NAME)
     }
 
+    /// Says how elements install that know several ways, where neither the caller nor an element before this one does.
+    pub(super) fn default_install_type(&self, settings: &Settings) -> Result<()> {
+        let dir = self.hooks.join("environment.d");
+        let tried = || format!("cannot write to {}", dir.display());
+        fs::create_dir_all(&dir).host(tried)?;
+        let quoted = settings.install_type.replace('\'', r"'\''");
+        let text = format!(
+            "[ -n \"${{DIB_DEFAULT_INSTALLTYPE:-}}\" ] || export DIB_DEFAULT_INSTALLTYPE='{quoted}'\n"
+        );
+        fs::write(dir.join(INSTALL_TYPE), text).host(tried)
+    }
+
+    /// What `environment.d` comes to where that snippet is all there is: a tree without bash can have hooks, too.
+    pub(super) fn simple_environment(
+        &self,
+        environment: &Environment,
+        settings: &Settings,
+    ) -> Option<Environment> {
+        let dir = self.hooks.join("environment.d");
+        let names: Vec<OsString> = fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.file_name())
+            .collect();
+        let mut simple = environment.clone();
+        match &names[..] {
+            [] => {}
+            [only] if only == INSTALL_TYPE => {
+                if simple.non_empty("DIB_DEFAULT_INSTALLTYPE").is_none() {
+                    simple.set("DIB_DEFAULT_INSTALLTYPE", &settings.install_type);
+                }
+            }
+            _ => return None,
+        }
+        Some(simple)
+    }
+
+    /// Gives the tree its old second name.
+    pub(super) fn name_built(&self) -> Result<()> {
+        let tried = || "cannot name the tree in the build's directory".to_owned();
+        std::os::unix::fs::symlink(&self.tree, self.build.join(BUILT)).host(tried)
+    }
+
+    /// Takes it away.
+    pub(super) fn forget_built(&self) -> Result<()> {
+        let tried = || "cannot remove the second name of the tree".to_owned();
+        fs::remove_file(self.build.join(BUILT)).host(tried)
+    }
+
     /// The directory of an element, as hooks find it.
     fn element(&self, element: &crate::element::library::Element) -> PathBuf {
         match &element.origin {
@@ -105,7 +161,6 @@ impl Dirs {
 pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environment {
     let settings = &plan.settings;
     let mut all = plan.environment.clone();
-    let flag = |set: bool| if set { "1" } else { "0" };
     all.set("LC_ALL", "C");
     all.set("ARCH", &settings.arch);
     all.set("IMAGE_NAME", &settings.name);
@@ -119,12 +174,9 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     all.set("DIB_LOCKFILES", &settings.lockfiles);
     all.set("DIB_OFFLINE", if settings.offline { "1" } else { "" });
     all.set("DIB_DEBUG_TRACE", settings.trace.to_string());
-    all.set(
-        "DIB_CHECKSUM",
-        flag(settings.checksums.md5 || settings.checksums.sha256),
-    );
-    all.set("DIB_NO_TMPFS", flag(settings.tmpfs == Tmpfs::No));
-    all.set("DIB_DEFAULT_INSTALLTYPE", &settings.install_type);
+    if settings.tmpfs == Tmpfs::No {
+        all.set("DIB_NO_TMPFS", "1");
+    }
     all.set("TMP_BUILD_DIR", &dirs.build);
     all.set("TMP_IMAGE_DIR", &dirs.image);
     all.set("TMP_HOOKS_PATH", &dirs.hooks);
@@ -132,17 +184,14 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     all.set("_LIB", &dirs.lib);
     for (name, default) in [
         ("IMAGE_TYPE", "qcow2"),
+        ("DIB_CHECKSUM", "0"),
+        ("DIB_NO_TMPFS", "0"),
         ("DIB_MIN_TMPFS", "2"),
         ("DIB_PYTHON_EXEC", "python3"),
     ] {
         if all.get(name).is_none() {
             all.set(name, default);
         }
-    }
-    if let SizeRule::Kib(_) = settings.size
-        && let Some(given) = plan.environment.get("DIB_IMAGE_SIZE")
-    {
-        all.set("DIB_IMAGE_SIZE", given);
     }
     if settings.repeat.epoch.is_some() {
         // Programs that write local times would write the caller's.

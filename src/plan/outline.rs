@@ -215,6 +215,7 @@ fn phases(plan: &BuildPlan) -> Result<Vec<PlannedPhase>> {
             place: match phase.place() {
                 Place::Host => "host",
                 Place::Chroot => "chroot",
+                Place::FirstBoot => "first boot",
             },
             hooks: plan.hooks_of(phase)?,
             packages: Vec::new(),

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::sys;
+use super::terminal::Terminal;
 use crate::environment::Environment;
 
 /// Where processes run: plain data.
@@ -73,6 +74,22 @@ impl Sandbox {
     /// Runs a program to its end, its output going where ours goes.
     pub fn run(&self, program: &OsStr, args: &[OsString], environment: &Environment) -> io::Result<Ending> {
         self.command(program, args, environment).status().map(Ending::of)
+    }
+
+    /// Runs a program for a person, who has a terminal of the program's own if standard input is one. Otherwise the
+    /// program reads what standard input holds.
+    pub fn interact(
+        &self,
+        program: &OsStr,
+        args: &[OsString],
+        environment: &Environment,
+    ) -> io::Result<Ending> {
+        let mut command = self.command(program, args, environment);
+        match Terminal::of_caller() {
+            Some(terminal) => terminal.lend(command),
+            None => command.status(),
+        }
+        .map(Ending::of)
     }
 
     /// Runs a hook: an executable file, or a text without `#!`, which a shell then reads.

@@ -2,6 +2,8 @@
 //!
 //! The tree is made by hooks. An absolute link, `/etc` of the tree say, must never let the builder touch the host's.
 
+mod copy;
+
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -16,6 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, pidfd_open, waitpid};
 
 use super::sys::{self, Side};
+use super::terminal::Modes;
 use super::tier::Grant;
 use super::{keeper, offspring, plain, unshared};
 use crate::error::{Context, Error, Kind, Result};
@@ -37,6 +38,7 @@ pub fn supervise(
     let ((log_end, log_start), (life, alive)) = (pipe()?, pipe()?);
     let (teller, listener) = notice::channel().host(tried)?;
     let (signals, mask) = sys::catch_endings().host(tried)?;
+    let terminal = Modes::save();
     // Processes that were there before the build are none of its own.
     let spared = if grant.tier.has_namespaces() {
         sys::new_pid_namespace().host(|| "cannot make the namespaces that hold a build".to_owned())?;
@@ -67,6 +69,9 @@ pub fn supervise(
         Side::Parent(child) => {
             drop((log_start, teller, life));
             let ended = watch(child, reporter, log_end, listener, &signals, spared.as_deref());
+            if let Some(terminal) = terminal {
+                terminal.restore();
+            }
             let _ = sys::restore(&mask);
             drop(alive);
             conclude(reporter.outcome(), &ended?)

@@ -206,12 +206,12 @@ impl<'a> Build<'a> {
             Place::Chroot if present => {
                 let sandbox = Sandbox::chroot(&self.dirs.tree);
                 let environment = in_chroot(&self.variables);
-                let shown = HooksShown::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier)?;
+                let lent = self.lend()?;
                 self.pause(&before, &sandbox, &environment, Stop::Shell)?;
                 let seen = self.hooks(phase, &sandbox, &environment)?;
                 self.pause(&after, &sandbox, &seen, Stop::Shell)?;
                 self.sourced = Some(seen);
-                shown.take_away()
+                lent.take_away()
             }
             Place::Chroot => Ok(()),
             Place::FirstBoot => {
@@ -222,6 +222,13 @@ impl<'a> Build<'a> {
                 self.pause_around(&after, Place::Chroot)
             }
         }
+    }
+
+    /// Lends chroot phases what they see of the host: the hooks, and the cache of compilations where element `base`
+    /// wants it.
+    fn lend(&self) -> Result<HooksShown> {
+        let cache = self.plan.compile_cache();
+        HooksShown::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier, cache)
     }
 
     /// Runs the hooks; returns the environment that they saw.
@@ -324,7 +331,7 @@ impl<'a> Build<'a> {
             );
             Error::new(Kind::Hook { status }, message)
         };
-        let shown = HooksShown::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier)?;
+        let lent = self.lend()?;
         let sandbox = Sandbox::chroot(&self.dirs.tree);
         let hook = ui::hook(b"install-packages");
         let failure = match sandbox.run(OsStr::new("install-packages"), &args, &environment) {
@@ -336,7 +343,7 @@ impl<'a> Build<'a> {
         if failure.is_some() {
             self.pause_after_error(Place::Chroot, &sandbox, &environment)?;
         }
-        shown.take_away()?;
+        lent.take_away()?;
         failure.map_or(Ok(()), |(status, how)| Err(self.refused(failed(status, how))))
     }
 

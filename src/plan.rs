@@ -7,6 +7,8 @@ pub mod fetches;
 pub mod outline;
 pub mod packages;
 
+use std::path::Path;
+
 use image_core::Identity;
 use serde::Serialize;
 
@@ -117,6 +119,12 @@ impl BuildPlan {
             path: entry.from.display().to_string(),
         };
         Ok(hooks.into_iter().map(hook).collect())
+    }
+
+    /// The cache of compilations that chroot phases see: element `base` promises it.
+    pub fn compile_cache(&self) -> Option<&Path> {
+        let base = self.elements.iter().any(|element| element.name == "base");
+        self.settings.ccache.as_deref().filter(|_| base)
     }
 
     /// The event that begins a build.

@@ -138,6 +138,8 @@ pub struct Settings {
     pub ramdisk_element: String,
     /// How elements install by default.
     pub install_type: String,
+    /// Where compilations are cached; `None`: nowhere.
+    pub ccache: Option<PathBuf>,
     /// What an image of type docker is called.
     pub docker_target: Option<String>,
     /// The log.
@@ -234,6 +236,7 @@ impl Settings {
             |name: &str, or: &dyn Fn() -> PathBuf| environment.non_empty(name).map_or_else(or, PathBuf::from);
         let caches = path("HOME", &|| "/root".into()).join(".cache");
         let cache = path("DIB_IMAGE_CACHE", &|| caches.join("image-create"));
+        let cache = absolute(&flags.image_cache.unwrap_or(cache))?;
         let temporary = path("TMP_DIR", &|| "/tmp".into());
         let (name, formats) = outputs(&flags.types, pick(flags.output, "IMAGE_NAME")?)?;
         let fs_type = text("FS_TYPE")?.unwrap_or_else(|| "ext4".into());
@@ -271,7 +274,8 @@ impl Settings {
             )?,
             tmpfs,
             tmp_dir: path("TMPDIR", &|| temporary.clone()),
-            cache: absolute(&flags.image_cache.unwrap_or(cache))?,
+            ccache: ccache(environment, &cache)?,
+            cache,
             lockfiles: absolute(&path("DIB_LOCKFILES", &|| caches.join("dib/lockfiles")))?,
             offline: flags.offline || environment.non_empty("DIB_OFFLINE").is_some(),
             install_type: pick(flags.install_type, "DIB_DEFAULT_INSTALLTYPE")?
@@ -417,6 +421,20 @@ fn element_words(
         words.push((word.into(), WordOrigin::ForVm));
     }
     Ok(words)
+}
+
+/// The directory of the cache of compilations, as far as it is wanted.
+fn ccache(environment: &Environment, cache: &Path) -> Result<Option<PathBuf>> {
+    match environment.text("DIB_CCACHE")? {
+        Some("0") => Ok(None),
+        None | Some("1" | "auto") => {
+            let dir = environment.non_empty("DIB_CCACHE_DIR").map(PathBuf::from);
+            absolute(&dir.unwrap_or_else(|| cache.join("ccache"))).map(Some)
+        }
+        Some(other) => Err(Error::usage(format!(
+            "DIB_CCACHE: '{other}' is none of 0, 1 and auto"
+        ))),
+    }
 }
 
 fn checksums(flag: bool, variable: Option<&str>) -> Checksums {

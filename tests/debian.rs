@@ -52,6 +52,57 @@ const BROUGHT: [(&str, bool); 9] = [
     ("usr/local/bin/spy-tool", true),             // bin/
 ];
 
+/// A script of the first boot. The directory of its image is no place to leave a trace in.
+const FIRST_BOOT: &str = "#!/bin/sh
+echo \"$0 ran\"
+echo ran >>/etc/first-boot-traces
+";
+
+/// What tells the serial console how the first boot went: the machine's own rc.local, and a unit that comes last.
+const WITNESS: &str = r#"#!/bin/bash
+set -eu
+cat >/etc/rc.local <<'TEXT'
+#!/bin/sh
+echo "witness: rc.local comes after: $(cat /etc/first-boot-traces)" >/dev/console
+TEXT
+chmod 755 /etc/rc.local
+cat >/etc/systemd/system/first-boot-witness.service <<'TEXT'
+[Unit]
+After=dib-first-boot.service rc-local.service
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/first-boot-witness
+[Install]
+WantedBy=multi-user.target
+TEXT
+cat >/usr/local/sbin/first-boot-witness <<'TEXT'
+#!/bin/sh
+exec >/dev/console
+echo "witness: $(stat -c '%a %U' /var/log/first-boot.d.log)"
+sed 's/^/witness: log: /' /var/log/first-boot.d.log
+for path in /etc/first-boot.d /usr/sbin/dib-first-boot /etc/systemd/system/dib-first-boot.service; do
+    [ -e $path ] || echo "witness: $path is gone"
+done
+echo "witness: traces: $(wc -l </etc/first-boot-traces)"
+echo "witness has spoken"
+TEXT
+chmod 755 /usr/local/sbin/first-boot-witness
+ln -s ../first-boot-witness.service /etc/systemd/system/multi-user.target.wants/
+"#;
+
+/// What the witness says.
+const WITNESSED: [&str; 9] = [
+    "witness: rc.local comes after: ran",
+    "witness: 600 root",
+    "witness: log: dib-first-boot: running 50-spy",
+    "witness: log: /etc/first-boot.d/50-spy ran",
+    "witness: log: dib-first-boot: 50-spy completed",
+    "witness: /etc/first-boot.d is gone",
+    "witness: /usr/sbin/dib-first-boot is gone",
+    "witness: /etc/systemd/system/dib-first-boot.service is gone",
+    "witness: traces: 1",
+];
+
 /// The elements of the test: one that copies the tree as the last hook sees it, and that brings things to install.
 fn write_spy(elements: &Path) {
     // A mount of its own shows the tree without what is mounted in it: proc, sys, dev.
@@ -79,13 +130,19 @@ rmdir \"$bare\"
         ("init-scripts/systemd/spy.service", unit),
         ("package-installs.yaml", "pv:\nbc:\n  build-only: true\n"),
         ("bin/spy-tool", "exit 0\n"),
+        ("first-boot.d/50-spy", FIRST_BOOT),
+        ("install.d/90-first-boot-witness", WITNESS),
     ] {
         let path = elements.join("spy").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let of = path.parent().unwrap().to_string_lossy().into_owned();
         let runs = (of.ends_with(".d") || of.ends_with("-install") || of.ends_with("/bin"))
             && !path.to_string_lossy().contains("package-installs");
-        let start = if runs { "#!/bin/bash\nset -eu\n" } else { "" };
+        let start = if runs && !text.starts_with("#!") {
+            "#!/bin/bash\nset -eu\n"
+        } else {
+            ""
+        };
         fs::write(&path, format!("{start}{text}")).unwrap();
         fs::set_permissions(
             &path,
@@ -215,8 +272,12 @@ fn boots(dir: &Path) {
         disks: &[],
         append: "",
     };
-    let console = boot::until("debian login:", &machine, limit);
+    let console = boot::until(&["debian login:", "witness has spoken"], &machine, limit);
     assert!(!console.contains("FAILED"), "a unit failed:\n{console}");
+    for said in WITNESSED {
+        let mut lines = console.lines().map(str::trim_end);
+        assert!(lines.any(|line| line.ends_with(said)), "no '{said}':\n{console}");
+    }
 }
 
 /// What the machine does with each image that is to grow. It says what it did, and never more than it did.
@@ -288,7 +349,7 @@ fn grows(dir: &Path) {
         disks: &[&script, &past, &promised],
         append: "panic=-1 init=/bin/bash -- /dev/vdb",
     };
-    let console = boot::until("growth ends", &machine, Duration::from_secs(seconds));
+    let console = boot::until(&["growth ends"], &machine, Duration::from_secs(seconds));
     for (disk, image, grown, meta_bg) in [
         ("vdc", past, past_reserve, true),
         ("vdd", promised, towards_promise, false),

@@ -21,6 +21,7 @@
 //! | 18 sizes; 19 options of the file system | `sizes`, `finalisation::a_label_reaches_file_system_fstab_and_hooks` |
 //! | 23 names, 24 old outputs, 25 digests, 26 compression, 29 logs | `outputs` |
 //! | 30 manifests, 31 no image | `records` |
+//! | 34 `first-boot.d` | `first_boot`, and a boot in `debian.rs` |
 //!
 //! 20 to 22, partitions and the sizes in their configuration, 27 and 28, other formats, 32 and 33, ramdisks and kernels,
 //! come with what makes them.
@@ -28,10 +29,12 @@
 mod assemble;
 mod break_points;
 mod command_lines;
+mod compile_cache;
 mod documents;
 mod downloads;
 mod element_habits;
 mod finalisation;
+mod first_boot;
 mod hooks;
 mod images;
 mod killing;

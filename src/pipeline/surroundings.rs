@@ -87,7 +87,8 @@ impl Dirs {
         for (name, text) in LIBRARY {
             fs::write(dirs.lib.join(name), text).host(tried)?;
         }
-        for path in [&plan.settings.cache, &plan.settings.lockfiles] {
+        let kept = [&plan.settings.cache, &plan.settings.lockfiles];
+        for path in kept.into_iter().map(PathBuf::as_path).chain(plan.compile_cache()) {
             fs::create_dir_all(path).host(|| format!("cannot make {}", path.display()))?;
         }
         Ok(dirs)
@@ -176,6 +177,9 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     all.set("DIB_DEBUG_TRACE", settings.trace.to_string());
     if settings.tmpfs == Tmpfs::No {
         all.set("DIB_NO_TMPFS", "1");
+    }
+    if let Some(cache) = plan.compile_cache() {
+        all.set("DIB_CCACHE_DIR", cache);
     }
     all.set("TMP_BUILD_DIR", &dirs.build);
     all.set("TMP_IMAGE_DIR", &dirs.image);

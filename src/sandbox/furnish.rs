@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::mounts::{HooksInTree, TreeMounts};
+use super::mounts::{CacheInTree, HooksInTree, TreeMounts};
 use super::plain::{HooksCopy, PlainTree};
 use super::tier::Tier;
 use crate::error::Result;
@@ -35,29 +35,34 @@ impl Furnished {
     }
 }
 
-/// The hooks at `/tmp/in_target.d` of the tree.
+/// What chroot phases see of the host: the hooks at `/tmp/in_target.d` of the tree, and a cache at `/tmp/ccache`.
 #[derive(Debug)]
 pub enum HooksShown {
-    /// They are bound there, read-only.
-    Bound(HooksInTree),
-    /// They are copied there.
+    /// They are bound there, the hooks read-only.
+    Bound(HooksInTree, Option<CacheInTree>),
+    /// The hooks are copied there. A cache of compilations is none if it is copied: programs make their own, which goes
+    /// with `/tmp`.
     Copied(HooksCopy),
 }
 
 impl HooksShown {
     /// Shows them.
-    pub fn put(hooks: &Path, tree: &Path, tier: Tier) -> Result<Self> {
-        if tier.has_namespaces() {
-            HooksInTree::bind(hooks, tree).map(HooksShown::Bound)
-        } else {
-            HooksCopy::put(hooks, tree).map(HooksShown::Copied)
+    pub fn put(hooks: &Path, tree: &Path, tier: Tier, cache: Option<&Path>) -> Result<Self> {
+        if !tier.has_namespaces() {
+            return HooksCopy::put(hooks, tree).map(HooksShown::Copied);
         }
+        let hooks = HooksInTree::bind(hooks, tree)?;
+        let cache = cache.map(|cache| CacheInTree::bind(cache, tree)).transpose()?;
+        Ok(HooksShown::Bound(hooks, cache))
     }
 
     /// Shows them no longer.
     pub fn take_away(self) -> Result<()> {
         match self {
-            HooksShown::Bound(bound) => bound.unbind(),
+            HooksShown::Bound(hooks, cache) => {
+                cache.map_or(Ok(()), CacheInTree::unbind)?;
+                hooks.unbind()
+            }
             HooksShown::Copied(copy) => copy.remove(),
         }
     }

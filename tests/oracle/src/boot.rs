@@ -56,9 +56,9 @@ impl Machine<'_> {
     }
 }
 
-/// Boots a machine and waits for `wanted` on its serial console. Gives what the console showed until then, or panics
-/// with it.
-pub fn until(wanted: &str, machine: &Machine<'_>, limit: Duration) -> String {
+/// Boots a machine and waits for all of `wanted` on its serial console, in whatever order. Gives what the console showed
+/// until then, or panics with it.
+pub fn until(wanted: &[&str], machine: &Machine<'_>, limit: Duration) -> String {
     let mut machine = machine
         .command()
         .stdin(Stdio::null())
@@ -80,13 +80,14 @@ pub fn until(wanted: &str, machine: &Machine<'_>, limit: Duration) -> String {
     let mut seen = false;
     while !seen && let Ok(part) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         shown.extend(part);
-        seen = String::from_utf8_lossy(&shown).contains(wanted);
+        let text = String::from_utf8_lossy(&shown);
+        seen = wanted.iter().all(|words| text.contains(words));
     }
     drop(lines);
     let _ = machine.kill();
     let _ = machine.wait();
     let _ = reader.join();
     let shown = String::from_utf8_lossy(&shown).into_owned();
-    assert!(seen, "'{wanted}' did not appear within {limit:?}:\n{shown}");
+    assert!(seen, "{wanted:?} did not appear within {limit:?}:\n{shown}");
     shown
 }

@@ -24,7 +24,7 @@ Examples:
       installs a page";
 
 /// Variables that are no settings, of commands that build.
-const MORE_VARIABLES: [(&str, &str); 4] = [
+const MORE_VARIABLES: [(&str, &str); 8] = [
     (
         "break",
         "where to open a shell: before-PHASE, after-PHASE or after-error, a comma between",
@@ -35,6 +35,13 @@ const MORE_VARIABLES: [(&str, &str); 4] = [
         "not empty: after an error in a chroot phase, run it on the host",
     ),
     ("RUN_PARTS_REGEX", "the pattern that names of hooks must match"),
+    ("DIB_EVENTS", "where to write events, as --events"),
+    (
+        "DIB_SHOW_IMAGE_USAGE",
+        "1: tell at the end what of more than 10 MiB takes room in the image",
+    ),
+    ("DIB_SHOW_IMAGE_USAGE_FULL", "1: tell it of everything"),
+    ("NO_COLOR", "not empty: no colours"),
 ];
 
 /// Print the manual page of a command.

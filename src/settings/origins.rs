@@ -426,3 +426,56 @@ impl std::fmt::Display for Origin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A new field does not compile here until somebody has thought of its row.
+    #[test]
+    fn every_setting_has_a_row() {
+        let Settings {
+            arch: _,
+            name: _,
+            formats: _,
+            compress: _,
+            format_options: _,
+            checksums: _,
+            overwrite: _,
+            elements: _,
+            elements_path: _,
+            packages: _,
+            trace: _,
+            size: _,
+            journal_mib: _,
+            threads: _,
+            fs_type: _,
+            root_label: _,
+            mkfs_options: _,
+            max_online_resize: _,
+            tmpfs: _,
+            tmp_dir: _,
+            cache: _,
+            lockfiles: _,
+            offline: _,
+            ramdisk_element: _,
+            install_type: _,
+            docker_target: _,
+            logging:
+                super::super::Logging {
+                    file: _,
+                    quiet: _,
+                    timestamps: _,
+                },
+            repeat: crate::identity::Repeat { epoch: _, seed: _ },
+            isolation: super::super::Isolation { tier: _, network: _ },
+            // Notes on the others.
+            line: _,
+            word_origins: _,
+            origins,
+        } = Settings::new(Flags::default(), &Environment::default()).unwrap();
+        let fields = 26 + 3 + 2 + 2;
+        // And whether the element `base` is one.
+        assert_eq!((ROWS.len(), origins.len()), (fields + 1, fields + 1));
+    }
+}

@@ -265,6 +265,23 @@ pub static ROWS: &[Row] = &[
         value: |settings| json!(settings.lockfiles.display().to_string()),
     },
     Row {
+        name: "ccache",
+        sources: &[
+            Variable("DIB_CCACHE", "0: compilations in the chroot get no cache", any),
+            Variable(
+                "DIB_CCACHE_DIR",
+                "the cache of compilations, where element base is one",
+                any,
+            ),
+            Variable("DIB_IMAGE_CACHE", "cached downloads, as --image-cache", any),
+            Variable("HOME", "holds .cache, where caches and locks are by default", any),
+        ],
+        value: |settings| {
+            let dir = settings.ccache.as_ref();
+            json!(dir.map(|dir| dir.display().to_string()))
+        },
+    },
+    Row {
         name: "offline",
         sources: &[
             Flag("--offline", |flags| flags.offline),
@@ -457,6 +474,7 @@ mod tests {
             tmp_dir: _,
             cache: _,
             lockfiles: _,
+            ccache: _,
             offline: _,
             ramdisk_element: _,
             install_type: _,
@@ -474,7 +492,7 @@ mod tests {
             word_origins: _,
             origins,
         } = Settings::new(Flags::default(), &Environment::default()).unwrap();
-        let fields = 26 + 3 + 2 + 2;
+        let fields = 27 + 3 + 2 + 2;
         // And whether the element `base` is one.
         assert_eq!((ROWS.len(), origins.len()), (fields + 1, fields + 1));
     }

@@ -5,17 +5,22 @@
 //! | name | what it stands for |
 //! |---|---|
 //! | `sudo` | runs its command: hooks of a build are root already |
-//! | `pkg-map` | generic package names → those of a distribution |
+//! | `pkg-map`, `pkg-map-install` | generic package names → those of a distribution; the maps → the tree |
+//! | `svc-map-install` | the service maps of all elements → one in the tree |
 //! | `cache-url` | an address → a file, fetched only if the server has another |
 //! | `package-installs-squash` | the package lists of all elements → one file |
 //! | `package-installs-list` | that file → the packages of one phase |
+//! | `install-static` | a directory of files → the root, links and modes kept |
 //! | `source-repositories` | what elements want from elsewhere → the cache, then the tree |
 
 pub mod cache_url;
+pub mod install_static;
 pub mod package_installs;
 pub mod pkg_map;
+mod published;
 pub mod source_repositories;
 pub mod sudo;
+pub mod svc_map;
 
 use std::ffi::OsString;
 
@@ -23,11 +28,14 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 6] = [
+pub const APPLETS: [(&str, Applet); 9] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
+    ("install-static", install_static::run),
     ("pkg-map", pkg_map::run),
+    ("pkg-map-install", pkg_map::run_install),
     ("package-installs-squash", package_installs::run_squash),
     ("package-installs-list", package_installs::run_list),
     ("source-repositories", source_repositories::run),
+    ("svc-map-install", svc_map::run_install),
 ];

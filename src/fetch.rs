@@ -16,7 +16,7 @@
 //! stopped, if the server can say that it is still the same version. Redirections are followed here, not in the
 //! client: each address has its own proxy, and user information goes to its own host only.
 
-mod answer;
+pub(crate) mod answer;
 mod connect;
 pub mod error;
 pub mod part;

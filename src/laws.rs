@@ -7,6 +7,7 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
+mod fetching;
 mod words;
 
 use std::collections::BTreeSet;
@@ -28,6 +29,7 @@ use crate::environment::Environment;
 use crate::filesystem;
 use crate::settings::{Flags, Settings, SizeRule, WordOrigin};
 
+pub use fetching::{addresses, answers, archives, image_maps, name_servers};
 pub use words::{command_line, hook_names, mount_points, shadow_days, sudo_words};
 
 /// Whatever `element-deps` and `element-provides` say, the elements of a build are found, each once with all that it

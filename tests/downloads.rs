@@ -394,6 +394,9 @@ fn hooks_of_every_phase_find_it() {
             "install.d/51-script",
             "/tmp/in_target.d/bin/cache-url ${SITE}z /z; [ $(cat /z) = /z ]",
         )
-        .file("install-bin/README.md", "");
+        .hook(
+            "install.d/52-left",
+            "read -r line < /usr/local/bin/cache-url; [ \"$line\" = '#!/bin/sh' ]",
+        );
     lab.rehearse().ok();
 }

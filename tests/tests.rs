@@ -37,6 +37,7 @@ mod finalisation;
 mod first_boot;
 mod hooks;
 mod images;
+mod installing;
 mod killing;
 mod lab;
 mod lint;

@@ -9,6 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -16,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::pkg_map::{Distribution, PackageMap};
+use super::published;
+use crate::sandbox::rooted::Rooted;
 use crate::ui;
 
 pub(crate) const PHASES: [&str; 3] = ["pre-install.d", "install.d", "post-install.d"];
@@ -232,32 +236,46 @@ pub fn run_squash(args: &[OsString]) -> u8 {
         "package-installs-squash",
         SquashArgs::try_parse_from(args),
         |args| {
-            let published = std::env::var("IMAGE_ELEMENT_YAML")
-                .map_err(|error| format!("IMAGE_ELEMENT_YAML: {error}"))?;
             let mut elements = Vec::new();
-            for (name, path) in published.lines().filter_map(|line| line.split_once(": ")) {
-                let parsed = read_element(Path::new(path))?;
-                elements.extend(parsed.into_iter().map(|packages| (name.to_owned(), packages)));
+            for (name, path) in published::elements()? {
+                let parsed = read_element(&path)?;
+                elements.extend(parsed.into_iter().map(|packages| (name.clone(), packages)));
             }
             let squashed = squash(&elements, &|name| std::env::var(name).ok())?;
             let json = serde_json::to_string_pretty(&squashed).map_err(|error| error.to_string())?;
-            std::fs::write(&args.output, json + "\n")
-                .map_err(|error| format!("{}: {error}", args.output.display()))
+            write(&args.output, &(json + "\n")).map_err(|error| format!("{}: {error}", args.output.display()))
         },
     )
+}
+
+/// Writes a file; one of the tree inside the tree, whatever links are on the way.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let tree = std::env::var_os("TMP_MOUNT_PATH").map(PathBuf::from);
+    let within = tree
+        .as_deref()
+        .and_then(|tree| Some((tree, path.strip_prefix(tree).ok()?)));
+    let Some((tree, within)) = within else {
+        return std::fs::write(path, text);
+    };
+    let names: Vec<&[u8]> = within
+        .components()
+        .map(|name| name.as_os_str().as_bytes())
+        .collect();
+    let (name, parents) = names.split_last().ok_or(io::ErrorKind::InvalidInput)?;
+    let name = std::str::from_utf8(name).map_err(|_| io::ErrorKind::InvalidInput)?;
+    Rooted::open(tree)?
+        .make_dirs(parents, 0o755)?
+        .write(name, 0o644, text.as_bytes())
 }
 
 /// The files of one element: its YAML, its JSON, or both.
 fn read_element(directory: &Path) -> Result<Vec<Map<String, Value>>, String> {
     let mut found = Vec::new();
     for name in ["package-installs.yaml", "package-installs.json"] {
-        let path = directory.join(name);
-        if !path.is_file() {
-            continue;
+        if let Some(text) = published::text(directory, name)? {
+            let wrong = |why: String| format!("{}: {why}", directory.join(name).display());
+            found.extend(parse(&text).map_err(wrong)?);
         }
-        let wrong = |why: String| format!("{}: {why}", path.display());
-        let text = std::fs::read_to_string(&path).map_err(|error| wrong(error.to_string()))?;
-        found.extend(parse(&text).map_err(wrong)?);
     }
     Ok(found)
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use serde::Deserialize;
 
+use super::published;
 use crate::ui;
 
 /// Where `extra-data.d` of element `pkg-map` lays the maps in the image.
@@ -62,7 +63,13 @@ impl Distribution {
         Self::new(&variable("DISTRO_NAME"), &variable("DIB_RELEASE"))
     }
 
-    fn family(&self) -> Option<&'static str> {
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The family that it belongs to.
+    pub(super) fn family(&self) -> Option<&'static str> {
         let member = |(_, names): &&(&str, &[&str])| names.contains(&self.name.as_str());
         FAMILIES.iter().find(member).map(|(family, _)| *family)
     }
@@ -102,6 +109,67 @@ impl PackageMap {
         .find_map(|names| names.get(name))
         .map(|found| found.split_whitespace().map(String::from).collect())
     }
+}
+
+impl PackageMap {
+    /// The map as lines `SECTION NAME WORD...`, which a shell can read where this program is not: `default`,
+    /// `family=F`, `distro=D` or `release=D/R`. Names that hold blanks cannot be asked for, and are left out.
+    pub(crate) fn lines(&self) -> String {
+        let mut sections = vec![("default".to_owned(), &self.default)];
+        sections.extend(
+            self.family
+                .iter()
+                .map(|(family, names)| (format!("family={family}"), names)),
+        );
+        sections.extend(
+            self.distro
+                .iter()
+                .map(|(distro, names)| (format!("distro={distro}"), names)),
+        );
+        for (distro, releases) in &self.release {
+            let named = releases
+                .iter()
+                .map(|(release, names)| (format!("release={distro}/{release}"), names));
+            sections.extend(named);
+        }
+        let single = |word: &str| !word.is_empty() && !word.contains(char::is_whitespace);
+        let mut lines = String::new();
+        for (section, names) in sections.iter().filter(|(section, _)| single(section)) {
+            for (name, words) in names.iter().filter(|(name, _)| single(name)) {
+                let words: Vec<&str> = words.split_whitespace().collect();
+                lines.push_str([section, name.as_str(), &words.join(" ")].join(" ").trim_end());
+                lines.push('\n');
+            }
+        }
+        lines
+    }
+}
+
+/// Runs `pkg-map-install`: lays the maps of all elements into the tree, as they are and as lines.
+pub fn run_install(args: &[OsString]) -> u8 {
+    published::finish("pkg-map-install", args, || {
+        let failed = |error| format!("cannot write /{MAPS} of the tree: {error}");
+        let names: Vec<&[u8]> = MAPS.split('/').map(str::as_bytes).collect();
+        let maps = published::tree()?.make_dirs(&names, 0o755).map_err(failed)?;
+        let lines = maps.make_dirs(&[b".lines"], 0o755).map_err(failed)?;
+        for (element, directory) in published::elements()? {
+            let Some(text) = published::text(&directory, "pkg-map")? else {
+                continue;
+            };
+            maps.write(&element, 0o644, text.as_bytes()).map_err(failed)?;
+            match serde_json::from_str::<PackageMap>(&text) {
+                Ok(map) => lines
+                    .write(&element, 0o644, map.lines().as_bytes())
+                    .map_err(failed)?,
+                // It fails where it is asked, which may be nowhere.
+                Err(error) => ui::warn(format_args!("{}: {error}", directory.join("pkg-map").display())),
+            }
+        }
+        let told = Distribution::from_environment();
+        let line = format!("{} {}\n", told.name, told.release);
+        maps.write(".distribution", 0o644, line.as_bytes())
+            .map_err(failed)
+    })
 }
 
 /// Prints the package names of this distribution for generic ones.

@@ -8,7 +8,7 @@ use super::{Known, Request, Version};
 
 /// A meaning.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// What is there already is what the server has.
     Kept,
     /// It is elsewhere.
@@ -25,10 +25,10 @@ pub(super) enum Meaning {
 }
 
 /// The value of a header.
-type Headers<'a> = &'a dyn Fn(&'static str) -> Option<String>;
+pub(crate) type Headers<'a> = &'a dyn Fn(&'static str) -> Option<String>;
 
 /// Judges an answer to a request that may have asked for the rest of a part.
-pub(super) fn meaning(
+pub(crate) fn meaning(
     status: u16,
     headers: Headers<'_>,
     request: &Request<'_>,
@@ -118,7 +118,7 @@ fn range(headers: Headers<'_>) -> Option<(u64, Option<u64>)> {
 }
 
 /// What `If-Range` may name: RFC 9110, 8.8.2.2 and 13.1.5. A weak tag and a time that may still change serve not.
-pub(super) fn strong_validator(headers: Headers<'_>) -> Option<String> {
+pub(crate) fn strong_validator(headers: Headers<'_>) -> Option<String> {
     if let Some(etag) = headers("etag") {
         return Some(etag).filter(|etag| etag.starts_with('"') && etag.len() > 2);
     }

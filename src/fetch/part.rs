@@ -120,14 +120,14 @@ impl Part {
     }
 
     /// Begins with the first byte of a version.
-    pub(super) fn begin(&mut self, validator: Option<String>) -> io::Result<()> {
+    pub(crate) fn begin(&mut self, validator: Option<String>) -> io::Result<()> {
         self.restart()?;
         self.validator = validator;
         Ok(())
     }
 
     /// Takes the next bytes.
-    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.digest.update(bytes);
         self.len += bytes.len() as u64;

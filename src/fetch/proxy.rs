@@ -48,7 +48,7 @@ impl Proxies {
     }
 
     /// The proxy of an address; `None`: it is reached directly.
-    pub(super) fn of(&self, url: &Url) -> Result<Option<ureq::Proxy>, Why> {
+    pub(crate) fn of(&self, url: &Url) -> Result<Option<ureq::Proxy>, Why> {
         let proxy = match url.scheme() {
             Scheme::Http => &self.http,
             Scheme::Https => &self.https,

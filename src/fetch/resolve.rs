@@ -20,7 +20,9 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::NextTimeout;
 
 pub use config::Servers;
+pub(crate) use config::in_hosts;
 use exchange::Answer;
+pub(crate) use exchange::answer;
 
 /// The most addresses that the client takes.
 const MAX: usize = 16;

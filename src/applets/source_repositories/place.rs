@@ -1,17 +1,13 @@
 //! Where a source is kept in the cache, and where it goes in the tree.
 //!
-//! `DIB_IMAGE_CACHE/source-repositories/NAME_SHA1`, with the SHA-1 of `TYPE_LOCATION` and a line feed, since it was made
-//! by `echo` once; caches of the original program are used as they are. Older ones had the directory
-//! `repository-sources`, and no NAME before the SHA-1: they are renamed when they are met.
+//! `DIB_IMAGE_CACHE/source-repositories/NAME_SHA1`: caches of the original program are used as they are. Older ones had
+//! the directory `repository-sources`, and no NAME before the SHA-1: they are renamed when they are met.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sha1::{Digest as _, Sha1};
-
 use crate::element::source_repositories::Repository;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::fetch::hex;
 use crate::ui;
 
 /// The directory of the cache that sources are kept in.
@@ -36,10 +32,11 @@ impl Caches {
 
     /// The place of a repository.
     pub(super) fn of(&self, repository: &Repository) -> Result<PathBuf> {
-        let told = format!("{}_{}\n", repository.kind, repository.location);
-        let digest = hex(&Sha1::digest(told));
-        let place = self.dir.join(format!("{}_{digest}", repository.variable("")));
-        rename_older(&self.dir.join(digest), &place)?;
+        let name = repository.cache_name();
+        let place = self.dir.join(&name);
+        if let Some((_, digest)) = name.rsplit_once('_') {
+            rename_older(&self.dir.join(digest), &place)?;
+        }
         Ok(place)
     }
 }

@@ -119,7 +119,7 @@ fn interface(name: &str) -> Option<u32> {
 }
 
 /// The addresses that a hosts file gives a name.
-pub(super) fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
+pub(crate) fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
     let host = host.trim_end_matches('.');
     let mut found = Vec::new();
     for line in text.lines() {

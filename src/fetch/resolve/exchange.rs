@@ -9,7 +9,7 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QTYPE, Question, RCODE, TYPE, 
 
 /// What a name server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// The addresses of the name, perhaps none.
     Addresses(Vec<IpAddr>),
     /// There is no such name.
@@ -145,7 +145,7 @@ fn over_stream(server: SocketAddr, message: &[u8], until: Instant) -> io::Result
 }
 
 /// Reads the answer to a question; `None`: it is the answer to another, or none at all.
-pub(super) fn answer(bytes: &[u8], id: u16, name: &str, kind: TYPE) -> Option<Answer> {
+pub(crate) fn answer(bytes: &[u8], id: u16, name: &str, kind: TYPE) -> Option<Answer> {
     let packet = Packet::parse(bytes).ok()?;
     let echoed = packet.questions.first().is_some_and(|question| {
         question.qname.to_string().eq_ignore_ascii_case(name) && question.qtype == QTYPE::TYPE(kind)

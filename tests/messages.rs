@@ -2,6 +2,7 @@
 //! shows in review. `DIB_BLESS=1` takes new texts over; the catalogue marks what the other files show, so run it twice.
 
 mod catalogue;
+mod fetching;
 
 use std::fs;
 

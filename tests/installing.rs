@@ -54,6 +54,50 @@ const MAP: &str = r#"{
     "default": { "dhcp": "dhcp-client", "gone": "gone" }
 }"#;
 
+/// What pkg-map is asked, rightly and wrongly.
+const QUESTIONS: [&[&str]; 16] = [
+    &["--element", "net", "dhcp"],
+    &[
+        "--element=net",
+        "--distro",
+        "debian",
+        "--release=bookworm",
+        "dhcp",
+        "both",
+        "gone",
+    ],
+    &["--element", "net", "--distro", "ubuntu", "dhcp", "gone"],
+    &["--element", "net", "--distro", "fedora", "dhcp", "both", "gone"],
+    &[
+        "--element",
+        "net",
+        "--distro",
+        "centos",
+        "--release",
+        "8-stream",
+        "dhcp",
+    ],
+    &[
+        "--element",
+        "net",
+        "--distro",
+        "centos",
+        "--release",
+        "9-stream",
+        "dhcp",
+    ],
+    &["--element", "net", "--distro", "gentoo", "dhcp"],
+    &["--element", "net", "star"],
+    &["--element", "net", "unknown"],
+    &["--element", "net", "--missing-ok", "unknown", "dhcp"],
+    &["--element", "net", "--missing-ok", "--", "-odd"],
+    &["--element", "absent", "dhcp"],
+    &["--element", "absent", "--missing-ok", "dhcp"],
+    &["--element", "net"],
+    &["dhcp"],
+    &["--element", "net", "--unknown-option", "dhcp"],
+];
+
 #[test]
 fn package_names_are_the_same_with_and_without_the_builder() {
     let mut lab = Lab::unprivileged();
@@ -79,49 +123,7 @@ fn package_names_are_the_same_with_and_without_the_builder() {
     let script = format!("{ELEMENTS}/pkg-map/bin/pkg-map");
     let applet = applet(&lab, "pkg-map");
     let prefix = tree.display().to_string();
-    let table: [&[&str]; 16] = [
-        &["--element", "net", "dhcp"],
-        &[
-            "--element=net",
-            "--distro",
-            "debian",
-            "--release=bookworm",
-            "dhcp",
-            "both",
-            "gone",
-        ],
-        &["--element", "net", "--distro", "ubuntu", "dhcp", "gone"],
-        &["--element", "net", "--distro", "fedora", "dhcp", "both", "gone"],
-        &[
-            "--element",
-            "net",
-            "--distro",
-            "centos",
-            "--release",
-            "8-stream",
-            "dhcp",
-        ],
-        &[
-            "--element",
-            "net",
-            "--distro",
-            "centos",
-            "--release",
-            "9-stream",
-            "dhcp",
-        ],
-        &["--element", "net", "--distro", "gentoo", "dhcp"],
-        &["--element", "net", "star"],
-        &["--element", "net", "unknown"],
-        &["--element", "net", "--missing-ok", "unknown", "dhcp"],
-        &["--element", "net", "--missing-ok", "--", "-odd"],
-        &["--element", "absent", "dhcp"],
-        &["--element", "absent", "--missing-ok", "dhcp"],
-        &["--element", "net"],
-        &["dhcp"],
-        &["--element", "net", "--unknown-option", "dhcp"],
-    ];
-    for words in table {
+    for words in QUESTIONS {
         let words = [&["--prefix", &prefix], words].concat();
         let by_builder = lab.run(&applet, &words);
         for (shell, options) in shells() {

@@ -118,9 +118,7 @@ fn sources() {
         "tool package /opt/tool none",
     ] {
         fs::write(&file, line.replace("SITE", &server.url(""))).unwrap();
-        session
-            .text
-            .push_str(&format!("source-repository-tool: {line}\n"));
+        session.text += &["source-repository-tool: ", line, "\n"].concat();
         session.run(&[], &applet, &[]);
     }
     fs::write(&file, format!("tool file /opt/file {}", server.url("/file"))).unwrap();

@@ -36,7 +36,7 @@ use crate::phase::{Phase, Place};
 use crate::plan::BuildPlan;
 use crate::runner::{Parts, RunError, hook_names};
 use crate::sandbox::furnish::{Furnished, HooksShown};
-use crate::sandbox::launch::Sandbox;
+use crate::sandbox::launch::{Ending, Sandbox};
 use crate::sandbox::offspring;
 use crate::sandbox::probe;
 use crate::sandbox::rooted::Rooted;
@@ -47,6 +47,7 @@ use crate::sandbox::workdir::Workdir;
 use crate::ui;
 use crate::ui::events::Events;
 use crate::ui::log::Log;
+use crate::ui::notice::Failure;
 use crate::ui::reporter::{Reporter, Subject};
 use crate::ui::screen::Screen;
 
@@ -335,16 +336,27 @@ impl<'a> Build<'a> {
         let sandbox = Sandbox::chroot(&self.dirs.tree);
         let hook = ui::hook(b"install-packages");
         let failure = match sandbox.run(OsStr::new("install-packages"), &args, &environment) {
-            Ok(ending) if ending.status() == 0 => None,
-            Ok(ending) => Some((ending.status(), ending.to_string())),
-            Err(error) => Some((127, format!("cannot be started: {error}"))),
+            Ok(Ending::Exited(0)) => None,
+            Ok(ending) => Some(Failure {
+                status: ending.status(),
+                signal: ending.signal(),
+                ending: ending.to_string(),
+                file: None,
+            }),
+            Err(error) => Some(Failure {
+                status: 127,
+                ending: format!("cannot be started: {error}"),
+                ..Failure::default()
+            }),
         };
         hook.ended(failure.clone());
         if failure.is_some() {
             self.pause_after_error(Place::Chroot, &sandbox, &environment)?;
         }
         lent.take_away()?;
-        failure.map_or(Ok(()), |(status, how)| Err(self.refused(failed(status, how))))
+        failure.map_or(Ok(()), |failure| {
+            Err(self.refused(failed(failure.status, failure.ending)))
+        })
     }
 
     fn require_root(&self) -> Result<()> {
@@ -420,6 +432,7 @@ impl<'a> Build<'a> {
     }
 
     fn clear(&self) -> Result<()> {
+        let _work = ui::work("finish the tree");
         let tree = self.tree()?;
         let tried = || "cannot finish the tree".to_owned();
         finalise::return_resolv_conf(&tree).host(tried)?;

@@ -24,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::sandbox::launch::{Ending, Sandbox};
 use crate::sandbox::witness::{Refusal, Witness};
 use crate::ui;
+use crate::ui::notice::Failure;
 
 /// Names of hooks: no dots, so that `x.sh` and editors' copies never run.
 pub const HOOK_NAMES: &str = "^[0-9A-Za-z_-]+$";
@@ -126,21 +127,33 @@ impl RunError {
 }
 
 impl RunError {
-    /// How what ran ended: its status, and words that follow its name.
-    fn ended(&self) -> (u8, String) {
-        let ending = match self {
+    /// How what ran failed.
+    fn failure(&self) -> Failure {
+        let (ending, words) = match self {
             RunError::Hook { ending, .. }
             | RunError::Environment { ending, .. }
-            | RunError::Untold { ending } => ending.to_string(),
+            | RunError::Untold { ending } => (Some(*ending), ending.to_string()),
             RunError::Start { source, .. } | RunError::NoShell(source) => {
-                format!("cannot be started: {source}")
+                (None, format!("cannot be started: {source}"))
             }
-            RunError::Read { source, .. } => format!("cannot be read: {source}"),
+            RunError::Read { source, .. } => (None, format!("cannot be read: {source}")),
             RunError::Refused { refusal, .. } => {
-                format!("succeeded without an owner that it wanted: {refusal}")
+                let words = format!("succeeded without an owner that it wanted: {refusal}");
+                (None, words)
             }
         };
-        (self.status().max(1), ending)
+        let file = match self {
+            RunError::Environment { snippet, .. } => {
+                Some(format!("environment.d/{}", String::from_utf8_lossy(snippet)))
+            }
+            _ => None,
+        };
+        Failure {
+            status: self.status().max(1),
+            signal: ending.and_then(Ending::signal),
+            ending: words,
+            file,
+        }
     }
 }
 
@@ -220,7 +233,7 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
         let told = told
             .map_err(RunError::NoShell)
             .and_then(|(ending, bytes)| tell(ending, &bytes));
-        step.ended(told.as_ref().err().map(RunError::ended));
+        step.ended(told.as_ref().err().map(RunError::failure));
         told
     }
 
@@ -251,7 +264,7 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
                     source,
                 }),
             };
-            let took = hook.ended(ran.as_ref().err().map(RunError::ended));
+            let took = hook.ended(ran.as_ref().err().map(RunError::failure));
             ran?;
             ui::note(format_args!("{} {} completed", NAME, name.escape_ascii()));
             profile.push((name, took));

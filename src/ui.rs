@@ -35,7 +35,7 @@ use image_core::tree::Content;
 
 use crate::error::Error;
 use colour::{Paint, Part};
-use notice::{Notice, tell};
+use notice::{Failure, Notice, tell};
 
 /// Prints a result: what the command was called for.
 pub fn print(text: impl Display) {
@@ -132,16 +132,12 @@ pub fn hook(name: &[u8]) -> Running {
 }
 
 impl Running {
-    /// Says how it ended, if not well with its status, and returns how long it took.
-    pub fn ended(self, failure: Option<(u8, impl Display)>) -> Duration {
+    /// Says how it ended, and returns how long it took.
+    pub fn ended(self, failure: Option<Failure>) -> Duration {
         let took = self.since.elapsed();
-        let (status, ending) = failure.map_or((0, String::new()), |(status, ending)| {
-            (status, ending.to_string())
-        });
         tell(&Notice::HookEnded {
             seconds: took.as_secs_f64(),
-            status,
-            ending,
+            failure,
         });
         took
     }

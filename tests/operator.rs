@@ -104,7 +104,6 @@ fn a_descriptor_takes_events_and_no_hook_gets_it() {
     let Some(mut lab) = Lab::new() else { return };
     lab.hook("extra-data.d/10-see", "[ ! -e /proc/self/fd/7 ]")
         .hook("install.d/10-see", "[ ! -e /proc/self/fd/7 ]");
-    lab.file("no-final-image/README.md", "");
     let build = ["-n", "no-final-image", "mini-os", "probe"];
     let script = "exec \"$0\" \"$@\" 7>> events";
     let told = |lab: &Lab, args: &[&str]| {
@@ -132,7 +131,6 @@ fn a_descriptor_takes_events_and_no_hook_gets_it() {
 fn a_reader_that_goes_away_does_not_end_the_build() {
     let Some(lab) = Lab::new() else { return };
     small_os(&lab);
-    lab.file("no-final-image/README.md", "");
     let script = "\"$0\" -n --events 7 no-final-image os 7> >(exec true); echo status $?";
     let said = lab.run("/bin/bash", &["-c", script, DISK_IMAGE_CREATE]).ok();
     assert!(said.out.ends_with("status 0\n"), "{}{}", said.out, said.err);
@@ -151,7 +149,6 @@ fn no_hook_can_pretend_to_be_the_build() {
     lab.hook("extra-data.d/10-lies", lies)
         .hook("install.d/10-lies", lies)
         .hook("install.d/20-fails", "exit 9");
-    lab.file("no-final-image/README.md", "");
     lab.build(&["--events", "events", "no-final-image", "mini-os", "probe"])
         .failed(9, "20-fails");
     let lines = events(&lab.out("events"));
@@ -226,7 +223,6 @@ fn the_last_event_comes_whatever_ends_the_build() {
 #[test]
 fn the_card_of_a_failed_hook_has_all_that_is_needed() {
     let Some(mut lab) = Lab::new() else { return };
-    lab.file("no-final-image/README.md", "");
     lab.hook("install.d/05-before", "echo 'not of the hook that fails'")
         .hook(
             "install.d/10-fails",
@@ -289,13 +285,12 @@ fn the_card_of_a_failed_hook_has_all_that_is_needed() {
 fn a_snippet_that_fails_is_named_with_its_element() {
     let Some(lab) = Lab::new() else { return };
     lab.file("other/environment.d/50-site", "export SITE=$NO_SUCH_VARIABLE\n");
-    lab.hook("install.d/10-x", "true")
-        .file("no-final-image/README.md", "");
+    lab.hook("install.d/10-x", "true");
     let said = lab
         .build(&["no-final-image", "mini-os", "probe", "other"])
-        .failed(1, "environment.d ended with status 1");
+        .failed(1, "phase root.d, element other: ");
     for part in [
-        "    element  other\n",
+        "    file     environment.d/50-site, sourced for root.d\n    element  other\n",
         "other/environment.d/50-site\n",
         "hint: the variable NO_SUCH_VARIABLE is not set: ",
     ] {
@@ -363,6 +358,7 @@ fn the_profile_tells_where_all_time_went() {
         "  10-slow  (probe)",
         "  20-fast  (probe)",
         "measure the tree",
+        "finish the tree",
         "scan the tree",
         "plan the file system",
         "write i.qcow2",

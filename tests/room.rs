@@ -114,7 +114,7 @@ fn hooks_that_have_no_room_are_refused_before_any_runs() {
         lab.set("DIB_NO_TMPFS", no_tmpfs);
         let said = lab
             .build(&["mini-os", "probe"])
-            .failed(1, "no room for the build: its hooks alone have 87960");
+            .failed(1, "no room for the build: its hooks alone have 8796");
         assert!(said.err.contains(" are free in "), "{}", said.err);
     }
     assert_eq!(lab.names(), [""; 0]);

@@ -11,8 +11,7 @@ const ESCAPE: char = '\u{1b}';
 
 fn lab() -> Option<Lab> {
     let lab = Lab::new()?;
-    lab.file("no-final-image/README.md", "")
-        .hook("install.d/10-slow", "echo said; sleep 1.2; echo said again");
+    lab.hook("install.d/10-slow", "echo said; sleep 1.2; echo said again");
     Some(lab)
 }
 

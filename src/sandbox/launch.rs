@@ -40,6 +40,14 @@ impl Ending {
         }
     }
 
+    /// The signal, if it was one.
+    pub fn signal(self) -> Option<u8> {
+        match self {
+            Ending::Exited(_) => None,
+            Ending::Signalled(signal) => Some(signal),
+        }
+    }
+
     /// The status as a shell tells it.
     pub fn status(self) -> u8 {
         match self {

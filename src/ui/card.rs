@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct Card {
     /// The phase: `install.d`.
     pub phase: String,
-    /// The hook.
+    /// The hook, or the file of `environment.d` that failed: `environment.d/10-x`.
     pub hook: String,
     /// The element that brought it; `environment.d`, `install-packages` and hooks that another hook wrote have none.
     pub element: Option<String>,
@@ -37,7 +37,11 @@ impl Card {
 /// A fact a line, then the output.
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "    hook     {}/{}", self.phase, self.hook)?;
+        if self.hook.contains('/') {
+            writeln!(f, "    file     {}, sourced for {}", self.hook, self.phase)?;
+        } else {
+            writeln!(f, "    hook     {}/{}", self.phase, self.hook)?;
+        }
         if let Some(element) = &self.element {
             writeln!(f, "    element  {element}")?;
         }

@@ -40,10 +40,8 @@ pub enum Notice {
     HookEnded {
         /// How long it took.
         seconds: f64,
-        /// How it ended, as a shell tells it: 0 is well.
-        status: u8,
-        /// The same in words: `ended with status 7`.
-        ending: String,
+        /// How it failed, if it did.
+        failure: Option<Failure>,
     },
     /// Work of the builder itself began.
     WorkStarted {
@@ -93,6 +91,19 @@ pub enum Notice {
     ShellClosed,
     /// The build is over.
     Ended(Outcome),
+}
+
+/// How a hook failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its status, as a shell tells it.
+    pub status: u8,
+    /// The signal that ended it, if one did.
+    pub signal: Option<u8>,
+    /// The same in words that follow its name: `ended with status 7`.
+    pub ending: String,
+    /// The file in the tree of hooks that made it fail, if that is not the hook's own.
+    pub file: Option<String>,
 }
 
 /// How a build ended.

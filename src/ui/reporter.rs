@@ -15,7 +15,7 @@ use super::course::{Course, Writing};
 use super::events::{Event, Events, Hook, Target, millis};
 use super::hints::{Scene, hints};
 use super::log::Log;
-use super::notice::{Notice, Outcome};
+use super::notice::{Failure, Notice, Outcome};
 use super::profile::Profile;
 use super::screen::{Screen, TICK};
 use crate::environment::Environment;
@@ -128,11 +128,7 @@ impl<'a> Reporter<'a> {
             Notice::PhaseStarted { phase, heading } => self.phase_started(phase, &heading),
             Notice::PhaseEnded => self.phase_ended(),
             Notice::HookStarted { hook } => self.hook_started(hook),
-            Notice::HookEnded {
-                seconds,
-                status,
-                ending,
-            } => self.hook_ended(seconds, status, ending),
+            Notice::HookEnded { seconds, failure } => self.hook_ended(seconds, failure),
             Notice::WorkStarted { work } => self.course.work = Some((work, Instant::now())),
             Notice::WorkEnded => {
                 if let Some((work, since)) = self.course.work.take() {
@@ -246,7 +242,7 @@ impl<'a> Reporter<'a> {
         self.course.hook = Some((hook, Instant::now()));
     }
 
-    fn hook_ended(&mut self, seconds: f64, status: u8, ending: String) {
+    fn hook_ended(&mut self, seconds: f64, failure: Option<Failure>) {
         let Some((hook, _)) = self.course.hook.take() else {
             return;
         };
@@ -254,8 +250,9 @@ impl<'a> Reporter<'a> {
         let element = hook.element.as_ref();
         let element = element.map_or(String::new(), |element| format!("  ({element})"));
         self.profile.part(format!("{}{element}", hook.hook), seconds);
-        if status != 0 {
-            self.failed = Some(self.failure(hook.clone(), seconds, status, ending));
+        let status = failure.as_ref().map_or(0, |failure| failure.status);
+        if let Some(failure) = failure {
+            self.failed = Some(self.failure(hook.clone(), seconds, failure));
         }
         self.events.tell(Event::HookEnded {
             hook,
@@ -265,43 +262,31 @@ impl<'a> Reporter<'a> {
     }
 
     /// All about a failed hook, and what may help.
-    fn failure(&mut self, hook: Hook, seconds: f64, status: u8, ending: String) -> (Card, Vec<String>) {
-        let output = self.log.tail();
+    fn failure(&mut self, mut hook: Hook, seconds: f64, failure: Failure) -> (Card, Vec<String>) {
         let on_host = Phase::ALL
             .iter()
             .any(|phase| phase.dir() == hook.phase && phase.place() == Place::Host);
-        let signal = ending.strip_prefix("was ended by signal ");
-        let signal = signal.and_then(|number| number.parse().ok());
-        let scene = Scene::look(!on_host, signal, &self.subject.dir, self.in_memory);
-        let end = format!("{} {ending}", hook.hook);
+        let scene = Scene::look(!on_host, failure.signal, &self.subject.dir, self.in_memory);
+        let output = self.log.tail();
+        let end = format!("{} {}", hook.hook, failure.ending);
         let lines: Vec<String> = output.iter().cloned().chain([end]).collect();
         let hints = hints(&lines, &scene);
-        let (element, path) = self.snippet(&hook, &output).unwrap_or((hook.element, hook.path));
+        if let Some(file) = failure.file {
+            (hook.element, hook.path) = self.subject.hooks.get(&file).cloned().unzip();
+            hook.hook = file;
+        }
         let card = Card {
             phase: hook.phase,
             hook: hook.hook,
-            element,
-            path,
-            status,
-            ending,
+            element: hook.element,
+            path: hook.path,
+            status: failure.status,
+            ending: failure.ending,
             seconds,
             output,
             shell: shell_command(&self.subject.command),
         };
         (card, hints)
-    }
-
-    /// The snippet of `environment.d` that the shell complained about last, which says whose it is.
-    fn snippet(&self, hook: &Hook, output: &[String]) -> Option<(Option<String>, Option<String>)> {
-        if hook.hook != "environment.d" {
-            return None;
-        }
-        let named = output.iter().rev().find_map(|line| {
-            let (_, rest) = line.split_once("/environment.d/")?;
-            let (name, _) = rest.split_once(": ")?;
-            self.subject.hooks.get(&format!("environment.d/{name}"))
-        });
-        Some(named.cloned().unzip())
     }
 
     fn output_started(&mut self, output: Target, of: u64) {

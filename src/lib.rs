@@ -9,6 +9,7 @@
 //! | [`cli`] | the commands, one module each: arguments, help, exit statuses |
 //! | [`environment`] | the caller's variables, captured once |
 //! | [`settings`] | flag, else variable, else default: what a build was asked for |
+//! | [`given`] | files that elements give, read within limits |
 //! | [`element`] | the library of elements, their resolution, the tree of hooks; pure |
 //! | [`filesystem`] | the options of the root file system |
 //! | [`identity`] | the seed and time stamp of a build: the one place that asks for randomness |
@@ -42,6 +43,7 @@ pub mod environment;
 pub mod error;
 pub mod fetch;
 pub mod filesystem;
+pub mod given;
 pub mod identity;
 #[doc(hidden)]
 pub mod laws;

@@ -40,7 +40,7 @@ use crate::sandbox::launch::{Ending, Sandbox};
 use crate::sandbox::offspring;
 use crate::sandbox::probe;
 use crate::sandbox::rooted::Rooted;
-use crate::sandbox::supervise;
+use crate::sandbox::supervise::{Endings, supervise};
 use crate::sandbox::tier::Grant;
 use crate::sandbox::witness::Witness;
 use crate::sandbox::workdir::Workdir;
@@ -72,13 +72,15 @@ pub fn run(plan: &BuildPlan, events: &mut Events) -> Result<()> {
     if plan.wants_image() {
         output::rehearse(&settings.name, &settings.formats)?;
     }
+    // Released after the build's directory is gone.
+    let endings = Endings::hold()?;
     let workdir = Workdir::create(&settings.tmp_dir)?;
     events.tell(plan.started());
     let log = Log::new(logging.quiet, logging.timestamps, file);
     let screen = Screen::open(!logging.quiet && settings.trace == 0, &plan.environment);
     let mut reporter = Reporter::new(subject(plan), log, screen, events, &plan.environment);
     let umask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
-    let result = supervise(&mut reporter, &grant, || {
+    let result = supervise(&mut reporter, &grant, &endings, || {
         Build::prepare(plan, &grant, workdir.path(), umask.as_raw_mode())
             .and_then(|mut build| build.run())
             .map_err(|error| ground::explain(error, workdir.path(), plan))
@@ -179,6 +181,8 @@ impl<'a> Build<'a> {
         }
         self.unmount(mounts)?;
         offspring::end_all(self.grant.tier).host(|| "cannot end what hooks left running".to_owned())?;
+        // What a hook left running may have done it at any time.
+        self.dirs.require_unmoved()?;
         self.clear()?;
         if self.plan.wants_image() {
             image::write(self.plan, &self.dirs.tree, self.stand_ins(), size, self.umask)?;
@@ -265,6 +269,9 @@ impl<'a> Build<'a> {
             self.pause_after_error(phase.place(), sandbox, &seen)?;
             return Err(error);
         }
+        self.dirs
+            .require_unmoved()
+            .map_err(|error| Error::new(error.kind(), format!("phase {}", phase.dir())).because(error))?;
         Ok(seen)
     }
 
@@ -392,13 +399,9 @@ impl<'a> Build<'a> {
         offspring::end_inside(&self.dirs.tree, self.grant.tier)
             .host(|| "cannot end what runs in the tree".to_owned())?;
         mounts.take_away(&self.dirs.tree)?;
-        let tree = self.tree()?;
-        if tree.stat("lost+found").is_ok_and(|stat| stat.is_some()) {
-            let lost = tree.child(b"lost+found").and_then(|dir| dir.clear());
-            lost.and_then(|()| tree.remove_dir("lost+found"))
-                .host(|| "cannot remove /lost+found of the tree".to_owned())?;
-        }
-        Ok(())
+        self.tree()?
+            .remove_all("lost+found")
+            .host(|| "cannot remove /lost+found of the tree".to_owned())
     }
 
     /// Decides the size of the image; hooks learn it in KiB.

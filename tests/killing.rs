@@ -1,100 +1,164 @@
 //! Whatever ends the builder, nothing is left but what the next start sweeps: no mount, no process, no partial output.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::process::Child;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use oracle::blackbox;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::{DISK_IMAGE_CREATE, Lab};
 
-/// Points of a build: every phase, and moments after the last one, while the image is written.
-const POINTS: usize = 20;
+/// Builds that are killed: in every phase, at moments of one second and a half, the rest at random.
+const POINTS: usize = 100;
+
+/// The phases, in each of which a build can be made to wait.
+const PHASES: [&str; 10] = [
+    "root.d",
+    "extra-data.d",
+    "pre-install.d",
+    "install.d",
+    "post-install.d",
+    "post-root.d",
+    "block-device.d",
+    "pre-finalise.d",
+    "finalise.d",
+    "cleanup.d",
+];
+
+const ARGS: [&str; 8] = [
+    "-n",
+    "-o",
+    "x",
+    "-t",
+    "raw,qcow2",
+    "--checksum",
+    "mini-os",
+    "probe",
+];
+
+/// A lab whose builds wait in the phase that `STOP` names, with a mount and processes of a hook's own.
+fn lab() -> Option<Lab> {
+    let mut lab = Lab::new()?;
+    for phase in PHASES {
+        let script = match phase {
+            "root.d" => "touch here; sleep 3600",
+            "pre-install.d" | "install.d" | "post-install.d" | "finalise.d" => {
+                "mount -t tmpfs x /mnt; sleep 3600 & sleep 3600"
+            }
+            _ => "mkdir -p $TARGET_ROOT/mnt; mount -t tmpfs x $TARGET_ROOT/mnt; touch here; sleep 3600",
+        };
+        let script = format!("[ ${{STOP:-}} != {phase} ] || {{ {script}; }}");
+        lab.hook(&format!("{phase}/00-wait"), &script);
+    }
+    lab.set("OVERWRITE_OLD_IMAGE", "1").set("STOP", "never");
+    Some(lab)
+}
+
+/// Starts a build that waits in a phase, or in none.
+fn start(lab: &Lab, stop: &str, variables: &[(&str, &str)]) -> Child {
+    let environment = [&lab.environment()[..], &[("STOP", stop)], variables].concat();
+    blackbox::start(Path::new(DISK_IMAGE_CREATE), &ARGS, &environment, &lab.out(""))
+}
+
+/// Waits until the build waits in its phase.
+fn until_it_waits(lab: &Lab) {
+    let until = Instant::now() + Duration::from_mins(1);
+    while !lab.out("here").exists() && !sleeps(lab) {
+        assert!(Instant::now() < until, "the build never came to its phase");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn sleeps(lab: &Lab) -> bool {
+    let sleeps = |command: &String| command.starts_with("sleep\x003600");
+    processes(lab.dir()).iter().any(sleeps)
+}
+
+/// Numbers without any order, from a seed that a failed test tells.
+struct Random(u64);
+
+impl Random {
+    fn new() -> Self {
+        let seed = std::env::var("DIB_TEST_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
+        let seed = seed.unwrap_or(u64::try_from(now).unwrap());
+        eprintln!("DIB_TEST_SEED={seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, end: Duration) -> Duration {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        let end = u64::try_from(end.as_micros()).unwrap();
+        Duration::from_micros(self.0.wrapping_mul(0x9e37_79b9_7f4a_7c15) % end.max(1))
+    }
+}
+
+/// How long a build takes that nobody disturbs.
+fn undisturbed(lab: &Lab) -> Duration {
+    let started = Instant::now();
+    assert!(start(lab, "never", &[]).wait().unwrap().success());
+    started.elapsed()
+}
 
 #[test]
 fn kill_9_leaves_no_mount_no_process_and_no_partial_output() {
-    let Some(lab) = Lab::new() else { return };
-    let phases = [
-        "root.d",
-        "extra-data.d",
-        "pre-install.d",
-        "install.d",
-        "post-install.d",
-        "post-root.d",
-        "block-device.d",
-        "pre-finalise.d",
-        "finalise.d",
-        "cleanup.d",
-    ];
-    lab.hook(
-        "root.d/00-wait",
-        "[ $STOP != root.d ] || { touch here; sleep 3600; }",
-    );
-    for phase in &phases[1..] {
-        let target = if matches!(
-            *phase,
-            "pre-install.d" | "install.d" | "post-install.d" | "finalise.d"
-        ) {
-            "mount -t tmpfs x /mnt; sleep 3600 & sleep 3600"
-        } else {
-            "mkdir -p $TARGET_ROOT/mnt; mount -t tmpfs x $TARGET_ROOT/mnt; touch here; sleep 3600"
-        };
-        lab.hook(
-            &format!("{phase}/00-wait"),
-            &format!("[ $STOP != {phase} ] || {{ {target}; }}"),
-        );
+    let mut random = Random::new();
+    let Some(labs) = [lab(), lab()].into_iter().collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    let mut points: Vec<(&str, Duration)> = PHASES.map(|phase| (phase, Duration::ZERO)).to_vec();
+    points.extend((0..10).map(|step| ("never", step * Duration::from_millis(150))));
+    // The machine is as busy while two labs build as it will be.
+    let whole = std::thread::scope(|scope| {
+        let runs = [&labs[0], &labs[1]].map(|lab| scope.spawn(|| undisturbed(lab)));
+        runs.map(|run| run.join().unwrap())[0]
+    });
+    while points.len() < POINTS {
+        points.push(("never", random.below(whole + whole / 10)));
     }
-    fs::write(lab.out("x.raw"), "the old image").unwrap();
-    for point in 0..POINTS {
-        let stop = phases.get(point).copied().unwrap_or("never");
-        let mut environment = lab.environment();
-        environment.push(("STOP", stop));
-        environment.push(("OVERWRITE_OLD_IMAGE", "1"));
-        if point % 2 == 0 {
-            environment.push(("DIB_NO_TMPFS", "1"));
+    std::thread::scope(|scope| {
+        for (number, lab) in labs.iter().enumerate() {
+            let mine: Vec<_> = points.iter().skip(number).step_by(labs.len()).collect();
+            scope.spawn(move || {
+                for name in lab.names() {
+                    fs::remove_file(lab.out(&name)).unwrap();
+                }
+                fs::write(lab.out("x.raw"), "the old image").unwrap();
+                for (number, (stop, after)) in mine.into_iter().enumerate() {
+                    let no_tmpfs = if number % 2 == 0 { "1" } else { "0" };
+                    let started = Instant::now();
+                    let mut child = start(lab, stop, &[("DIB_NO_TMPFS", no_tmpfs)]);
+                    if *stop == "never" {
+                        std::thread::sleep(after.saturating_sub(started.elapsed()));
+                    } else {
+                        until_it_waits(lab);
+                    }
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    let _ = fs::remove_file(lab.out("here"));
+                    let what = format!("killed in {stop} after {after:?}");
+                    settled(lab, &what);
+                    check_outputs(lab, &what);
+                }
+                // The next start sweeps.
+                lab.run(DISK_IMAGE_CREATE, &ARGS).ok();
+                assert_eq!(lab.left_behind(), [""; 0]);
+                assert_eq!(lab.names(), WHOLE);
+            });
         }
-        let args = [
-            "-n",
-            "-o",
-            "x",
-            "-t",
-            "raw,qcow2",
-            "--checksum",
-            "mini-os",
-            "probe",
-        ];
-        let started = Instant::now();
-        let mut child = blackbox::start(Path::new(DISK_IMAGE_CREATE), &args, &environment, &lab.out(""));
-        let patience = match stop {
-            "never" => Duration::from_millis(150 * u64::try_from(point - phases.len()).unwrap()),
-            _ => Duration::from_mins(1),
-        };
-        while started.elapsed() < patience && !waits(&lab) {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let _ = fs::remove_file(lab.out("here"));
-        settled(&lab, stop);
-        check_outputs(&lab, stop);
-    }
-    // The next start sweeps.
-    lab.file("no-final-image/README.md", "");
-    let mut lab = lab;
-    lab.set("STOP", "never");
-    lab.rehearse().ok();
-}
-
-/// Whether the hook of the phase waits: a host hook has said so, one in the chroot sleeps.
-fn waits(lab: &Lab) -> bool {
-    lab.out("here").exists()
-        || processes(lab.dir())
-            .iter()
-            .any(|command| command.starts_with("sleep\x003600"))
+    });
 }
 
 /// The kernel ends the build's processes in its own time, which is short.
-fn settled(lab: &Lab, stop: &str) {
+fn settled(lab: &Lab, what: &str) {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
         let (processes, mounts) = (processes(lab.dir()), mounts(lab.dir()));
@@ -103,7 +167,7 @@ fn settled(lab: &Lab, stop: &str) {
         }
         assert!(
             Instant::now() < until,
-            "killed in {stop}: left {processes:?} and {mounts:?}"
+            "{what}: left {processes:?} and {mounts:?}"
         );
         std::thread::sleep(Duration::from_millis(10));
     }
@@ -128,44 +192,178 @@ fn mounts(dir: &Path) -> Vec<String> {
     below.map(str::to_owned).collect()
 }
 
-/// An output is the old one or a whole new one; its neighbours are whole too.
-fn check_outputs(lab: &Lab, stop: &str) {
+/// All outputs of a build.
+const WHOLE: [&str; 6] = [
+    "x.qcow2",
+    "x.qcow2.md5",
+    "x.qcow2.sha256",
+    "x.raw",
+    "x.raw.md5",
+    "x.raw.sha256",
+];
+
+/// An output is the old one or a whole new one, and no digest is of another one.
+fn check_outputs(lab: &Lab, what: &str) {
     for name in lab.names() {
-        let whole = match name.as_str() {
-            "x.raw" => {
-                let bytes = fs::read(lab.out(&name)).unwrap();
-                bytes == b"the old image" || {
-                    oracle::ext4::fsck(&lab.out(&name));
-                    true
-                }
-            }
-            "x.qcow2" => {
-                if oracle::find("qemu-img").is_some() {
-                    oracle::qcow2::check(&lab.out(&name));
-                }
-                true
-            }
-            "x.raw.md5" | "x.raw.sha256" | "x.qcow2.md5" | "x.qcow2.sha256" => true,
-            _ => false,
-        };
-        assert!(whole, "killed in {stop}: {name} is left");
+        // A whole image that has not come to its name is hidden, and goes with the next save.
+        let hidden = name.starts_with(".x.") && name.contains(".dib-new.");
+        assert!(hidden || WHOLE.contains(&name.as_str()), "{what}: {name} is left");
+    }
+    let raw = lab.out("x.raw");
+    if fs::metadata(&raw).unwrap().size() > 100 {
+        oracle::ext4::fsck(&raw);
+    }
+    if lab.out("x.qcow2").exists() && oracle::find("qemu-img").is_some() {
+        oracle::qcow2::check(&lab.out("x.qcow2"));
+    }
+    for image in ["x.raw", "x.qcow2"] {
+        if let Ok(text) = fs::read_to_string(lab.out(&format!("{image}.sha256"))) {
+            let sum = oracle::run("sha256sum", &[lab.out(image).as_os_str()]);
+            assert_eq!(text.split(' ').next(), sum.split(' ').next(), "{what}: {image}");
+        }
     }
 }
 
 #[test]
 fn a_request_to_end_cleans_up_and_says_so() {
-    let Some(lab) = Lab::new() else { return };
-    lab.hook("install.d/00-wait", "sleep 3600");
-    let args = ["-n", "mini-os", "probe"];
-    let environment = [&lab.environment()[..], &[("DIB_NO_TMPFS", "1")]].concat();
-    let mut child = blackbox::start(Path::new(DISK_IMAGE_CREATE), &args, &environment, &lab.out(""));
-    let until = Instant::now() + Duration::from_mins(1);
-    while !waits(&lab) && Instant::now() < until {
-        std::thread::sleep(Duration::from_millis(5));
+    let Some(lab) = lab() else { return };
+    let mut random = Random::new();
+    let whole = undisturbed(&lab);
+    let signals = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+    for (number, signal) in signals.into_iter().cycle().take(16).enumerate() {
+        let stop = PHASES.get(number).copied().unwrap_or("never");
+        let no_tmpfs = if number % 3 == 0 { "0" } else { "1" };
+        let mut child = start(&lab, stop, &[("DIB_NO_TMPFS", no_tmpfs)]);
+        if stop == "never" {
+            // A signal that comes before the program has begun to heed them ends it as any program.
+            std::thread::sleep(Duration::from_millis(30) + random.below(whole));
+        } else {
+            until_it_waits(&lab);
+        }
+        let pid = Pid::from_child(&child);
+        kill_process(pid, signal).unwrap();
+        // Whoever is impatient asks again, while the build cleans up.
+        let _ = kill_process(pid, signal);
+        let ended = child.wait().unwrap();
+        let status = 128 + signal.as_raw();
+        let early = ended.signal() == Some(signal.as_raw()) && stop == "never";
+        assert!(
+            early || ended.code() == Some(status) || (stop == "never" && ended.success()),
+            "{signal:?} in {stop}: {ended}"
+        );
+        let _ = fs::remove_file(lab.out("here"));
+        let what = format!("{signal:?} in {stop}");
+        assert_eq!(lab.left_behind(), [""; 0], "{what}");
+        settled(&lab, &what);
+        check_outputs(&lab, &what);
     }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_the_build() {
+    let Some(lab) = lab() else { return };
+    if !oracle::require(&["script"]) {
+        return;
+    }
+    let environment = [&lab.environment()[..], &[("STOP", "install.d")]].concat();
+    let command = format!("{DISK_IMAGE_CREATE} {}", ARGS.join(" "));
+    let args = ["-qc", &command, "/dev/null"];
+    let script = oracle::find("script").unwrap();
+    let mut terminal = blackbox::start(&script, &args, &environment, &lab.out(""));
+    until_it_waits(&lab);
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !lab.left_behind().is_empty() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
     assert_eq!(lab.left_behind(), [""; 0]);
+    settled(&lab, "the terminal went away");
     assert_eq!(lab.names(), [""; 0]);
+}
+
+#[test]
+fn a_reader_that_goes_away_does_not_end_the_build() {
+    let Some(lab) = lab() else { return };
+    lab.build_between("exec > >(head -n 1 > first)", &ARGS[1..], "")
+        .ok();
+    assert!(
+        lab.text("first").contains("diskimage-builder version"),
+        "{}",
+        lab.text("first")
+    );
+    assert!(
+        lab.names()
+            .iter()
+            .filter(|name| WHOLE.contains(&name.as_str()))
+            .count()
+            == WHOLE.len()
+    );
+}
+
+#[test]
+fn a_hook_that_is_killed_fails_the_build() {
+    let Some(lab) = lab() else { return };
+    for phase in ["root.d", "install.d"] {
+        lab.hook(&format!("{phase}/10-dies"), "sleep 3600 & kill -9 $$");
+        lab.build(&["-o", "x", "mini-os", "probe"])
+            .failed(137, "10-dies was ended by signal 9");
+        lab.hook(&format!("{phase}/10-dies"), "");
+        settled(&lab, phase);
+    }
+    assert_eq!(lab.names(), [""; 0]);
+}
+
+#[test]
+fn the_end_of_the_first_process_is_told_and_leaves_nothing() {
+    let Some(lab) = lab() else { return };
+    for no_tmpfs in ["0", "1"] {
+        let mut child = start(&lab, "install.d", &[("DIB_NO_TMPFS", no_tmpfs)]);
+        until_it_waits(&lab);
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let children = fs::read_to_string(children).unwrap();
+        let first = children.split_whitespace().next().unwrap().parse().unwrap();
+        kill_process(Pid::from_raw(first).unwrap(), Signal::KILL).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert_eq!(lab.left_behind(), [""; 0]);
+        settled(&lab, "the first process was killed");
+    }
+    assert_eq!(lab.names(), [""; 0]);
+}
+
+#[test]
+fn a_build_is_not_disturbed_by_the_end_of_another_nor_by_its_sweep() {
+    let Some(lab) = lab() else { return };
+    lab.hook(
+        "install.d/50-wait",
+        "[ -z \"${PATIENT:-}\" ] || { : > /patient; until [ -e /go ]; do sleep 0.05; done; }",
+    );
+    let mut patient = start(&lab, "never", &[("PATIENT", "1"), ("DIB_NO_TMPFS", "1")]);
+    let tree = loop {
+        let waits = |name: &String| lab.dir().join("tmp").join(name).join("mnt/patient").exists();
+        if let Some(name) = lab.left_behind().into_iter().find(waits) {
+            break lab.dir().join("tmp").join(name).join("mnt");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    for stop in ["root.d", "install.d", "cleanup.d"] {
+        let mut other = start(&lab, stop, &[("DIB_NO_TMPFS", "1")]);
+        let until = Instant::now() + Duration::from_mins(1);
+        while !lab.out("here").exists() && !sleeps(&lab) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        other.kill().unwrap();
+        other.wait().unwrap();
+        let _ = fs::remove_file(lab.out("here"));
+        assert_eq!(lab.left_behind().len(), 2, "killed in {stop}");
+        // The next one sweeps what that one left, and nothing else.
+        lab.file("no-final-image/README.md", "");
+        let args = ["-n", "no-final-image", "mini-os"];
+        lab.run(DISK_IMAGE_CREATE, &args).ok();
+        assert_eq!(lab.left_behind().len(), 1, "killed in {stop}");
+    }
+    fs::write(tree.join("go"), "").unwrap();
+    assert!(patient.wait().unwrap().success());
+    assert_eq!(lab.left_behind(), [""; 0]);
+    assert_eq!(lab.names(), WHOLE);
 }

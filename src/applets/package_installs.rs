@@ -306,7 +306,7 @@ struct ListArgs {
 pub fn run_list(args: &[OsString]) -> u8 {
     finish("package-installs-list", ListArgs::try_parse_from(args), |args| {
         let wrong = |why: String| format!("{}: {why}", args.file.display());
-        let text = std::fs::read_to_string(&args.file).map_err(|error| wrong(error.to_string()))?;
+        let text = crate::given::read_text(&args.file).map_err(|error| wrong(error.to_string()))?;
         let squashed: Squashed = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if let Some(actions) = squashed.get(&args.phase) {
             let distribution = Distribution::from_environment();

@@ -139,7 +139,7 @@ fn files(hooks: &Path) -> Result<Vec<String>> {
 impl Build<'_> {
     fn fetch_file(&mut self, file: &str) -> Result<()> {
         let path = self.hooks.join(file);
-        let text = fs::read_to_string(&path).host(|| format!("cannot read {}", path.display()))?;
+        let text = crate::given::read_text(&path).host(|| format!("cannot read {}", path.display()))?;
         let lock = self.caches.lock();
         let _lock = Lock::take(
             &lock,

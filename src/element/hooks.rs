@@ -7,14 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Component, Path, PathBuf};
 
 use regex_lite::Regex;
 
-use crate::element::library::{Bytes, Element, Item, ItemKind, Origin};
+use crate::element::library::{Bytes, Element, Item, ItemKind, Origin, lies_with};
 use crate::error::{Context, Error, Kind, Result};
+use crate::given;
 use crate::phase::Phase;
 use crate::runner::is_hook_name;
 
@@ -130,12 +132,8 @@ impl HookTree {
             .collect();
         let kind = match (&names[..], item.kind) {
             ([name], kind @ ItemKind::File { .. }) if !name.ends_with(b".pyc") => kind,
-            // What a link at an element's first level leads to is what counts: the link itself would dangle.
             ([name], ItemKind::Symlink { runs, file: true, .. }) if !name.ends_with(b".pyc") => {
-                ItemKind::File {
-                    run: runs,
-                    bytes: Bytes::OnDisk(from.clone()),
-                }
+                first_level_link(&from, runs).host(|| format!("cannot follow {}", from.display()))?
             }
             ([dir], kind @ ItemKind::Directory) if merges(dir) => kind,
             ([dir, name, ..], kind) if merges(dir) && !name.starts_with(b".") => kind,
@@ -166,6 +164,21 @@ fn merges(dir: &[u8]) -> bool {
     dir != b"tests" && dir != b"__pycache__" && !dir.starts_with(b".")
 }
 
+/// What a link at an element's first level leads to is what counts: the link itself would dangle. What lies outside of
+/// the directory of elements is not read, but hooks on the host find it where the link leads.
+fn first_level_link(link: &Path, runs: bool) -> io::Result<ItemKind> {
+    let real = link.canonicalize()?;
+    if link.parent().is_some_and(|element| lies_with(&real, element)) {
+        let bytes = Bytes::OnDisk(real);
+        return Ok(ItemKind::File { run: runs, bytes });
+    }
+    Ok(ItemKind::Symlink {
+        target: real,
+        runs,
+        file: true,
+    })
+}
+
 fn duplicate(path: &Path, earlier: &Entry, second: &Path) -> Error {
     let message = format!(
         "There is a duplicated hook in your elements: {} is both {} and {}",
@@ -177,20 +190,22 @@ fn duplicate(path: &Path, earlier: &Entry, second: &Path) -> Error {
 }
 
 /// Writes one file of an element.
-fn write(kind: &ItemKind, to: &Path) -> std::io::Result<()> {
+fn write(kind: &ItemKind, to: &Path) -> io::Result<()> {
     match kind {
         ItemKind::Directory => match fs::create_dir(to) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             other => other,
         },
         ItemKind::Symlink { target, .. } => symlink(target, to),
         ItemKind::File { run, bytes } => {
+            let mut file = fs::File::create_new(to)?;
             match bytes {
-                Bytes::OnDisk(from) => fs::copy(from, to).map(drop)?,
-                Bytes::Embedded(bytes) => fs::write(to, bytes)?,
+                // It was a file when the element was read.
+                Bytes::OnDisk(from) => io::copy(&mut given::open_itself(from)?, &mut file).map(drop)?,
+                Bytes::Embedded(bytes) => file.write_all(bytes)?,
             }
             let mode = if *run { 0o755 } else { 0o644 };
-            fs::set_permissions(to, fs::Permissions::from_mode(mode))
+            file.set_permissions(fs::Permissions::from_mode(mode))
         }
     }
 }

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Error, Kind, Result};
+use crate::given;
 
 /// Path below `elements/`, whether it may be run, bytes.
 type Embedded = (&'static str, bool, &'static [u8]);
@@ -22,7 +23,12 @@ static BUILT_IN: &[Embedded] = include!(concat!(env!("OUT_DIR"), "/elements.rs")
 pub struct Library {
     elements: BTreeMap<String, Element>,
     warnings: Vec<String>,
+    /// Why elements cannot be used, by their names.
+    faults: BTreeMap<String, Fault>,
 }
+
+/// A file of an element that cannot be read, and why.
+type Fault = (PathBuf, String);
 
 /// An element.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,15 +99,13 @@ impl Bytes {
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match self {
             Bytes::OnDisk(path) => {
-                let bytes = fs::read(path).host(|| format!("cannot read {}", path.display()))?;
+                let bytes = given::read(path).host(|| format!("cannot read {}", path.display()))?;
                 Ok(lossy(&bytes))
             }
             Bytes::Embedded(bytes) => Ok(lossy(bytes)),
         }
     }
-}
 
-impl Bytes {
     /// How many they are.
     pub fn total(&self) -> u64 {
         match self {
@@ -132,6 +136,15 @@ impl Library {
         self.elements.get(name)
     }
 
+    /// Fails if an element cannot be used. Only a build that needs it is concerned.
+    pub fn require_sound(&self, name: &str) -> Result<()> {
+        let Some((path, why)) = self.faults.get(name) else {
+            return Ok(());
+        };
+        let message = format!("element {name}: cannot read {}: {why}", path.display());
+        Err(Error::new(Kind::Elements, message))
+    }
+
     /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.elements.keys().map(String::as_str)
@@ -154,10 +167,22 @@ impl Library {
             found.insert(name.into_owned(), real);
         }
         for (name, real) in found {
-            let read = |file: &str| fs::read(real.join(file)).unwrap_or_default();
+            let mut fault = None;
+            let mut read = |file: &str| {
+                let path = real.join(file);
+                let bytes = read_names(&path, &real).unwrap_or_else(|error| {
+                    fault = Some((path, error.to_string()));
+                    Vec::new()
+                });
+                words(&bytes)
+            };
+            let (deps, provides) = (read("element-deps"), read("element-provides"));
+            if let Some(fault) = fault.filter(|_| !self.elements.contains_key(&name)) {
+                self.faults.insert(name.clone(), fault);
+            }
             self.add(Element {
-                deps: words(&read("element-deps")),
-                provides: words(&read("element-provides")),
+                deps,
+                provides,
                 origin: Origin::Directory(real),
                 name,
             });
@@ -248,6 +273,28 @@ impl Element {
         let item = |(path, kind)| Item { path, kind };
         items.into_iter().map(item).collect()
     }
+}
+
+/// Reads the names in a file of an element. Their readers show them, so none is read from a file outside.
+fn read_names(path: &Path, element: &Path) -> io::Result<Vec<u8>> {
+    match path.canonicalize() {
+        Ok(real) if lies_with(&real, element) => given::read(&real),
+        Ok(real) => Err(io::Error::other(format!(
+            "it leads to {}, outside of the directory of elements",
+            real.display()
+        ))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(path) {
+            // A link that leads nowhere is no file that is lacking.
+            Ok(_) => Err(error),
+            Err(_) => Ok(Vec::new()),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file, whose path leads over no link, is the element's own, or that of a neighbour.
+pub(super) fn lies_with(real: &Path, element: &Path) -> bool {
+    real.starts_with(element.parent().unwrap_or(element))
 }
 
 fn walk(root: &Path, below: &Path, items: &mut Vec<Item>) -> io::Result<()> {

@@ -27,6 +27,7 @@ pub fn resolve<'a>(library: &'a Library, words: &[String]) -> Result<Vec<&'a Ele
             continue;
         }
         let element = library.get(&name).ok_or_else(|| unknown(library, &name))?;
+        library.require_sound(&name)?;
         for virtual_name in &element.provides {
             if let Some(providers) = provided.get(virtual_name) {
                 return Err(conflict(virtual_name, providers, &name));

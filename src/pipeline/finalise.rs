@@ -37,10 +37,10 @@ pub(super) fn return_resolv_conf(tree: &Rooted) -> io::Result<()> {
         _ => false,
     };
     if wanted {
-        etc.remove(RESOLV_ORIG.as_bytes())?;
+        etc.remove_all(RESOLV_ORIG)?;
         return Ok(());
     }
-    etc.remove(RESOLV.as_bytes())?;
+    etc.remove_all(RESOLV)?;
     if etc.stat(RESOLV_ORIG)?.is_some() {
         etc.rename(RESOLV_ORIG, RESOLV)?;
     }

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::applets::APPLETS;
 use crate::element::hooks::materialise;
 use crate::element::library::Origin;
 use crate::environment::Environment;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::plan::BuildPlan;
 use crate::record;
 use crate::runner;
@@ -49,6 +51,8 @@ pub(super) struct Dirs {
     image: PathBuf,
     /// What of the tree is put aside while hooks run.
     pub(super) aside: PathBuf,
+    /// Those through whose names the builder itself goes, by their names.
+    held: Vec<(PathBuf, Arc<OwnedFd>)>,
 }
 
 impl Dirs {
@@ -59,7 +63,7 @@ impl Dirs {
             fs::create_dir(&path).host(|| format!("cannot make {}", path.display()))?;
             Ok(path)
         };
-        let dirs = Self {
+        let mut dirs = Self {
             build: build.to_owned(),
             tree: dir("mnt")?,
             hooks: dir("hooks")?,
@@ -67,7 +71,12 @@ impl Dirs {
             lib: dir("lib")?.join("diskimage-builder"),
             image: dir("image")?,
             aside: dir("aside")?,
+            held: Vec::new(),
         };
+        for path in [&dirs.build, &dirs.tree, &dirs.hooks, &dirs.aside] {
+            let dir = fs::File::open(path).host(|| format!("cannot open {}", path.display()))?;
+            dirs.held.push((path.clone(), Arc::new(dir.into())));
+        }
         plan.hooks.write(&dirs.hooks)?;
         for element in plan
             .elements
@@ -92,6 +101,21 @@ impl Dirs {
             fs::create_dir_all(path).host(|| format!("cannot make {}", path.display()))?;
         }
         Ok(dirs)
+    }
+
+    /// Fails if a hook has put anything in the place of a directory: a link there would lead the builder elsewhere, as
+    /// would a mount.
+    pub(super) fn require_unmoved(&self) -> Result<()> {
+        for (path, dir) in &self.held {
+            let held = rustix::fs::fstat(dir).map(|stat| (stat.st_dev, stat.st_ino));
+            let named = rustix::fs::lstat(path).map(|stat| (stat.st_dev, stat.st_ino));
+            if held.is_err() || held != named {
+                let message = format!("{} is no longer the directory that it was", path.display());
+                return Err(Error::new(Kind::Elements, message)
+                    .hint("a hook has moved it, mounted on it or put something else in its place"));
+            }
+        }
+        Ok(())
     }
 
     /// The runner in the tree of hooks.

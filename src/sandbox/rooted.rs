@@ -60,7 +60,7 @@ impl Rooted {
         match fs::mkdirat(&self.dir, name, Mode::from_raw_mode(mode)) {
             Ok(()) => {
                 // The mode of mkdir is cut by the umask.
-                fs::chmodat(&self.dir, name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+                fs::fchmod(self.child(name.as_bytes())?.fd(), Mode::from_raw_mode(mode))?;
                 Ok(true)
             }
             Err(Errno::EXIST) => Ok(false),

@@ -26,18 +26,49 @@ use crate::ui::reporter::Reporter;
 /// How a build ended that did not report it.
 const SILENT: &str = "the build ended without a word";
 
+/// The signals that ask the builder to end, held back as long as this value lives: whatever the build needs done at its
+/// end is done, by whomever and how often it is asked.
+#[derive(Debug)]
+pub struct Endings {
+    signals: OwnedFd,
+    mask: sys::Mask,
+}
+
+impl Endings {
+    /// Holds them back from now on.
+    pub fn hold() -> Result<Self> {
+        let (signals, mask) = sys::catch_endings().host(|| "cannot hold signals back".to_owned())?;
+        Ok(Self { signals, mask })
+    }
+
+    /// Takes the signal that came first.
+    fn take(&self) -> io::Result<u8> {
+        let mut record = [0; 128];
+        let len = rustix::io::read(&self.signals, &mut record)?;
+        Ok(sys::signal_of(&record[..len]))
+    }
+}
+
+impl Drop for Endings {
+    fn drop(&mut self) {
+        // What came meanwhile is obeyed already.
+        while is_ready(&self.signals) && self.take().is_ok() {}
+        let _ = sys::restore(&self.mask);
+    }
+}
+
 /// Runs `build` as the first process of new namespaces, or under a keeper; what it and its children write and tell goes
 /// to `reporter`.
 pub fn supervise(
     reporter: &mut Reporter<'_>,
     grant: &Grant,
+    endings: &Endings,
     build: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let tried = || "cannot start the build".to_owned();
     let pipe = || pipe_with(PipeFlags::CLOEXEC).host(tried);
     let ((log_end, log_start), (life, alive)) = (pipe()?, pipe()?);
     let (teller, listener) = notice::channel().host(tried)?;
-    let (signals, mask) = sys::catch_endings().host(tried)?;
     let terminal = Modes::save();
     // Processes that were there before the build are none of its own.
     let spared = if grant.tier.has_namespaces() {
@@ -49,11 +80,11 @@ pub fn supervise(
     };
     match sys::fork().host(tried)? {
         Side::Child => {
-            drop((log_end, listener, alive, signals));
+            drop((log_end, listener, alive));
             reporter.leave();
             let build = |tied: Result<()>| {
                 teller.install();
-                let ready = tied.and_then(|()| prepare(grant, &mask, &life, &log_start));
+                let ready = tied.and_then(|()| prepare(grant, &endings.mask, &life, &log_start));
                 let result = ready.and_then(|()| build());
                 notice::tell(&Notice::Ended(Outcome::of(&result)));
                 result.map_or_else(|error| error.kind().status(), |()| 0)
@@ -68,11 +99,10 @@ pub fn supervise(
         }
         Side::Parent(child) => {
             drop((log_start, teller, life));
-            let ended = watch(child, reporter, log_end, listener, &signals, spared.as_deref());
+            let ended = watch(child, reporter, log_end, listener, endings, spared.as_deref());
             if let Some(terminal) = terminal {
                 terminal.restore();
             }
-            let _ = sys::restore(&mask);
             drop(alive);
             conclude(reporter.outcome(), &ended?)
         }
@@ -99,12 +129,24 @@ fn prepare(grant: &Grant, mask: &sys::Mask, life: &OwnedFd, log: &OwnedFd) -> Re
 }
 
 fn hung_up(fd: &OwnedFd) -> bool {
+    state(fd).contains(PollFlags::HUP)
+}
+
+fn is_ready(fd: &OwnedFd) -> bool {
+    state(fd).contains(PollFlags::IN)
+}
+
+/// What can be said of a descriptor now.
+fn state(fd: &OwnedFd) -> PollFlags {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     let now = Timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+    match poll(&mut fds, Some(&now)) {
+        Ok(_) => fds[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
 }
 
 /// How the build's first process ended, and the signal that asked the builder to end it, if one did.
@@ -121,7 +163,7 @@ fn watch(
     reporter: &mut Reporter<'_>,
     output: OwnedFd,
     mut listener: Listener,
-    signals: &OwnedFd,
+    endings: &Endings,
     spared: Option<&[Pid]>,
 ) -> Result<Ended> {
     let tried = || "cannot watch the build".to_owned();
@@ -131,16 +173,16 @@ fn watch(
     loop {
         let mut fds = [
             PollFd::from_borrowed_fd(output.pipe.as_fd(), PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
+            PollFd::new(&endings.signals, PollFlags::IN),
             PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(build.as_fd(), PollFlags::IN),
         ];
         // A notice that nobody can send any more, or an end that is known, would wake the loop for ever.
         if !listening {
-            fds[2] = PollFd::new(signals, PollFlags::empty());
+            fds[2] = PollFd::new(&endings.signals, PollFlags::empty());
         }
         if status.is_some() {
-            fds[3] = PollFd::new(signals, PollFlags::empty());
+            fds[3] = PollFd::new(&endings.signals, PollFlags::empty());
         }
         let patience = reporter.patience().and_then(|time| Timespec::try_from(time).ok());
         match poll(&mut fds, patience.as_ref()) {
@@ -150,9 +192,8 @@ fn watch(
         let come = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         let (written, signalled, told, ended) = (come(0), come(1), come(2), come(3));
         if signalled {
-            let mut record = [0; 128];
-            let len = rustix::io::read(signals, &mut record).host(tried)?;
-            asked = asked.or(Some(sys::signal_of(&record[..len])));
+            let signal = endings.take().host(tried)?;
+            asked = asked.or(Some(signal));
             let _ = kill_process(child, Signal::KILL);
         }
         if ended {

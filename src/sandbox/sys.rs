@@ -24,7 +24,7 @@ pub(super) enum Side {
 }
 
 /// A signal mask to restore.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Mask(libc::sigset_t);
 
 /// Makes the next child the first process of a new pid namespace.

@@ -17,10 +17,10 @@ pub(super) fn elements() -> Result<Vec<(String, PathBuf)>, String> {
 /// The text of a file of an element, if there is one.
 pub(super) fn text(directory: &Path, name: &str) -> Result<Option<String>, String> {
     let path = directory.join(name);
-    if !path.is_file() {
+    if !path.exists() {
         return Ok(None);
     }
-    let text = std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = crate::given::read_text(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(Some(text))
 }
 

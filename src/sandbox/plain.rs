@@ -11,19 +11,16 @@
 //! copy these on into the image. Only the directory itself refuses writes by its mode, which root may pass over: what
 //! is written there is gone with the phase.
 
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::io;
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat,
-    fgetxattr, flistxattr, fsetxattr, openat, renameat, statat, symlinkat, utimensat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, Timestamps, chmodat, renameat};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, capabilities, remove_capability_from_bounding_set, set_capabilities};
 
 use super::dev::{self, Nodes};
 use super::rooted::Rooted;
+use super::rooted::copy::times_of;
 use crate::error::{Context, Error, Kind, Result};
 
 /// What root has in a container by default.
@@ -127,17 +124,6 @@ fn times(dir: &Rooted) -> io::Result<Timestamps> {
     Ok(times_of(&rustix::fs::fstat(dir.fd())?))
 }
 
-fn times_of(stat: &Stat) -> Timestamps {
-    let time = |secs, nanos| Timespec {
-        tv_sec: secs,
-        tv_nsec: i64::try_from(nanos).unwrap_or_default(),
-    };
-    Timestamps {
-        last_access: time(stat.st_atime, stat.st_atime_nsec),
-        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
-    }
-}
-
 fn set_times(dir: &Rooted, times: &Timestamps) -> io::Result<()> {
     Ok(rustix::fs::futimens(dir.fd(), times)?)
 }
@@ -162,7 +148,7 @@ impl HooksCopy {
         remove(&tmp, Self::NAME).host(tried)?;
         tmp.make_dir(Self::NAME, 0o755).host(tried)?;
         let to = tmp.child(Self::NAME.as_bytes()).host(tried)?;
-        copy_entries(&from, &to).host(tried)?;
+        to.copy_from(&from).host(tried)?;
         chmodat(tmp.fd(), Self::NAME, Mode::from_raw_mode(0o555), AtFlags::empty()).host(tried)?;
         Ok(Self { tmp })
     }
@@ -171,68 +157,6 @@ impl HooksCopy {
     pub fn remove(self) -> Result<()> {
         remove(&self.tmp, Self::NAME).host(|| "cannot remove /tmp/in_target.d of the tree".to_owned())
     }
-}
-
-/// Copies what is in a directory into an empty one.
-fn copy_entries(from: &Rooted, to: &Rooted) -> io::Result<()> {
-    for (name, kind) in from.entries()? {
-        let stat = statat(from.fd(), &name[..], AtFlags::SYMLINK_NOFOLLOW)?;
-        match kind {
-            FileType::Directory => {
-                rustix::fs::mkdirat(to.fd(), &name[..], Mode::from_raw_mode(0o700))?;
-                let (below, copy) = (from.child(&name)?, to.child(&name)?);
-                copy_entries(&below, &copy)?;
-                copy_xattrs(below.fd(), copy.fd())?;
-            }
-            FileType::RegularFile => copy_file(from, to, &name)?,
-            FileType::Symlink => {
-                let target = rustix::fs::readlinkat(from.fd(), &name[..], Vec::new())?;
-                symlinkat(target, to.fd(), &name[..])?;
-            }
-            kind => rustix::fs::mknodat(to.fd(), &name[..], kind, Mode::from_raw_mode(0o600), stat.st_rdev)?,
-        }
-        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-        chownat(
-            to.fd(),
-            &name[..],
-            Some(uid),
-            Some(gid),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )?;
-        if kind != FileType::Symlink {
-            let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
-            chmodat(to.fd(), &name[..], mode, AtFlags::empty())?;
-        }
-        utimensat(to.fd(), &name[..], &times_of(&stat), AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    Ok(())
-}
-
-fn copy_file(from: &Rooted, to: &Rooted, name: &[u8]) -> io::Result<()> {
-    let mut source = from.file(name, false)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut copy = std::fs::File::from(openat(to.fd(), name, flags, Mode::from_raw_mode(0o600))?);
-    // Between two files this asks the kernel to copy, which may share their blocks.
-    io::copy(&mut source, &mut copy)?;
-    copy.flush()?;
-    copy_xattrs(source.as_fd(), copy.as_fd())
-}
-
-fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
-    let mut names = vec![0; 64 * 1024];
-    let len = match flistxattr(from, &mut names[..]) {
-        Err(Errno::OPNOTSUPP) => 0,
-        other => other?,
-    };
-    let mut value = vec![0; 64 * 1024];
-    for name in names[..len]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-    {
-        let len = fgetxattr(from, name, &mut value[..])?;
-        fsetxattr(to, name, &value[..len], XattrFlags::empty())?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

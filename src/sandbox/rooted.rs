@@ -2,7 +2,7 @@
 //!
 //! The tree is made by hooks. An absolute link, `/etc` of the tree say, must never let the builder touch the host's.
 
-mod copy;
+pub(super) mod copy;
 
 use std::ffi::CString;
 use std::fs::File;

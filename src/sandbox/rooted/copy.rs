@@ -1,48 +1,98 @@
 //! Copying from one directory that cannot be left into another.
 
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, RawMode};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags, chmodat, chownat, fgetxattr,
+    flistxattr, fsetxattr, mkdirat, mknodat, readlinkat, symlinkat, utimensat,
+};
+use rustix::io::Errno;
 
 use super::Rooted;
 
 impl Rooted {
-    /// Copies what is in `from` into this directory. Directories merge, files of equal names are replaced, links stay
-    /// links and modes stay what they are; what is neither file, directory nor link is left out.
+    /// Copies what is in `from` into this directory, with owners, modes, times and extended attributes. Directories
+    /// merge, files of equal names are replaced, links stay links.
     pub fn copy_from(&self, from: &Rooted) -> io::Result<()> {
         for (name, kind) in from.entries()? {
-            let mode = from.stat(&name[..])?.map_or(0, |stat| stat.st_mode & 0o7777);
+            let stat = from.stat(&name[..])?.ok_or(io::ErrorKind::NotFound)?;
             match kind {
                 FileType::Directory => {
-                    match rustix::fs::mkdirat(&self.dir, &name[..], Mode::RWXU) {
-                        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                    match mkdirat(&self.dir, &name[..], Mode::RWXU) {
+                        Ok(()) | Err(Errno::EXIST) => {}
                         Err(error) => return Err(error.into()),
                     }
-                    let below = self.child(&name)?;
-                    below.copy_from(&from.child(&name)?)?;
-                    rustix::fs::fchmod(&below.dir, Mode::from_raw_mode(mode))?;
+                    let (below, copy) = (from.child(&name)?, self.child(&name)?);
+                    copy.copy_from(&below)?;
+                    copy_xattrs(below.fd(), copy.fd())?;
                 }
-                FileType::RegularFile => self.copy_file(from, &name, mode)?,
+                FileType::RegularFile => {
+                    let mut source = from.file(&name[..], false)?;
+                    let mut copy = self.create(&name, 0o600)?;
+                    // Between two files this asks the kernel to copy, which may share their blocks.
+                    io::copy(&mut source, &mut copy)?;
+                    copy_xattrs(source.as_fd(), copy.as_fd())?;
+                }
                 FileType::Symlink => {
-                    let target = rustix::fs::readlinkat(&from.dir, &name[..], Vec::new())?;
+                    let target = readlinkat(&from.dir, &name[..], Vec::new())?;
                     self.remove(&name)?;
-                    rustix::fs::symlinkat(target, &self.dir, &name[..])?;
+                    symlinkat(target, &self.dir, &name[..])?;
                 }
-                _ => {}
+                kind => {
+                    self.remove(&name)?;
+                    mknodat(&self.dir, &name[..], kind, Mode::RUSR | Mode::WUSR, stat.st_rdev)?;
+                }
             }
+            self.copy_metadata(&name, &stat)?;
         }
         Ok(())
     }
 
-    fn copy_file(&self, from: &Rooted, name: &[u8], mode: RawMode) -> io::Result<()> {
-        let mut source = from.file(name, false)?;
-        self.remove(name)?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.dir, name, flags, Mode::RUSR | Mode::WUSR)?;
-        let mut file = std::fs::File::from(file);
-        io::copy(&mut source, &mut file)?;
-        Ok(rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?)
+    fn copy_metadata(&self, name: &[u8], stat: &Stat) -> io::Result<()> {
+        let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+        chownat(&self.dir, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Symlink {
+            let mode = Mode::from_raw_mode(stat.st_mode & 0o7777);
+            chmodat(&self.dir, name, mode, AtFlags::empty())?;
+        }
+        Ok(utimensat(
+            &self.dir,
+            name,
+            &times_of(stat),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?)
     }
+}
+
+/// The times of a file, as they are set.
+pub(in crate::sandbox) fn times_of(stat: &Stat) -> Timestamps {
+    let time = |secs, nanos| Timespec {
+        tv_sec: secs,
+        tv_nsec: i64::try_from(nanos).unwrap_or_default(),
+    };
+    Timestamps {
+        last_access: time(stat.st_atime, stat.st_atime_nsec),
+        last_modification: time(stat.st_mtime, stat.st_mtime_nsec),
+    }
+}
+
+fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
+    let mut names = vec![0; 64 * 1024];
+    let len = match flistxattr(from, &mut names[..]) {
+        Err(Errno::OPNOTSUPP) => 0,
+        other => other?,
+    };
+    let mut value = vec![0; 64 * 1024];
+    for name in names[..len]
+        .split(|byte| *byte == 0)
+        // A label of SELinux is the host's.
+        .filter(|name| !name.is_empty() && *name != b"security.selinux")
+    {
+        let len = fgetxattr(from, name, &mut value[..])?;
+        fsetxattr(to, name, &value[..len], XattrFlags::empty())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -87,7 +137,14 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o7777, 0o751);
-        assert!(!copy.join("fifo").exists());
+        assert!(copy.join("fifo").exists());
+        let modified = |dir: &std::path::Path| {
+            fs::metadata(dir.join("deep/er/file"))
+                .unwrap()
+                .modified()
+                .unwrap()
+        };
+        assert_eq!(modified(copy), modified(source));
         assert_eq!(
             fs::read_to_string(outside.path().join("victim")).unwrap(),
             "whole"

@@ -35,7 +35,7 @@ use crate::output;
 use crate::phase::{Phase, Place};
 use crate::plan::BuildPlan;
 use crate::runner::{Parts, RunError, hook_names};
-use crate::sandbox::furnish::{Furnished, HooksShown};
+use crate::sandbox::furnish::{Furnished, Lent};
 use crate::sandbox::launch::{Ending, Sandbox};
 use crate::sandbox::offspring;
 use crate::sandbox::probe;
@@ -231,9 +231,9 @@ impl<'a> Build<'a> {
 
     /// Lends chroot phases what they see of the host: the hooks, and the cache of compilations where element `base`
     /// wants it.
-    fn lend(&self) -> Result<HooksShown> {
+    fn lend(&self) -> Result<Lent> {
         let cache = self.plan.compile_cache();
-        HooksShown::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier, cache)
+        Lent::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier, cache)
     }
 
     /// Runs the hooks; returns the environment that they saw.

@@ -140,7 +140,7 @@ fn variables_without_an_option_are_origins_too() {
         ("tmp_dir", "TMPDIR", "/var/tmp", json!("/var/tmp")),
         ("lockfiles", "DIB_LOCKFILES", "/var/locks", json!("/var/locks")),
         ("ccache", "DIB_CCACHE", "0", json!(null)),
-        ("ccache", "DIB_CCACHE_DIR", "/var/ccache", json!("/var/ccache")),
+        ("ccache", "DIB_CCACHE_DIR", "/var/cc", json!("/var/cc")),
         ("quiet", "DIB_QUIET", "1", json!(true)),
         ("timestamps", "DIB_NO_TIMESTAMP", "1", json!(false)),
         ("epoch", "SOURCE_DATE_EPOCH", "1700000000", json!(1_700_000_000)),

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::mounts::{CacheInTree, HooksInTree, TreeMounts};
+use super::compile_cache::CompileCache;
+use super::mounts::{HooksInTree, TreeMounts};
 use super::plain::{HooksCopy, PlainTree};
 use super::tier::Tier;
 use crate::error::Result;
@@ -35,34 +36,40 @@ impl Furnished {
     }
 }
 
-/// What chroot phases see of the host: the hooks at `/tmp/in_target.d` of the tree, and a cache at `/tmp/ccache`.
+/// What chroot phases see of the host.
 #[derive(Debug)]
-pub enum HooksShown {
-    /// They are bound there, the hooks read-only.
-    Bound(HooksInTree, Option<CacheInTree>),
-    /// The hooks are copied there. A cache of compilations is none if it is copied: programs make their own, which goes
-    /// with `/tmp`.
+pub struct Lent {
+    hooks: HooksShown,
+    cache: Option<CompileCache>,
+}
+
+/// The hooks at `/tmp/in_target.d` of the tree.
+#[derive(Debug)]
+enum HooksShown {
+    /// They are bound there, read-only.
+    Bound(HooksInTree),
+    /// They are copied there.
     Copied(HooksCopy),
 }
 
-impl HooksShown {
-    /// Shows them.
+impl Lent {
+    /// Lends the hooks, and a cache of compilations if there is one.
     pub fn put(hooks: &Path, tree: &Path, tier: Tier, cache: Option<&Path>) -> Result<Self> {
-        if !tier.has_namespaces() {
-            return HooksCopy::put(hooks, tree).map(HooksShown::Copied);
-        }
-        let hooks = HooksInTree::bind(hooks, tree)?;
-        let cache = cache.map(|cache| CacheInTree::bind(cache, tree)).transpose()?;
-        Ok(HooksShown::Bound(hooks, cache))
+        let hooks = if tier.has_namespaces() {
+            HooksInTree::bind(hooks, tree).map(HooksShown::Bound)?
+        } else {
+            HooksCopy::put(hooks, tree).map(HooksShown::Copied)?
+        };
+        let cache = cache.map(|cache| CompileCache::lend(cache, tree, tier));
+        let cache = cache.transpose()?.flatten();
+        Ok(Self { hooks, cache })
     }
 
-    /// Shows them no longer.
+    /// Takes them back.
     pub fn take_away(self) -> Result<()> {
-        match self {
-            HooksShown::Bound(hooks, cache) => {
-                cache.map_or(Ok(()), CacheInTree::unbind)?;
-                hooks.unbind()
-            }
+        self.cache.map_or(Ok(()), CompileCache::take_back)?;
+        match self.hooks {
+            HooksShown::Bound(bound) => bound.unbind(),
             HooksShown::Copied(copy) => copy.remove(),
         }
     }

@@ -132,21 +132,6 @@ impl TreeMounts {
     }
 }
 
-/// A directory of the host at a name in `/tmp` of the tree. Opened is `/tmp`; whether the name was made for this is told.
-fn bind_in_tmp(dir: &Path, tree: &Path, name: &str) -> io::Result<(Rooted, bool)> {
-    let root = Rooted::open(tree)?;
-    root.make_dir("tmp", 0o1777)?;
-    let tmp = root.dir("tmp")?.ok_or(io::ErrorKind::NotADirectory)?;
-    let made = tmp.make_dir(name, 0o755)?;
-    mount_bind(dir, tmp.child(name.as_bytes())?.magic_path())?;
-    Ok((tmp, made))
-}
-
-fn unbind_in_tmp(tmp: &Rooted, name: &str) -> io::Result<()> {
-    let on = tmp.magic_path().join(name);
-    Ok(unmount(&on, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW)?)
-}
-
 /// The hooks, read-only, at `/tmp/in_target.d` of the tree, as long as a chroot phase runs.
 #[derive(Debug)]
 pub struct HooksInTree {
@@ -159,7 +144,13 @@ impl HooksInTree {
     /// Binds them.
     pub fn bind(hooks: &Path, tree: &Path) -> Result<Self> {
         let tried = || "cannot bind the hooks to /tmp/in_target.d of the tree".to_owned();
-        let (tmp, _) = bind_in_tmp(hooks, tree, Self::NAME).host(tried)?;
+        let root = Rooted::open(tree).host(tried)?;
+        root.make_dir("tmp", 0o1777).host(tried)?;
+        let tmp = root.dir("tmp").host(tried)?;
+        let tmp = tmp.ok_or_else(|| Error::new(Kind::Host, "/tmp of the tree is no directory"))?;
+        tmp.make_dir(Self::NAME, 0o755).host(tried)?;
+        let below = tmp.child(Self::NAME.as_bytes()).host(tried)?;
+        mount_bind(hooks, below.magic_path()).host(tried)?;
         // Only a path that leads onto the mount can change it, not the descriptor of what lies below.
         let on = tmp.child(Self::NAME.as_bytes()).host(tried)?;
         mount_remount(on.magic_path(), MountFlags::BIND | MountFlags::RDONLY, "").host(tried)?;
@@ -169,36 +160,9 @@ impl HooksInTree {
     /// Unbinds them.
     pub fn unbind(self) -> Result<()> {
         let tried = || "cannot remove /tmp/in_target.d of the tree".to_owned();
-        unbind_in_tmp(&self.tmp, Self::NAME).host(tried)?;
+        let on = self.tmp.magic_path().join(Self::NAME);
+        unmount(&on, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).host(tried)?;
         self.tmp.remove_dir(Self::NAME).host(tried)
-    }
-}
-
-/// The cache of compilations at `/tmp/ccache` of the tree, as long as a chroot phase runs.
-#[derive(Debug)]
-pub struct CacheInTree {
-    tmp: Rooted,
-    made: bool,
-}
-
-impl CacheInTree {
-    const NAME: &'static str = "ccache";
-
-    /// Binds it.
-    pub fn bind(cache: &Path, tree: &Path) -> Result<Self> {
-        let tried = || format!("cannot bind {} to /tmp/ccache of the tree", cache.display());
-        let (tmp, made) = bind_in_tmp(cache, tree, Self::NAME).host(tried)?;
-        Ok(Self { tmp, made })
-    }
-
-    /// Unbinds it, and removes the mount point that the tree lacked.
-    pub fn unbind(self) -> Result<()> {
-        let tried = || "cannot remove /tmp/ccache of the tree".to_owned();
-        unbind_in_tmp(&self.tmp, Self::NAME).host(tried)?;
-        if self.made {
-            self.tmp.remove_dir(Self::NAME).host(tried)?;
-        }
-        Ok(())
     }
 }
 

@@ -18,12 +18,14 @@
 //! | [`network`] | the network of a build that has none |
 //! | [`furnish`] | what a phase finds in the tree, in any tier |
 //! | `removal` | removing directories, whatever hooks left in them |
+//! | [`compile_cache`] | the cache of compilations, lent to the tree in any tier |
 //! | [`rooted`] | access to a tree that cannot leave it, whatever symlinks it holds |
 //! | [`launch`] | starting processes, on the host or in a chroot: the only place that does |
 //! | `terminal` | the caller's terminal, lent to a shell in the middle of a build |
 //! | `sys` | the few system calls that no safe crate offers: all `unsafe` code |
 
 pub mod caller;
+pub mod compile_cache;
 mod dev;
 mod filter;
 pub mod furnish;

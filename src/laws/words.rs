@@ -122,7 +122,8 @@ pub fn hook_names(bytes: &[u8]) {
             for c in &names {
                 let next = hook_order(b.as_bytes(), c.as_bytes());
                 let over = hook_order(a.as_bytes(), c.as_bytes());
-                assert!(order != next || over == order, "{a:?} {b:?} {c:?}");
+                let [a, b, c] = [a, b, c].map(|name| name.display());
+                assert!(order != next || over == order, "{a} {b} {c}");
             }
         }
     }

@@ -257,22 +257,6 @@ pub static ROWS: &[Row] = &[
         value: |settings| json!(settings.cache.display().to_string()),
     },
     Row {
-        name: "ccache",
-        sources: &[
-            Variable(
-                "DIB_CCACHE",
-                "0: compilations in the chroot are not cached; 1: ccache is installed, too",
-                |value| value == "0",
-            ),
-            Variable(
-                "DIB_CCACHE_DIR",
-                "where compilations are cached, by default beside the downloads",
-                any,
-            ),
-        ],
-        value: |settings| json!(settings.ccache.as_ref().map(|dir| dir.display().to_string())),
-    },
-    Row {
         name: "lockfiles",
         sources: &[
             Variable("DIB_LOCKFILES", "where locks are kept", any),
@@ -283,10 +267,14 @@ pub static ROWS: &[Row] = &[
     Row {
         name: "ccache",
         sources: &[
-            Variable("DIB_CCACHE", "0: compilations in the chroot get no cache", any),
+            Variable(
+                "DIB_CCACHE",
+                "0: compilations in the chroot are not cached; 1: ccache is installed, too",
+                |value| value == "0",
+            ),
             Variable(
                 "DIB_CCACHE_DIR",
-                "the cache of compilations, where element base is one",
+                "where compilations are cached, by default beside the downloads",
                 any,
             ),
             Variable("DIB_IMAGE_CACHE", "cached downloads, as --image-cache", any),
@@ -489,7 +477,6 @@ mod tests {
             tmpfs: _,
             tmp_dir: _,
             cache: _,
-            ccache: _,
             lockfiles: _,
             ccache: _,
             offline: _,

@@ -209,6 +209,11 @@ fn the_status_says_how_a_build_ended() {
     let Some(lab) = Lab::new() else { return };
     lab.hook("install.d/10-x", "true");
     assert_eq!(lab.rehearse().status, 0);
+    // An interpreter that may not be executed: the hook cannot be started.
+    let Some(lab) = Lab::new() else { return };
+    lab.file("probe/extra-data.d/10-x", "#!/etc/passwd\n");
+    lab.rehearse().failed(126, "element probe");
+    // A signal that ends the build itself: `images::who_asks_it_to_end_ends_the_build_and_the_run`.
 }
 
 #[test]

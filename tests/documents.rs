@@ -81,6 +81,12 @@ fn manual_pages_are_roff_that_renders_without_a_warning() {
                 "{command}: no {section} in {page}"
             );
         }
+        let (_, synopsis) = page.split_once(".SH SYNOPSIS\n").unwrap();
+        let synopsis = synopsis.lines().next().unwrap();
+        assert!(
+            synopsis.contains(&command) && !synopsis.contains("\\-\\-"),
+            "{synopsis}"
+        );
         if !oracle::require(&["groff"]) {
             continue;
         }

@@ -25,7 +25,7 @@ use crate::error::{Error, Kind, Result};
 use crate::sandbox::launch::{self, Ending};
 use crate::ui;
 
-pub(super) const EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   diskimage-builder images.yaml
       builds what the file describes, for example

@@ -160,95 +160,70 @@ mod tests {
         short.collect::<Vec<_>>().join(", ")
     }
 
+    /// Files with one mistake, or none: path, text, whether it may be executed, what is found. An `@` is a sound script.
+    #[rustfmt::skip]
+    const FILES: [(&str, &str, bool, &str); 38] = [
+        ("install.d/10-x", "@echo\n", true, ""),
+        ("install.d/10-x", "@echo\n", false, "1: executable"),
+        ("install.d/10-x", "data\n", false, "1: hookmode"),
+        ("install.d/x", "data\n", false, ""),
+        ("install.d/10-x.sh", "@echo\n", true, "1: hookname"),
+        ("install.d/10-x", "@  echo\n", true, "6: indent"),
+        ("install.d/10-x", "@echo a \\\n  b\n", true, ""),
+        ("install.d/10-x", "@cat <<E\n  a\n\tb\nE\n", true, ""),
+        ("install.d/10-x", "@echo 'a\n  b'\n", true, ""),
+        ("install.d/10-x", "@\techo\n", true, "6: tabindent"),
+        ("install.d/10-x", "@echo", true, "6: newline"),
+        ("install.d/10-x", "@export A=$(id)\n", true, "6: export"),
+        ("install.d/10-x", "@export A=\"`id`\"\n", true, "6: export"),
+        ("install.d/10-x", "@export A=$((1 + 1)) B='$(x)'\n", true, ""),
+        ("install.d/10-x", "@x=$(which id)\n", true, "6: which"),
+        ("install.d/10-x", "@if which id; then :; fi\n", true, "6: which"),
+        ("install.d/10-x", "@echo which id # which\n", true, ""),
+        ("install.d/10-x", "#!/bin/sh\necho\n", true, "1: shebang"),
+        ("install.d/10-x", "#!/usr/bin/env bash\n@", true, "1: shebang"),
+        ("install.d/10-x", "#!/usr/bin/python3\nx = 1\n", true, ""),
+        ("root.d/10-x", "@sudo mkdir /x\n", true, "6: safe_sudo"),
+        ("root.d/10-x", "@sudo mkdir \\\n    $TARGET_ROOT/x\n", true, ""),
+        ("install.d/10-x", "@sudo mkdir /x\n", true, ""),
+        ("environment.d/10-x", "export A=b\n", false, ""),
+        ("environment.d/10-x", "export A=b\n", true, "1: envexec"),
+        ("environment.d/10-x", "set -eux\n", false, "1: envtrace"),
+        ("element-deps", "b\na\n", false, "1: depsorder"),
+        ("element-deps", "a\nb\n", false, ""),
+        ("notes.md", "x\n", false, "1: mddocs"),
+        ("x.yaml", "a: b\nc: [\n", false, "2: yaml"),
+        ("x.json", "{\n]\n", false, "2: json"),
+        ("pkg-map", "{\"default\": 1}\n", false, "1: json"),
+        ("package-installs.yaml", "vim:\n  arhc: x\n", false, "1: packages"),
+        ("package-installs.yaml", "vim:\n  when: A = b\n", false, ""),
+        ("source-repository-x", "x git /opt/x\n", false, "1: sources"),
+        ("source-repository-x", "# x\nx git /opt/x $URL\n", false, ""),
+        ("pre-instal.d/10-x", "@echo\n", true, "1: phasename"),
+        ("elements-deps", "a\n", false, "1: phasename"),
+    ];
+
     #[test]
     fn each_check_finds_its_mistake_and_nothing_else() {
-        let hook = |body: &str| format!("{SOUND}{body}");
-        for (path, text, run, expected) in [
-            ("install.d/10-x", hook("echo\n"), true, ""),
-            ("install.d/10-x", hook("echo\n"), false, "1: executable"),
-            ("install.d/10-x", "data\n".into(), false, "1: hookmode"),
-            ("install.d/x", "data\n".into(), false, ""),
-            ("install.d/10-x.sh", hook("echo\n"), true, "1: hookname"),
-            ("install.d/10-x", hook("  echo\n"), true, "6: indent"),
-            ("install.d/10-x", hook("echo a \\\n  b\n"), true, ""),
-            ("install.d/10-x", hook("cat <<E\n  a\n\tb\nE\n"), true, ""),
-            ("install.d/10-x", hook("echo 'a\n  b'\n"), true, ""),
-            ("install.d/10-x", hook("\techo\n"), true, "6: tabindent"),
-            ("install.d/10-x", hook("echo"), true, "6: newline"),
-            ("install.d/10-x", hook("export A=$(id)\n"), true, "6: export"),
-            ("install.d/10-x", hook("export A=\"`id`\"\n"), true, "6: export"),
-            ("install.d/10-x", hook("export A=$((1 + 1)) B='$(x)'\n"), true, ""),
-            ("install.d/10-x", hook("x=$(which id)\n"), true, "6: which"),
-            (
-                "install.d/10-x",
-                hook("if which id; then :; fi\n"),
-                true,
-                "6: which",
-            ),
-            ("install.d/10-x", hook("echo which id # which\n"), true, ""),
-            ("install.d/10-x", SOUND.replace("-eu", "-u"), true, "1: sete"),
-            ("install.d/10-x", SOUND.replace("-eu", "-e"), true, "1: setu"),
-            (
-                "install.d/10-x",
-                SOUND.replace(" -o pipefail", ""),
-                true,
-                "1: setpipefail",
-            ),
-            ("install.d/10-x", SOUND.replace("-eu -o", "-euo"), true, ""),
-            (
-                "install.d/10-x",
-                SOUND.replace("DIB_DEBUG_TRACE", "X"),
-                true,
-                "1: dibdebugtrace",
-            ),
-            ("install.d/10-x", "#!/bin/sh\necho\n".into(), true, "1: shebang"),
-            (
-                "install.d/10-x",
-                "#!/usr/bin/env bash\n".to_owned() + &hook(""),
-                true,
-                "1: shebang",
-            ),
-            ("install.d/10-x", "#!/usr/bin/python3\nx = 1\n".into(), true, ""),
-            ("root.d/10-x", hook("sudo mkdir /x\n"), true, "6: safe_sudo"),
-            (
-                "root.d/10-x",
-                hook("sudo mkdir \\\n    $TARGET_ROOT/x\n"),
-                true,
-                "",
-            ),
-            ("install.d/10-x", hook("sudo mkdir /x\n"), true, ""),
-            ("environment.d/10-x", "export A=b\n".into(), false, ""),
-            ("environment.d/10-x", "export A=b\n".into(), true, "1: envexec"),
-            ("environment.d/10-x", "set -eux\n".into(), false, "1: envtrace"),
-            ("element-deps", "b\na\n".into(), false, "1: depsorder"),
-            ("element-deps", "a\nb\n".into(), false, ""),
-            ("notes.md", "x\n".into(), false, "1: mddocs"),
-            ("x.yaml", "a: b\nc: [\n".into(), false, "2: yaml"),
-            ("x.json", "{\n]\n".into(), false, "2: json"),
-            ("pkg-map", "{\"default\": 1}\n".into(), false, "1: json"),
-            (
-                "package-installs.yaml",
-                "vim:\n  arhc: x\n".into(),
-                false,
-                "1: packages",
-            ),
-            ("package-installs.yaml", "vim:\n  when: A = b\n".into(), false, ""),
-            (
-                "source-repository-x",
-                "x git /opt/x\n".into(),
-                false,
-                "1: sources",
-            ),
-            (
-                "source-repository-x",
-                "# x\nx git /opt/x $URL\n".into(),
-                false,
-                "",
-            ),
-            ("pre-instal.d/10-x", hook("echo\n"), true, "1: phasename"),
-            ("elements-deps", "a\n".into(), false, "1: phasename"),
+        for (path, text, run, expected) in FILES {
+            assert_eq!(
+                wrong(path, &text.replace('@', SOUND), run),
+                expected,
+                "{path}\n{text}"
+            );
+        }
+        for (old, new, expected) in [
+            ("-eu", "-u", "1: sete"),
+            ("-eu", "-e", "1: setu"),
+            (" -o pipefail", "", "1: setpipefail"),
+            ("-eu -o", "-euo", ""),
+            ("DIB_DEBUG_TRACE", "X", "1: dibdebugtrace"),
         ] {
-            assert_eq!(wrong(path, &text, run), expected, "{path}\n{text}");
+            assert_eq!(
+                wrong("install.d/10-x", &SOUND.replace(old, new), true),
+                expected,
+                "{new}"
+            );
         }
     }
 

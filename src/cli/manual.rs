@@ -88,7 +88,10 @@ fn page(name: &str, command: Command) -> io::Result<Vec<u8>> {
         .get_after_help()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let command = command.display_name(&title).bin_name(called);
+    let mut command = command.display_name(&title).bin_name(called);
+    let usage = command.render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage: ").to_owned();
+    let command = command.override_usage(usage);
     let has_commands = command.has_subcommands();
     let man = Man::new(command.disable_help_subcommand(true))
         .title(title.to_uppercase())

@@ -32,7 +32,7 @@ JSON, version 1:
                  {reason: command-line | image-element | base | for-vm}, {reason: dependency, of},
                  {reason: provides, what, needed_by} or {reason: dependency-of-provided, of, provided_by}
   environment_d  snippets in the order in which they are sourced: {snippet, element, path}
-  phases         in order: {phase, place, hooks, packages}; place is host, chroot or first-boot
+  phases         in order: {phase, place, hooks, packages}; place is host, chroot or first boot
                  a hook, in the order in which they run: {hook, element, path}
                  a package of an element's files: {package, element, phase, action, conditions, applies, decided_by};
                  action is install, uninstall or build-only; applies is null while the variables decided_by are open

@@ -333,6 +333,14 @@ i.yaml:16: expected an image, a map of keys, found a text";
     }
 
     #[test]
+    fn the_help_names_every_key() {
+        let (_, keys) = super::super::EXAMPLES.split_once("Keys: ").unwrap();
+        let (keys, _) = keys.split_once(';').unwrap();
+        let named: Vec<&str> = keys.split(',').map(str::trim).collect();
+        assert_eq!(named, KEYS.iter().map(|key| key.name).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn a_file_is_one_list() {
         for (text, told) in [
             ("", "f:1: expected a list of images, found nothing"),

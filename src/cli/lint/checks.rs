@@ -5,7 +5,10 @@ pub(super) const CHECKS: [(&str, &str); 25] = [
     ("readme", "each element has a README.rst or README.md"),
     ("mddocs", "no documents in Markdown but README.md"),
     ("executable", "what begins with #! is executable"),
-    ("shebang", "scripts for a shell begin with #!/bin/bash"),
+    (
+        "shebang",
+        "hooks for a shell begin with #!/bin/bash, other scripts perhaps with #!/bin/sh",
+    ),
     ("sete", "bash scripts say set -e"),
     ("setu", "bash scripts say set -u"),
     ("setpipefail", "bash scripts say set -o pipefail"),

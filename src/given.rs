@@ -6,9 +6,10 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, SeekFrom, fstat, openat, seek};
 
 /// Bytes of the longest text that an element may give: its lists of names, of packages, of sources.
 pub const TEXT_MAX: u64 = 4 << 20;
@@ -39,6 +40,44 @@ fn open_with(path: &Path, more: OFlags) -> io::Result<File> {
     ))
 }
 
+/// How many bytes of its file system a file takes, or has where that is less.
+pub fn bytes_taken(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.len().min(meta.blocks().saturating_mul(512)))
+}
+
+/// Copies a file into an empty one, and its holes as holes.
+pub fn copy(from: &File, to: &File) -> io::Result<()> {
+    let len = from.metadata()?.len();
+    to.set_len(len)?;
+    let mut at = 0;
+    while at < len {
+        // Beyond the last data there is none.
+        let Ok(start) = seek(from, SeekFrom::Data(at)) else {
+            break;
+        };
+        let end = seek(from, SeekFrom::Hole(start))?;
+        seek(from, SeekFrom::Start(start))?;
+        seek(to, SeekFrom::Start(start))?;
+        let mut range = from.take(end.saturating_sub(start));
+        io::copy(&mut range, &mut &*to)?;
+        at = end;
+    }
+    Ok(())
+}
+
+/// Fails if a file is longer than a text may be.
+pub fn require_text(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path)?.len() {
+        len if len > TEXT_MAX => Err(too_long(len)),
+        _ => Ok(()),
+    }
+}
+
+fn too_long(len: u64) -> io::Error {
+    let message = format!("it has {len} bytes, more than the {TEXT_MAX} that are read");
+    io::Error::new(io::ErrorKind::FileTooLarge, message)
+}
+
 /// Reads a text.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = open(path)?;
@@ -48,8 +87,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let read = file.take(TEXT_MAX + 1).read_to_end(&mut bytes)? as u64;
     let len = len.max(read);
     if len > TEXT_MAX {
-        let message = format!("it has {len} bytes, more than the {TEXT_MAX} that are read");
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        return Err(too_long(len));
     }
     Ok(bytes)
 }
@@ -91,5 +129,27 @@ mod tests {
             let error = read_text(&path(name)).unwrap_err().to_string();
             assert!(error.contains(said), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn a_copy_has_the_bytes_and_the_holes() {
+        use std::os::unix::fs::FileExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        let file = File::create(&from).unwrap();
+        file.set_len(1 << 40).unwrap();
+        for (at, text) in [(0, "first"), (1 << 30, "middle")] {
+            file.write_all_at(text.as_bytes(), at).unwrap();
+        }
+        copy(&open(&from).unwrap(), &File::create_new(&to).unwrap()).unwrap();
+        let copy = open(&to).unwrap();
+        assert_eq!(copy.metadata().unwrap().len(), 1 << 40);
+        assert!(bytes_taken(&to) < 1 << 20);
+        for (at, text) in [(0, "first\0"), (1 << 30, "middle\0")] {
+            let mut bytes = vec![0; text.len()];
+            copy.read_exact_at(&mut bytes, at).unwrap();
+            assert_eq!(bytes, text.as_bytes());
+        }
+        require_text(&from).unwrap_err();
     }
 }

@@ -36,6 +36,7 @@ mod element_habits;
 mod finalisation;
 mod first_boot;
 mod hooks;
+mod hostile;
 mod images;
 mod installing;
 mod killing;

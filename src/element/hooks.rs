@@ -74,7 +74,7 @@ impl HookTree {
         })
     }
 
-    /// How many bytes its files have.
+    /// How much room its files take.
     pub fn bytes(&self) -> u64 {
         let bytes = |entry: &Entry| match &entry.kind {
             ItemKind::File { bytes, .. } => bytes.total(),
@@ -140,6 +140,18 @@ impl HookTree {
             _ => return Ok(()),
         };
         let single = names.len() == 1;
+        if let (
+            [name],
+            ItemKind::File {
+                bytes: Bytes::OnDisk(path),
+                ..
+            },
+        ) = (&names[..], &kind)
+            && is_read(name)
+        {
+            let tried = || format!("element {}: cannot read {}", element.name, from.display());
+            given::require_text(path).map_err(|error| Error::new(Kind::Elements, tried()).because(error))?;
+        }
         if let Some(earlier) = self.entries.get(&item.path) {
             let both_directories = earlier.kind == ItemKind::Directory && kind == ItemKind::Directory;
             if !both_directories && names.len() == 2 {
@@ -157,6 +169,12 @@ impl HookTree {
         self.entries.insert(item.path, Entry { element, from, kind });
         Ok(())
     }
+}
+
+/// Whether a first-level file is one that this program reads for hooks.
+fn is_read(name: &[u8]) -> bool {
+    let lists: [&[u8]; 3] = [b"package-installs.yaml", b"package-installs.json", b"pkg-map"];
+    lists.contains(&name) || name.starts_with(b"source-repository-")
 }
 
 /// Whether a first-level directory of an element becomes part of the tree of hooks.
@@ -201,7 +219,7 @@ fn write(kind: &ItemKind, to: &Path) -> io::Result<()> {
             let mut file = fs::File::create_new(to)?;
             match bytes {
                 // It was a file when the element was read.
-                Bytes::OnDisk(from) => io::copy(&mut given::open_itself(from)?, &mut file).map(drop)?,
+                Bytes::OnDisk(from) => given::copy(&given::open_itself(from)?, &file)?,
                 Bytes::Embedded(bytes) => file.write_all(bytes)?,
             }
             let mode = if *run { 0o755 } else { 0o644 };

@@ -106,10 +106,10 @@ impl Bytes {
         }
     }
 
-    /// How many they are.
+    /// How much room they take.
     pub fn total(&self) -> u64 {
         match self {
-            Bytes::OnDisk(path) => fs::metadata(path).map_or(0, |meta| meta.len()),
+            Bytes::OnDisk(path) => given::bytes_taken(path),
             Bytes::Embedded(bytes) => bytes.len() as u64,
         }
     }

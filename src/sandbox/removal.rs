@@ -273,7 +273,7 @@ mod tests {
         fs::write(shut.join("below/file"), "").unwrap();
         fs::write(shut.join("kept"), "").unwrap();
         for path in [shut.join("below"), shut.join("kept"), shut.clone()] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
         }
         let flagged = if rustix::process::geteuid().is_root() {
             let file = fs::File::open(shut.join("kept")).unwrap();

@@ -136,7 +136,7 @@ rmdir \"$bare\"
         let path = elements.join("spy").join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         let of = path.parent().unwrap().to_string_lossy().into_owned();
-        let runs = (of.ends_with(".d") || of.ends_with("-install") || of.ends_with("/bin"))
+        let runs = [".d", "-install", "/bin"].iter().any(|end| of.ends_with(end))
             && !path.to_string_lossy().contains("package-installs");
         let start = if runs && !text.starts_with("#!") {
             "#!/bin/bash\nset -eu\n"
@@ -213,11 +213,11 @@ fn build(dir: &Path, cache: &Path, surroundings: &Surroundings<'_>) {
 fn comparable(snapshot: Snapshot) -> Snapshot {
     let kept = |path: &[u8]| {
         let path = String::from_utf8_lossy(path);
-        let right = |right: &&str| match right.split_once('*') {
+        let right = |right: &str| match right.split_once('*') {
             Some((start, end)) => path.starts_with(start) && path.ends_with(end),
-            None => path == **right,
+            None => path == right,
         };
-        !PUT_RIGHT.iter().any(|pattern| right(&pattern)) && !path.starts_with("tmp/")
+        !PUT_RIGHT.iter().any(|pattern| right(pattern)) && !path.starts_with("tmp/")
     };
     snapshot
         .into_iter()

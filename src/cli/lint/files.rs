@@ -130,7 +130,10 @@ fn shell(lines: &[Line<'_>], found: &mut Found<'_>) {
     let first = lines.first().map_or("", |line| line.text);
     let path = first.trim_start_matches("#!").split_whitespace().next();
     // What is no hook may stay in the image, which may have no bash.
-    let hook = found.file.element_dir().is_some_and(|dir| dir.ends_with(".d"));
+    let hook = found
+        .file
+        .element_dir()
+        .is_some_and(|dir| dir.strip_suffix(".d").is_some());
     let allowed = path == Some("/bin/bash") || (path == Some("/bin/sh") && !hook);
     if found.file.interpreter().is_some() && !allowed {
         found.add(1, "shebang", format!("{first} is not #!/bin/bash"));

@@ -1,17 +1,42 @@
 //! The root file system's options: what was asked for, in the words of the planner.
+//!
+//! Features follow the target's age. What Debian 12 makes is refused by e2fsck before 1.43, so that an old guest's boot
+//! ends in a shell; such a guest gets the profile for old ones ([`OLD_RELEASES`], [`OLD_DISTRIBUTIONS`]). A release is
+//! known by what the caller says: what elements export is known only when hooks run, and none of ours is so old.
+//! For a release that no table has, `--mkfs-options '-T legacy'` chooses the same, and `-T modern` the newest features.
+//!
+//! Size, with or without the room for a journal, is the planner's: see [`Size`].
 
 use ext4_rs_writer::{Journal, Options, Profile, Size, mke2fs};
 use image_core::Identity;
 
+use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::settings::{Settings, SizeRule};
 
 /// Sizes of images are multiples of so many KiB: the largest cluster that old programs expect.
 const GRAIN_KIB: u64 = 64;
 
-/// The options of the root file system.
-pub fn options(settings: &Settings, identity: Identity) -> Result<Options> {
+/// Releases whose e2fsprogs are older than 1.43, by names that no other distribution has: Debian up to 8, which has
+/// 1.42.12, and Ubuntu up to 16.04, which has 1.42.13. The element `ubuntu` names the others of this list, too.
+const OLD_RELEASES: [&str; 16] = [
+    "squeeze", "wheezy", "jessie", "lucid", "maverick", "natty", "oneiric", "precise", "quantal", "raring",
+    "saucy", "trusty", "utopic", "vivid", "wily", "xenial",
+];
+/// The release 7 of distributions that number them, and all before it, has e2fsprogs 1.42.9 or older. A bare number says
+/// nothing, since every distribution has had a 7: `DISTRO_NAME` or an element must say whose it is.
+const OLD_DISTRIBUTIONS: [(&str, Option<u32>); 5] = [
+    ("centos", Some(7)),
+    ("centos-minimal", Some(7)),
+    ("centos7", None),
+    ("rhel", Some(7)),
+    ("rhel7", None),
+];
+
+/// The options of the root file system, for the target that the caller's `DIB_RELEASE` and `DISTRO_NAME` name.
+pub fn options(settings: &Settings, environment: &Environment, identity: Identity) -> Result<Options> {
     let profile = match settings.fs_type.as_str() {
+        "ext4" if is_old(settings, environment)? => Profile::Legacy,
         "ext4" => Profile::Default,
         "ext3" => Profile::Ext3,
         "ext2" => Profile::Ext2,
@@ -33,6 +58,23 @@ pub fn options(settings: &Settings, identity: Identity) -> Result<Options> {
         options.max_size = Some(blocks.saturating_mul(bytes));
     }
     Ok(options)
+}
+
+/// Whether the target is too old for what file systems usually have.
+fn is_old(settings: &Settings, environment: &Environment) -> Result<bool> {
+    let release = environment.text("DIB_RELEASE")?.unwrap_or_default();
+    let distribution = environment.text("DISTRO_NAME")?.unwrap_or_default();
+    // `7.9.2009`, `6-stream`.
+    let major = release
+        .split(['.', '-'])
+        .next()
+        .unwrap_or_default()
+        .parse::<u32>();
+    let named = |name: &str| name == distribution || settings.elements.iter().any(|element| element == name);
+    let numbered = OLD_DISTRIBUTIONS.iter().any(|(name, last)| {
+        named(name) && last.is_none_or(|last| major.as_ref().is_ok_and(|major| *major <= last))
+    });
+    Ok(OLD_RELEASES.contains(&release) || numbered)
 }
 
 /// The label that the options give, as fstab names it.
@@ -81,12 +123,22 @@ mod tests {
     use image_core::tree::Time;
 
     fn made(change: impl FnOnce(&mut Flags), fs_type: &str) -> Result<Options> {
+        made_for(change, &[("FS_TYPE", fs_type)])
+    }
+
+    fn made_for(change: impl FnOnce(&mut Flags), variables: &[(&str, &str)]) -> Result<Options> {
         let mut flags = Flags::default();
         change(&mut flags);
         let mut environment = Environment::default();
-        environment.set("FS_TYPE", fs_type);
+        for (name, value) in variables {
+            environment.set(*name, *value);
+        }
         let settings = Settings::new(flags, &environment)?;
-        options(&settings, Identity::new(b"", Time::default(), false))
+        options(
+            &settings,
+            &environment,
+            Identity::new(b"", Time::default(), false),
+        )
     }
 
     #[test]
@@ -104,6 +156,42 @@ mod tests {
         assert_eq!(journal.journal, Journal::Fixed(4 << 20));
         let grows = made(|flags| flags.max_online_resize = Some("1000".into()), "ext4").unwrap();
         assert_eq!(grows.max_size, Some(4_096_000));
+    }
+
+    #[test]
+    fn features_follow_the_targets_age() {
+        let features = |variables: &[(&str, &str)], options: &str| {
+            let change = |flags: &mut Flags| flags.mkfs_options = Some(options.into());
+            made_for(change, variables).unwrap().features
+        };
+        let (default, legacy) = (Profile::Default.features(), Profile::Legacy.features());
+        for (variables, expected) in [
+            (&[][..], default),
+            (&[("DIB_RELEASE", "trixie")][..], default),
+            (&[("DIB_RELEASE", "7")], default),
+            (&[("DIB_RELEASE", "7"), ("DISTRO_NAME", "fedora")], default),
+            (&[("DIB_RELEASE", "9-stream"), ("DISTRO_NAME", "centos")], default),
+            (&[("DISTRO_NAME", "centos")], default),
+            (&[("DIB_RELEASE", "trusty")], legacy),
+            (&[("DIB_RELEASE", "xenial"), ("DISTRO_NAME", "ubuntu")], legacy),
+            (&[("DIB_RELEASE", "7.9.2009"), ("DISTRO_NAME", "centos")], legacy),
+            (&[("DIB_RELEASE", "6"), ("DISTRO_NAME", "rhel")], legacy),
+            (&[("DISTRO_NAME", "centos7")], legacy),
+            (
+                &[("DIB_RELEASE", "trusty"), ("FS_TYPE", "ext3")],
+                Profile::Ext3.features(),
+            ),
+        ] {
+            assert_eq!(features(variables, ""), expected, "{variables:?}");
+        }
+        let by_element = made(|flags| flags.elements = vec!["vm".into(), "rhel7".into()], "ext4").unwrap();
+        assert_eq!(by_element.features, legacy);
+        // Words win over what the age says.
+        let trusty = [("DIB_RELEASE", "trusty")];
+        assert!(features(&trusty, "-O metadata_csum").metadata_csum());
+        assert_eq!(features(&trusty, "-t ext4"), legacy);
+        assert_eq!(features(&trusty, "-T modern"), Profile::Modern.features());
+        assert_eq!(features(&[], "-T legacy"), legacy);
     }
 
     #[test]

@@ -373,7 +373,8 @@ pub fn settings(bytes: &[u8]) {
             assert!(mib.is_finite() && mib >= 0.0);
         }
         assert!(!settings.formats.is_empty() && settings.cache.is_absolute());
-        filesystem::options(&settings, Identity::new(b"seed", Time::default(), false))
+        let identity = Identity::new(b"seed", Time::default(), false);
+        filesystem::options(&settings, &environment, identity)
     });
     if let Err(error) = made {
         assert!(!error.to_string().is_empty() && error.kind().status() == 1);

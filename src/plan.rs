@@ -70,7 +70,7 @@ impl BuildPlan {
         let elements: Vec<Element> = elements.into_iter().cloned().collect();
         let name = format!("{} {}", settings.base_name(), settings.elements.join(" "));
         let identity = identity::fix(&settings.repeat, &name).host(|| "cannot get a random seed".into())?;
-        let filesystem = filesystem::options(&settings, identity)?;
+        let filesystem = filesystem::options(&settings, &environment, identity)?;
         // `-L` among the options of the file system is a label too.
         let label = filesystem::label_of(&filesystem);
         if label != settings.root_label {

@@ -55,9 +55,76 @@ fn an_explicit_size_is_exact_and_too_small_a_one_refused() {
     assert_eq!(built(&lab, &[]).0, 104_896);
     let (kib, _) = built(&lab, &["--image-size", "0.25"]);
     assert_eq!(kib, 256 * 1024, "the flag beats the variable");
-    lab.build(&["-o", "small", "--image-size", "0.003", "mini-os"])
+    let refused = lab
+        .build(&["-o", "small", "--image-size", "0.003", "mini-os"])
         .failed(1, "cannot plan the file system");
+    let numbers: Vec<u64> = numbers_behind(&refused.err, "the tree needs ");
+    let [needed_bytes, needed_inodes, bytes, inodes] = numbers[..] else {
+        panic!("{}", refused.err)
+    };
+    assert!(
+        needed_bytes > bytes && bytes > 0 && needed_inodes > 11,
+        "{}",
+        refused.err
+    );
+    // One inode for 4 KiB of 3200 KiB.
+    assert_eq!(inodes, 800, "{}", refused.err);
     assert!(!lab.names().iter().any(|name| name.contains("small")));
+}
+
+/// The numbers in the line that begins, somewhere, with these words.
+fn numbers_behind(text: &str, words: &str) -> Vec<u64> {
+    let line = text
+        .split(words)
+        .nth(1)
+        .unwrap_or_else(|| panic!("no '{words}' in {text}"));
+    let words = line.lines().next().unwrap().split(|c: char| !c.is_ascii_digit());
+    words.filter_map(|word| word.parse().ok()).collect()
+}
+
+#[test]
+fn where_growth_ends_is_told() {
+    let Some(lab) = lab() else { return };
+    let told = |args: &[&str]| {
+        let args = [&["-o", "x", "-t", "raw", "mini-os", "--image-size"], args].concat();
+        let said = lab.build(&args).ok();
+        said.out + &said.err
+    };
+    // By default one inode for 4 KiB: 16 TiB without a group.
+    let usual = told(&["0.25"]);
+    let line = "grows online to 17592051826688 bytes at most; 31 blocks are reserved for group descriptors\n";
+    assert!(
+        usual.contains(line) && !usual.contains("one call of resize2fs"),
+        "{usual}"
+    );
+    // 1 PiB, for a tree that 64 groups have inodes for.
+    let wide = told(&["8", "--max-online-resize", "274877906944"]);
+    for line in [
+        "64 groups of 496 inodes, ",
+        "grows online to 1162219224039424 bytes at most; 1024 blocks are reserved for group descriptors\n",
+        "one call of resize2fs grows it to 281474976710656 bytes, another goes on from there\n",
+    ] {
+        assert!(wide.contains(line), "{wide}");
+    }
+    // What cannot be promised is refused with both sizes, and the inodes that make the difference: 496 in one group.
+    lab.hook(
+        "post-root.d/50-many",
+        "mkdir $TARGET_ROOT/many; touch $TARGET_ROOT/many/{1..600}",
+    );
+    let promise = ["--image-size", "0.1", "--max-online-resize", "274877906944"];
+    let refused = lab.build(&[&["mini-os", "probe"], &promise[..]].concat());
+    let refused = refused.failed(1, "cannot plan the file system").err;
+    let numbers = numbers_behind(&refused, "to grow to ");
+    let [promised, bytes, inodes, needed_inodes, needed_bytes] = numbers[..] else {
+        panic!("{refused}")
+    };
+    assert_eq!(
+        (promised, bytes, inodes),
+        (1 << 50, 104_896 * 1024, 496),
+        "{refused}"
+    );
+    assert!((601..2 * 496).contains(&needed_inodes), "{refused}");
+    assert_eq!(needed_bytes, 256 << 20, "{refused}");
 }
 
 #[test]

@@ -109,7 +109,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let settings = Settings::new(args.flags(), environment)?;
     let identity = identity::fix(&settings.repeat, settings.base_name())
         .host(|| "cannot get a random seed".to_owned())?;
-    let options = filesystem::options(&settings, identity)?;
+    let options = filesystem::options(&settings, environment, identity)?;
     let umask = current_umask();
     let tried = || format!("cannot read {}", args.tree.display());
     if args.tree.is_dir() {

@@ -19,8 +19,6 @@ use crate::xattr::{self, Xattrs};
 
 /// Bytes of a symlink's target that fit the inode, with the NUL that ends it.
 const FAST_SYMLINK: usize = 60;
-/// Blocks of the orphan file, as mke2fs makes it for images.
-const ORPHAN_BLOCKS: Blocks = Blocks(32);
 
 /// What a tree needs.
 #[derive(Clone, Debug)]
@@ -66,7 +64,11 @@ impl Census {
             blocks: Blocks::ZERO,
             used: Bytes::ZERO,
             clamped_times: 0,
-            orphan_blocks: if orphan_file { ORPHAN_BLOCKS } else { Blocks::ZERO },
+            orphan_blocks: if orphan_file {
+                Blocks(options.orphan_file_blocks.into())
+            } else {
+                Blocks::ZERO
+            },
         };
         let len_max = file_len_max(options, census.mapper);
         let mut data = Blocks::ZERO;

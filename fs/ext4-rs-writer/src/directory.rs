@@ -76,7 +76,7 @@ pub enum Error {
     /// The index would need a third level.
     #[error(
         "directory '/{}' has {entries} entries, in {leaves} blocks: an index of two levels holds {max}, \
-         and a third one (large_dir) was not asked for", path.escape_ascii()
+         and a third one (large_dir), which GRUB before 2.12 can't read, was not asked for", path.escape_ascii()
     )]
     IndexFull {
         /// The directory.

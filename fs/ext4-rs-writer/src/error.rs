@@ -2,7 +2,7 @@
 
 use image_core::map::MapError;
 
-use crate::units::{BlockSize, Blocks};
+use crate::units::Blocks;
 use crate::{directory, xattr};
 
 /// Why a tree makes no file system.
@@ -10,20 +10,18 @@ use crate::{directory, xattr};
 pub enum Error {
     /// The tree needs more blocks or inodes than the image has.
     #[error(
-        "the tree needs {needed_blocks} blocks of {block_size} bytes and {needed_inodes} inodes, \
-         the file system has room for {available_blocks} blocks and {available_inodes} inodes"
+        "the tree needs {needed_bytes} bytes and {needed_inodes} inodes, \
+         the file system has room for {available_bytes} bytes and {available_inodes} inodes"
     )]
     DoesNotFit {
-        /// Blocks of data and metadata that the tree and the journal take.
-        needed_blocks: Blocks,
-        /// Blocks left for them beside the groups' own metadata.
-        available_blocks: Blocks,
+        /// Bytes in the blocks of data and metadata that the tree and the journal take.
+        needed_bytes: u64,
+        /// Bytes in the blocks left for them beside the groups' own metadata.
+        available_bytes: u64,
         /// Inodes that the tree takes, with the reserved ones.
         needed_inodes: u64,
         /// Inodes that the groups have.
         available_inodes: u64,
-        /// Bytes in a block.
-        block_size: BlockSize,
     },
     /// An image of this size, growing to the size asked for, can't have inodes enough for the tree.
     #[error(
@@ -65,15 +63,15 @@ pub enum Error {
     },
     /// The journal asked for is larger than jbd2 or the file system allow.
     #[error(
-        "a journal of {blocks} blocks is impossible here: the least is {min_blocks} blocks, the most {max_blocks}"
+        "a journal of {bytes} bytes is impossible here: the least is {min_bytes} bytes, the most {max_bytes}"
     )]
     ImpossibleJournal {
-        /// Blocks asked for.
-        blocks: Blocks,
+        /// Bytes asked for.
+        bytes: u64,
         /// The least.
-        min_blocks: Blocks,
+        min_bytes: u64,
         /// The most.
-        max_blocks: Blocks,
+        max_bytes: u64,
     },
     /// Two features exclude each other, or one needs another.
     #[error("feature {feature} {}{other}", if *.excludes { "excludes " } else { "needs " })]

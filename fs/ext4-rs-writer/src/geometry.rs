@@ -174,6 +174,16 @@ impl Geometry {
         )
     }
 
+    /// Where growth by one call of resize2fs ends, in blocks: the descriptors of all groups must fit one group.
+    ///
+    /// resize2fs 1.47 asks for that as long as there is no `meta_bg`, which the kernel sets when it grows past the
+    /// reserve; so a second call goes on.
+    pub fn ceiling_of_one_call(&self) -> Blocks {
+        let per_group = u64::from(self.blocks_per_group);
+        let in_block = self.block_size.bytes().checked_div(self.descriptor_size.into());
+        Blocks(in_block.unwrap_or(1)) * per_group * per_group + self.block_size.first_data_block().0
+    }
+
     /// Bytes of one inode table.
     pub fn table_bytes(&self) -> u64 {
         self.table_blocks().bytes(self.block_size).0
@@ -333,6 +343,10 @@ mod tests {
             let geometry = geometry(&options, 8 * GIB);
             assert_eq!(geometry.inodes_per_group, most);
             assert!(geometry.ceiling(true).bytes(BlockSize::KIB_4).0 >= max);
+            assert_eq!(
+                geometry.ceiling_of_one_call().bytes(BlockSize::KIB_4).0,
+                256 * TIB
+            );
             assert_eq!(geometry.reserved_gdt_blocks, Blocks(1024));
         }
         let mut options = options();

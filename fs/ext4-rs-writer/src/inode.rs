@@ -18,8 +18,6 @@ pub const EXTENTS_FL: u32 = 0x8_0000;
 pub const INDEX_FL: u32 = 0x1000;
 /// The inode holds the value of an xattr.
 pub const EA_INODE_FL: u32 = 0x20_0000;
-/// `i_blocks` counts file system blocks, not sectors.
-pub const HUGE_FILE_FL: u32 = 0x4_0000;
 
 /// The file type bits of `i_mode`.
 pub mod mode {
@@ -176,7 +174,8 @@ impl Inode {
         let sectors = blocks.bytes(block_size) / SECTOR;
         let (lo, hi) = halves(sectors.0);
         self.i_blocks_lo = lo.into();
-        // A file of 16 TiB has 2^35 sectors, so the upper half never passes 16 bits.
+        // A file of 16 TiB has 2^35 sectors, so the upper half never passes 16 bits, and no inode must count blocks
+        // instead.
         self.i_blocks_high = quarters(hi).0.into();
     }
 

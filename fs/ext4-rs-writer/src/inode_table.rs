@@ -96,7 +96,11 @@ impl Inodes {
 
     fn node(&self, ino: Ino, id: NodeId, node: &Node) -> Inode {
         let meta = &node.meta;
-        let mut inode = Inode::new(kind(&node.content) | (meta.mode & 0o7777), self.stamp(meta.mtime));
+        let mode = match self.options.root_mode {
+            Some(mode) if id == NodeId::ROOT => mode,
+            _ => meta.mode,
+        };
+        let mut inode = Inode::new(kind(&node.content) | (mode & 0o7777), self.stamp(meta.mtime));
         let (uid, gid) = match self.options.root_owner {
             Some(owner) if id == NodeId::ROOT => owner,
             _ => (meta.uid, meta.gid),

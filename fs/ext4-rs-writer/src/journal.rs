@@ -85,9 +85,9 @@ pub fn candidates(options: &Options, blocks: Blocks) -> Result<Vec<Blocks>, Erro
             let wanted = Bytes(bytes).blocks(options.block_size);
             if wanted < BLOCKS_MIN || wanted > BLOCKS_MAX {
                 return Err(Error::ImpossibleJournal {
-                    blocks: wanted,
-                    min_blocks: BLOCKS_MIN,
-                    max_blocks: BLOCKS_MAX,
+                    bytes,
+                    min_bytes: BLOCKS_MIN.bytes(options.block_size).0,
+                    max_bytes: BLOCKS_MAX.bytes(options.block_size).0,
                 });
             }
             Ok(vec![wanted])

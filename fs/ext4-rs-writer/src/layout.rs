@@ -233,6 +233,11 @@ impl Plan {
                 .ceiling(self.options.features.bit64())
                 .bytes(self.options.block_size)
                 .0,
+            growth_call_bytes: self
+                .geometry
+                .ceiling_of_one_call()
+                .bytes(self.options.block_size)
+                .0,
             clamped_times: self.census.clamped_times,
             fragmented_files: self.inodes.placement.fragmented(&self.census.tree),
         }

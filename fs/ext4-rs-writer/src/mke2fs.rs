@@ -1,53 +1,133 @@
 //! The options of mke2fs, as `--mkfs-options` takes them: text → [`Options`].
 //!
 //! Reference: mke2fs(8). What shapes the file system is honoured, what only steers the tool (`-q`, `-F`, `-v`) is
-//! accepted, and everything else is refused by name: an option that is ignored silently is an image that surprises.
-//! Later options win, as in mke2fs, but for `-t` and `-T`, which choose the defaults that the others change.
+//! accepted, and everything else is refused by name, with the reason where there is one ([`refused`]): an option that
+//! is ignored silently is an image that surprises. Later options win, as in mke2fs, but for `-t` and `-T`, which choose
+//! the defaults that the others change.
+//!
+//! Two usage types are this writer's own: `-T legacy` and `-T modern` are the [`Profile`]s of these names.
 
 mod extended;
+mod features;
+mod kinds;
+mod numbers;
+mod refused;
 mod words;
 
-use crate::features::{Compat, Feature, Features, Incompat, Profile, RoCompat};
-use crate::options::{Inodes, Journal, Options};
-use crate::units::BlockSize;
+use std::fmt;
 
-/// Why the text is no list of options.
+use crate::features::Compat;
+use crate::options::{Inodes, Journal, OnErrors, Options};
+use crate::units::BlockSize;
+use numbers::{bytes, label, number, permyriad, size};
+use uuid::Uuid;
+
+/// Why the text is no list of options. The words in it are the user's own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Something that mke2fs has not, or that has no meaning here.
+    /// Something that mke2fs has not.
     #[error("unknown option '{0}'")]
-    UnknownOption(String),
+    UnknownOption(Name),
+    /// An option of mke2fs that has no meaning here.
+    #[error("option '{option}' has no place here: {why}")]
+    Refused {
+        /// The option.
+        option: Name,
+        /// Why not.
+        why: &'static str,
+    },
     /// A word that is no option, such as a device.
     #[error("'{0}' is no option: the image and its size are chosen elsewhere")]
     UnexpectedWord(String),
     /// The text ends where an option's value should stand.
     #[error("option '{0}' needs a value")]
-    MissingValue(String),
+    MissingValue(Name),
     /// A value that the option can't take.
     #[error("option '{option}' can't be '{value}'")]
     BadValue {
         /// The option.
-        option: String,
+        option: Name,
         /// Its value.
         value: String,
     },
-    /// A feature that this writer does not make.
+    /// A value that mke2fs's option can take, but not this one.
+    #[error("option '{option}' can't be '{value}': {why}")]
+    RefusedValue {
+        /// The option.
+        option: Name,
+        /// Its value.
+        value: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A feature that mke2fs has not either.
     #[error("unknown feature '{0}'")]
     UnknownFeature(String),
+    /// A feature that this writer does not make.
+    #[error("this writer does not make the feature {name}: {why}")]
+    NotMade {
+        /// The feature, by mke2fs's name.
+        name: &'static str,
+        /// Why not.
+        why: &'static str,
+    },
     /// A quote that never ends.
     #[error("a quote is not closed")]
     OpenQuote,
+}
+
+/// An option's name: a flag, or a word behind one, such as `-E stride`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name {
+    flag: char,
+    word: Option<String>,
+}
+
+impl Name {
+    fn flag(flag: char) -> Self {
+        Self { flag, word: None }
+    }
+
+    fn word(flag: char, word: &str) -> Self {
+        let word = Some(word.to_owned());
+        Self { flag, word }
+    }
+
+    fn bad(self, value: &str) -> Error {
+        Error::BadValue {
+            option: self,
+            value: value.to_owned(),
+        }
+    }
+
+    fn refused(self, value: &str, why: &'static str) -> Error {
+        Error::RefusedValue {
+            option: self,
+            value: value.to_owned(),
+            why,
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "-{}", self.flag)?;
+        self.word.as_ref().map_or(Ok(()), |word| write!(f, " {word}"))
+    }
 }
 
 /// Changes options as mke2fs's command line would.
 pub fn apply(options: &mut Options, text: &str) -> Result<(), Error> {
     let words = words::split(text)?;
     let mut parsed = parse(&words)?;
-    // The type gives the defaults, and sizes in blocks need to know the block's.
+    // The type gives the defaults, its usage changes them; sizes in blocks need to know the block's, and what -E says of
+    // descriptors the features.
     let rank = |flag: char| match flag {
-        't' | 'T' => 0,
-        'b' => 1,
-        _ => 2,
+        't' => 0,
+        'T' => 1,
+        'b' => 2,
+        'E' | 'R' => 4,
+        _ => 3,
     };
     parsed.sort_by_key(|(flag, _)| rank(*flag));
     for (flag, value) in &parsed {
@@ -58,7 +138,7 @@ pub fn apply(options: &mut Options, text: &str) -> Result<(), Error> {
 
 /// Options and their values, where they have one.
 fn parse(words: &[String]) -> Result<Vec<(char, String)>, Error> {
-    const WITH_VALUE: &str = "beEgGiIJLmNOrTtU";
+    const WITH_VALUE: &str = "beEgGiIJLmMNoOrRtTU";
     const WITHOUT_VALUE: &str = "DFjKqv";
     let mut parsed = Vec::new();
     let mut words = words.iter();
@@ -68,14 +148,14 @@ fn parse(words: &[String]) -> Result<Vec<(char, String)>, Error> {
         };
         let mut flags = flags.chars();
         while let Some(flag) = flags.next() {
-            let name = format!("-{flag}");
+            let name = Name::flag(flag);
             if WITHOUT_VALUE.contains(flag) {
                 parsed.push((flag, String::new()));
             } else if WITH_VALUE.contains(flag) {
                 let value = value(&mut flags, &mut words, name)?;
                 parsed.push((flag, value));
             } else {
-                return Err(Error::UnknownOption(name));
+                return Err(refused::option(name));
             }
         }
     }
@@ -86,7 +166,7 @@ fn parse(words: &[String]) -> Result<Vec<(char, String)>, Error> {
 fn value<'a>(
     flags: &mut std::str::Chars<'_>,
     words: &mut impl Iterator<Item = &'a String>,
-    option: String,
+    option: Name,
 ) -> Result<String, Error> {
     let rest: String = flags.collect();
     if !rest.is_empty() {
@@ -95,38 +175,11 @@ fn value<'a>(
     words.next().cloned().ok_or(Error::MissingValue(option))
 }
 
-/// The defaults of a kind of file system.
-fn file_system_type(options: &mut Options, flag: char, value: &str) -> Result<(), Error> {
-    for name in value.split(',') {
-        let (profile, ratio) = match (flag, name) {
-            (_, "ext2") => (Some(Profile::Ext2), None),
-            (_, "ext3") => (Some(Profile::Ext3), None),
-            (_, "ext4") => (Some(Profile::Default), None),
-            // Usage types of mke2fs.conf.
-            ('T', "small" | "news") => (None, Some(4096)),
-            ('T', "floppy") => (None, Some(8192)),
-            ('T', "default" | "big" | "huge") => (None, Some(16384)),
-            ('T', "largefile") => (None, Some(1 << 20)),
-            ('T', "largefile4") => (None, Some(4 << 20)),
-            _ => return Err(bad(flag, value)),
-        };
-        if let Some(profile) = profile {
-            options.features = profile.features();
-        }
-        if let Some(ratio) = ratio {
-            options.inodes = Some(Inodes::Ratio(ratio));
-        }
-    }
-    Ok(())
-}
-
 /// Applies one option.
 fn set(options: &mut Options, flag: char, value: &str) -> Result<(), Error> {
-    let bad = || bad(flag, value);
+    let bad = || Name::flag(flag).bad(value);
     match flag {
-        'b' => {
-            options.block_size = number(value).and_then(BlockSize::new).ok_or_else(bad)?;
-        }
+        'b' => options.block_size = block_size(value)?,
         'g' => options.blocks_per_group = Some(number(value).ok_or_else(bad)?),
         'G' => options.flex_groups = number(value).ok_or_else(bad)?,
         'i' => options.inodes = Some(Inodes::Ratio(size(value).ok_or_else(bad)?)),
@@ -134,101 +187,58 @@ fn set(options: &mut Options, flag: char, value: &str) -> Result<(), Error> {
         'I' => options.inode_size = number(value).ok_or_else(bad)?,
         'm' => options.reserved_permyriad = permyriad(value).ok_or_else(bad)?,
         'L' => options.label = label(value).ok_or_else(bad)?,
-        'U' => options.uuid = value.parse().map_err(|_| bad())?,
-        'O' => features(&mut options.features, value)?,
+        // With the NUL that ends it.
+        'M' => options.last_mounted = label::<64>(value).filter(|dir| dir[63] == 0).ok_or_else(bad)?,
+        'U' => options.uuid = uuid(options, value)?,
+        'O' => features::apply(&mut options.features, value)?,
         'J' => journal(options, value)?,
-        'E' => extended::apply(options, value)?,
-        't' | 'T' => file_system_type(options, flag, value)?,
+        'E' | 'R' => extended::apply(options, value)?,
+        't' => kinds::file_system(options, value)?,
+        'T' => kinds::usage(options, value)?,
         'j' => options.features.compat.insert(Compat::HAS_JOURNAL),
-        // What the kernel does after an error, and the revision of the format: the ones that are in use.
-        'e' if value == "continue" => {}
-        'r' if value == "1" => {}
+        'e' => options.on_errors = OnErrors::named(value).ok_or_else(bad)?,
+        'o' if value.eq_ignore_ascii_case("linux") || value == "0" => {}
+        'o' => return Err(Name::flag(flag).refused(value, refused::CREATOR)),
+        'r' => extended::revision(Name::flag(flag), value)?,
         'D' | 'F' | 'K' | 'q' | 'v' => {}
         _ => return Err(bad()),
     }
     Ok(())
 }
 
-fn bad(flag: char, value: &str) -> Error {
-    Error::BadValue {
-        option: format!("-{flag}"),
-        value: value.to_owned(),
-    }
+fn block_size(value: &str) -> Result<BlockSize, Error> {
+    let option = Name::flag('b');
+    let bytes = bytes(value);
+    bytes.and_then(BlockSize::new).ok_or_else(|| match bytes {
+        Some(8192 | 16384 | 32768 | 65536) => option.refused(value, refused::LARGE_BLOCKS),
+        _ => option.bad(value),
+    })
 }
 
-/// Sets and clears features: `^name` clears, `none` clears all.
-fn features(features: &mut Features, list: &str) -> Result<(), Error> {
-    for word in list.split([',', ' ']).filter(|word| !word.is_empty()) {
-        if word == "none" {
-            *features = Features::default();
-            continue;
-        }
-        let (name, on) = match word.strip_prefix(['^', '-']) {
-            Some(name) => (name, false),
-            None => (word.strip_prefix('+').unwrap_or(word), true),
-        };
-        // What this writer never makes is as good as cleared.
-        if !on && NEVER_MADE.contains(&name) {
-            continue;
-        }
-        let feature = Feature::named(name).ok_or_else(|| Error::UnknownFeature(name.to_owned()))?;
-        features.set(feature, on);
-        exclude(features, feature, on);
-    }
-    Ok(())
-}
-
-/// Features of mke2fs that this writer has not, so that clearing them changes nothing.
-const NEVER_MADE: [&str; 13] = [
-    "bigalloc",
-    "casefold",
-    "encrypt",
-    "fast_commit",
-    "inline_data",
-    "meta_bg",
-    "mmp",
-    "quota",
-    "sparse_super2",
-    "test_fs",
-    "verity",
-    "journal_dev",
-    "lazy_bg",
-];
-
-/// As mke2fs does: asking for one kind of checksum drops the other, and no journal leaves nothing to be orphaned in.
-fn exclude(features: &mut Features, feature: Feature, on: bool) {
-    match feature {
-        Feature::RoCompat(RoCompat::METADATA_CSUM) if on => features.ro_compat.remove(RoCompat::GDT_CSUM),
-        Feature::RoCompat(RoCompat::METADATA_CSUM) => {
-            features.incompat.remove(Incompat::CSUM_SEED);
-        }
-        Feature::RoCompat(RoCompat::GDT_CSUM) if on => {
-            features.ro_compat.remove(RoCompat::METADATA_CSUM);
-            features.incompat.remove(Incompat::CSUM_SEED);
-        }
-        Feature::Compat(Compat::HAS_JOURNAL) if !on => features.compat.remove(Compat::ORPHAN_FILE),
-        _ => {}
+/// A UUID, or how to come by one: from the identity, whose seed decides whether it is the same every time.
+fn uuid(options: &Options, value: &str) -> Result<Uuid, Error> {
+    let option = Name::flag('U');
+    match value {
+        "random" => Ok(options.derived_uuid()),
+        "clear" | "null" => Ok(Uuid::nil()),
+        "time" => Err(option.refused(value, refused::TIME_UUID)),
+        _ => value.parse().map_err(|_| option.bad(value)),
     }
 }
 
 fn journal(options: &mut Options, list: &str) -> Result<(), Error> {
     for word in list.split(',').filter(|word| !word.is_empty()) {
         let (name, value) = word.split_once('=').unwrap_or((word, ""));
-        let option = || format!("-J {name}");
+        let option = Name::word('J', name);
         match name {
+            // MiB, as mke2fs takes them; a suffix makes it other bytes, which mke2fs refuses.
             "size" => {
-                let mebibytes: u64 = number(value).ok_or_else(|| Error::BadValue {
-                    option: option(),
-                    value: value.to_owned(),
-                })?;
-                let bytes = mebibytes.checked_mul(1 << 20).ok_or_else(|| Error::BadValue {
-                    option: option(),
-                    value: value.to_owned(),
-                })?;
-                options.journal = Journal::Fixed(bytes);
+                let plain = number(value).and_then(|mebibytes: u64| mebibytes.checked_mul(1 << 20));
+                let size = plain.or_else(|| bytes(value)).ok_or_else(|| option.bad(value))?;
+                options.journal = Journal::Fixed(size);
                 options.features.compat.insert(Compat::HAS_JOURNAL);
             }
-            _ => return Err(Error::UnknownOption(option())),
+            _ => return Err(refused::journal(option, name)),
         }
     }
     Ok(())
@@ -236,45 +246,3 @@ fn journal(options: &mut Options, list: &str) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests;
-
-fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
-    text.parse().ok()
-}
-
-/// A number of bytes with an optional suffix, such as `4k`.
-fn size(text: &str) -> Option<u32> {
-    let (digits, shift) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 10),
-        None => match text.strip_suffix(['m', 'M']) {
-            Some(digits) => (digits, 20),
-            None => (text, 0),
-        },
-    };
-    digits.parse::<u32>().ok()?.checked_mul(1 << shift)
-}
-
-/// A percentage with up to two decimals, in hundredths of a percent.
-fn permyriad(text: &str) -> Option<u16> {
-    let text = text.strip_suffix('%').unwrap_or(text);
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
-    let mut hundredths = 0_u16;
-    let mut weight = 10_u16;
-    for digit in decimals.chars() {
-        let digit = u16::try_from(digit.to_digit(10)?).ok()?;
-        hundredths = hundredths.checked_add(digit.checked_mul(weight)?)?;
-        weight /= 10;
-    }
-    let whole: u16 = if whole.is_empty() && !decimals.is_empty() {
-        0
-    } else {
-        whole.parse().ok()?
-    };
-    let all = whole.checked_mul(100)?.checked_add(hundredths)?;
-    (all <= 5000).then_some(all)
-}
-
-fn label(text: &str) -> Option<[u8; 16]> {
-    let mut label = [0; 16];
-    label.get_mut(..text.len())?.copy_from_slice(text.as_bytes());
-    Some(label)
-}

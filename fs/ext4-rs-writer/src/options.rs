@@ -37,6 +37,8 @@ pub struct Options {
     pub identity: Identity,
     /// The owner and group of the root directory, in place of the tree's.
     pub root_owner: Option<(u32, u32)>,
+    /// The permissions of the root directory, in place of the tree's.
+    pub root_mode: Option<u16>,
     /// Blocks that a RAID puts on one disk before it goes to the next; 0 if there is none.
     pub stride: u16,
     /// Blocks in a full stripe of a RAID; 0 if there is none.
@@ -50,8 +52,12 @@ pub struct Options {
     pub flex_groups: u32,
     /// Groups to use only part of: blocks in each, a multiple of 8. `None`: all that a bitmap's block can count.
     pub blocks_per_group: Option<u32>,
-    /// Where the file system was mounted last, as the superblock tells it.
-    pub last_mounted: &'static str,
+    /// Blocks of the list of orphaned inodes. Ignored without the feature `orphan_file`.
+    pub orphan_file_blocks: u16,
+    /// What the kernel does when it finds an error.
+    pub on_errors: OnErrors,
+    /// Where the file system was mounted last, as the superblock tells it, padded with NUL.
+    pub last_mounted: [u8; 64],
 }
 
 /// How large the image is.
@@ -60,6 +66,9 @@ pub enum Size {
     /// So many bytes; what is left of the last block stays unused.
     Fixed(u64),
     /// `int(used KiB / 0.6)` + journal, rounded up to 64 KiB, where *used* is the sum of block-rounded sizes.
+    ///
+    /// The journal that counts is the one that is made, 64 MiB for [`Journal::Auto`]: of ext3 too, and none where there
+    /// is none.
     Headroom,
     /// *used* + so many bytes + journal, rounded up to 64 KiB.
     Extra(u64),
@@ -85,6 +94,29 @@ pub enum Journal {
     Fixed(u64),
 }
 
+/// What the kernel does when it finds an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnErrors {
+    /// It goes on.
+    Continue,
+    /// It mounts the file system anew, for reading only.
+    RemountReadOnly,
+    /// It stops.
+    Panic,
+}
+
+impl OnErrors {
+    /// The behaviour of this name, as mke2fs and mount options have it.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "continue" => Some(Self::Continue),
+            "remount-ro" => Some(Self::RemountReadOnly),
+            "panic" => Some(Self::Panic),
+            _ => None,
+        }
+    }
+}
+
 /// How directories hash names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HashVersion {
@@ -102,6 +134,8 @@ impl Options {
         let mut label = [0; 16];
         let name = b"cloudimg-rootfs";
         label[..name.len()].copy_from_slice(name);
+        let mut last_mounted = [0; 64];
+        last_mounted[0] = b'/';
         Self {
             features: profile.features(),
             block_size: BlockSize::KIB_4,
@@ -112,18 +146,26 @@ impl Options {
             max_size: None,
             reserved_permyriad: 500,
             label,
-            uuid: identity.uuid("ext4 /"),
+            uuid: derived_uuid(identity),
             hash_seed: identity.uuid("ext4 / hash seed"),
             identity,
             root_owner: None,
+            root_mode: None,
             stride: 0,
             stripe_width: 0,
             hash: HashVersion::HalfMd4,
             hash_signed: true,
             flex_groups: 16,
             blocks_per_group: None,
-            last_mounted: "/",
+            orphan_file_blocks: 32,
+            on_errors: OnErrors::Continue,
+            last_mounted,
         }
+    }
+
+    /// The UUID that follows from the identity.
+    pub(crate) fn derived_uuid(&self) -> Uuid {
+        derived_uuid(self.identity)
     }
 
     /// Checks that the options make sense together.
@@ -146,6 +188,8 @@ impl Options {
         range("inode size", inode, 128, block)?;
         range("inode size", inode.next_power_of_two(), inode, inode)?;
         range("reserved blocks", self.reserved_permyriad.into(), 0, 5000)?;
+        // The kernel takes no longer list.
+        range("orphan file blocks", self.orphan_file_blocks.into(), 1, 512)?;
         let flex: u64 = self.flex_groups.into();
         range("flex groups", flex, 1, 1 << 31)?;
         range("flex groups", flex.next_power_of_two(), flex, flex)?;
@@ -217,6 +261,10 @@ impl Options {
         }
         Ok(())
     }
+}
+
+fn derived_uuid(identity: Identity) -> Uuid {
+    identity.uuid("ext4 /")
 }
 
 #[cfg(test)]

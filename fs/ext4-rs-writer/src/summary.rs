@@ -31,6 +31,9 @@ pub struct Summary {
     pub reserved_gdt_blocks: Blocks,
     /// The size beyond which the file system can't grow online, in bytes.
     pub growth_ceiling_bytes: u64,
+    /// The size beyond which resize2fs has to be called twice, in bytes: as long as the descriptors of all groups must
+    /// fit the first, it refuses more, and they need no longer once the kernel has grown it past its reserve.
+    pub growth_call_bytes: u64,
     /// Files whose time no inode can hold, and has been moved to the nearest that one can.
     pub clamped_times: u64,
     /// Files that lie in more than one piece.
@@ -58,6 +61,13 @@ impl fmt::Display for Summary {
             "grows online to {} bytes at most; {} blocks are reserved for group descriptors",
             self.growth_ceiling_bytes, self.reserved_gdt_blocks
         )?;
+        if self.growth_ceiling_bytes > self.growth_call_bytes {
+            writeln!(
+                f,
+                "one call of resize2fs grows it to {} bytes, another goes on from there",
+                self.growth_call_bytes
+            )?;
+        }
         if self.fragmented_files > 0 {
             writeln!(f, "{} files lie in several pieces", self.fragmented_files)?;
         }

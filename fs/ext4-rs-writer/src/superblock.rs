@@ -10,7 +10,7 @@ use crate::features::{Compat, Incompat, RoCompat};
 use crate::geometry::Geometry;
 use crate::hash;
 use crate::inode::EXTRA_ISIZE;
-use crate::options::Options;
+use crate::options::{OnErrors, Options};
 use crate::units::{Blocks, Group, Ino, halves};
 
 /// Where the primary superblock begins, in bytes.
@@ -48,7 +48,7 @@ pub struct Superblock {
     pub s_magic: U16,
     /// Clean.
     pub s_state: U16,
-    /// On errors, go on.
+    /// What to do on errors.
     pub s_errors: U16,
     pub s_minor_rev_level: U16,
     pub s_lastcheck: U32,
@@ -210,7 +210,12 @@ impl Superblock {
         self.s_magic = 0xef53.into();
         self.s_rev_level = 1.into();
         self.s_state = 1.into();
-        self.s_errors = 1.into();
+        self.s_errors = match options.on_errors {
+            OnErrors::Continue => 1,
+            OnErrors::RemountReadOnly => 2,
+            OnErrors::Panic => 3,
+        }
+        .into();
         self.s_max_mnt_count = u16::MAX.into();
         let [t0, t1, t2, t3, high, ..] = options.identity.epoch.secs.to_le_bytes();
         let now = U32::from_bytes([t0, t1, t2, t3]);
@@ -223,9 +228,7 @@ impl Superblock {
         self.s_uuid = *options.uuid.as_bytes();
         self.s_hash_seed = *options.hash_seed.as_bytes();
         self.s_volume_name = options.label;
-        let last = options.last_mounted.as_bytes();
-        let len = last.len().min(self.s_last_mounted.len());
-        self.s_last_mounted[..len].copy_from_slice(&last[..len]);
+        self.s_last_mounted = options.last_mounted;
         self.s_def_hash_version = hash::version(options.hash);
         self.s_flags = if options.hash_signed {
             SIGNED_HASH

@@ -252,7 +252,6 @@ pub(crate) fn to_usize(n: u32) -> usize {
 }
 
 /// The length of a buffer as a number of bytes.
-#[allow(dead_code)]
 pub(crate) fn to_u64(n: usize) -> u64 {
     u64::try_from(n).expect("a usize fits u64 on every target that builds images")
 }

@@ -1,30 +1,42 @@
 //! How long it takes to build a map, to scan a tree, and to copy it, beside `cp -a`-like floors.
 //!
+//! A map of 10^6 extents has to be built in well under a second, or the run ends with failure.
+//!
 //! `cargo bench -p image-core` works on `DIB_BENCH_TREE`, and writes into `TMPDIR`, which should be a tmpfs.
 #![allow(clippy::unwrap_used, reason = "a benchmark's failure is its panic")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints its results")]
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use image_core::copy::{Options, copy_with};
 use image_core::sink::FileSink;
 use image_core::tree::Content;
 use image_core::{DirStore, Map, Tree, scan};
+use oracle::contender::Bars;
 
 const ROUNDS: usize = 5;
 const BLOCK: u64 = 4096;
+/// Well under a second.
+const MAP_SECONDS: f64 = 0.5;
 
-fn main() {
+fn main() -> ExitCode {
+    let mut bars = Bars::default();
     let extents = best(|| {
         let map = extents(1_000_000);
         assert_eq!(map.extents().len(), 1_000_000);
     });
-    println!("map of 10^6 extents: {extents:.3?}");
+    let bar = bars.at_most(
+        "seconds for a map of 10^6 extents",
+        extents.as_secs_f64(),
+        MAP_SECONDS,
+    );
+    println!("map of 10^6 extents: {extents:.3?} {bar}");
     let Some(root) = std::env::var_os("DIB_BENCH_TREE").map(PathBuf::from) else {
         println!("DIB_BENCH_TREE names no directory: nothing to scan and copy");
-        return;
+        return bars.verdict();
     };
     for threads in [1, 2, 4] {
         let time = best(|| drop(scanned(&root, threads)));
@@ -37,6 +49,7 @@ fn main() {
         let time = best_of(|| copied(&map, &store, threads));
         println!("copy, {threads} threads: {time:.3?}");
     }
+    bars.verdict()
 }
 
 /// The shortest of several rounds: what disturbs only ever adds.

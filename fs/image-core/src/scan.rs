@@ -2,11 +2,8 @@
 //!
 //! The scan keeps everything that a Linux file system can hold: modes with set-uid, set-gid and sticky, owners,
 //! nanosecond times, symlinks, hard links (by device and inode, of symlinks and nodes too), devices, fifos, sockets,
-//! holes, and the extended attributes as the system's calls show them. Three things are made portable here:
-//! - `security.capability` of version 3, which a user namespace leaves, becomes version 2: the image has no namespace;
-//! - files that stand for devices, for whoever made them could make no nodes, become [nodes](StandIns);
-//! - attributes outside `user.`, `trusted.`, `security.` and `system.` are properties of the host's file system, such
-//!   as `btrfs.compression`, and stay behind.
+//! holes, and the extended attributes as the system's calls show them, made portable by [`Xattr::portable`]. Files that
+//! stand for devices, for whoever made them could make no nodes, become [nodes](StandIns).
 //!
 //! Invariants:
 //! - the result depends on the directory only: not on the order of `readdir`, nor on the number of threads;
@@ -33,6 +30,8 @@ use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+#[cfg(doc)]
+use crate::tree::Xattr;
 use crate::tree::{Tree, TreeError};
 use beneath::Beneath;
 pub use stand_ins::{FileKey, StandIn, StandIns};

@@ -11,6 +11,8 @@
 //! - nodes are numbered in the order in which a depth-first walk in entry order meets them, a directory's entries
 //!   before the entries of its subdirectories: one tree has one form, however it was collected.
 
+mod portable;
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use rustix::fs::{
     AtFlags, CWD, FileType, Mode, StatxFlags, Timespec, Timestamps, XattrFlags, lsetxattr, makedev, mknodat,
     utimensat,
 };
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 fn options(threads: usize) -> Options {
     Options {
@@ -151,7 +152,9 @@ fn what_root_can_make_is_kept() {
     if !oracle::require_root() {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let Some(dir) = oracle::place::for_xattrs() else {
+        return;
+    };
     let at = |name: &str| dir.path().join(name);
     let node = |name: &str, kind, major, minor| {
         mknodat(CWD, at(name), kind, Mode::from(0o600), makedev(major, minor)).unwrap();
@@ -203,6 +206,30 @@ fn what_root_can_make_is_kept() {
         xattrs(&tree, tree.node(NodeId::ROOT)),
         [(&b"trusted.on-the-root"[..], &b"r"[..])]
     );
+}
+
+#[test]
+fn labels_capabilities_and_users_attributes_are_kept() {
+    if !oracle::require_root() {
+        return;
+    }
+    let Some(dir) = oracle::place::for_xattrs() else {
+        return;
+    };
+    // Version 2: cap_net_bind_service.
+    let mut capability = vec![1, 0, 0, 2, 0, 4];
+    capability.resize(20, 0);
+    let expected = [
+        (&b"security.capability"[..], &capability[..]),
+        (b"security.selinux", b"system_u:object_r:bin_t:s0\0"),
+        (b"user.mime_type", b"text/plain"),
+    ];
+    fs::write(dir.path().join("file"), b"").unwrap();
+    for (name, value) in expected {
+        lsetxattr(dir.path().join("file"), name, value, XattrFlags::empty()).unwrap();
+    }
+    let (tree, _) = scan(dir.path(), &options(2)).unwrap();
+    assert_eq!(xattrs(&tree, find(&tree, b"file").1), expected);
 }
 
 #[test]
@@ -283,14 +310,26 @@ fn excluded_paths_are_left_out() {
 fn errors_name_the_path() {
     let error = scan(Path::new("/no such directory"), &Options::default()).unwrap_err();
     assert_eq!(error.to_string(), "cannot open the directory .");
-    if rustix::process::geteuid().is_root() {
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("a/closed")).unwrap();
     fs::set_permissions(dir.path().join("a/closed"), fs::Permissions::from_mode(0o000)).unwrap();
-    let error = scan(dir.path(), &Options::default()).unwrap_err();
+    let error = without_privileges(|| scan(dir.path(), &Options::default()).unwrap_err());
     assert_eq!(error.to_string(), "cannot open the directory a/closed");
+}
+
+/// Runs something on a thread for which permissions hold, even if it is root's: capabilities are each thread's own, and
+/// the threads that it starts inherit them.
+fn without_privileges<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let unprivileged = || {
+        let none = CapabilitySets {
+            effective: CapabilitySet::empty(),
+            permitted: CapabilitySet::empty(),
+            inheritable: CapabilitySet::empty(),
+        };
+        set_capabilities(None, none).unwrap();
+        work()
+    };
+    std::thread::scope(|scope| scope.spawn(unprivileged).join().unwrap())
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Partition tables and disk image containers, planned as maps of extents.
+//! Containers of disk images, planned as maps of extents, and archives read as trees.
 //!
 //! | module | what it is |
 //! |---|---|

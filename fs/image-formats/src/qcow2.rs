@@ -30,6 +30,6 @@ mod sink;
 
 pub use geometry::{ClusterSize, Error};
 pub use layout::plan;
-pub use options::Options;
+pub use options::{CompressionType, Options};
 pub use reader::{ReadError, Reader};
 pub use sink::{CompressedSink, StartError};

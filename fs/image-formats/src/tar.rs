@@ -10,7 +10,9 @@
 //! - missing parents become directories of root, mode 0755; a parent that is no directory is refused, so that nothing
 //!   is ever written through a link;
 //! - a hard link names an earlier member;
-//! - an ACL in words needs numeric ids.
+//! - an ACL in words needs numeric ids;
+//! - xattrs are made portable as a scan makes them: capabilities of a user namespace become the image's, properties of
+//!   the host's file system are left out.
 
 mod acl;
 mod member;

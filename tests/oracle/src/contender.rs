@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::{find, run};
@@ -52,6 +52,43 @@ pub fn measure(program: &Path, args: &[&OsStr]) -> Cost {
         user: Duration::from_secs_f64(user),
         cpu: Duration::from_secs_f64(user + system),
         rss: format!("{rss:.0}").parse().expect("a whole number"),
+    }
+}
+
+/// The bars of a benchmark: what was measured against what has to be reached.
+#[derive(Debug, Default)]
+pub struct Bars(Vec<String>);
+
+impl Bars {
+    /// Notes a number that has to be `bar` at least. Returns the cell of a table that says so.
+    pub fn at_least(&mut self, what: &str, value: f64, bar: f64) -> String {
+        self.note(what, value, bar, ">=", value >= bar)
+    }
+
+    /// Notes a number that may be `bar` at most. Returns the cell of a table that says so.
+    pub fn at_most(&mut self, what: &str, value: f64, bar: f64) -> String {
+        self.note(what, value, bar, "<=", value <= bar)
+    }
+
+    fn note(&mut self, what: &str, value: f64, bar: f64, relation: &str, reached: bool) -> String {
+        if !reached {
+            self.0
+                .push(format!("{what} is {value:.3}, and has to be {relation} {bar:.3}"));
+        }
+        let verdict = if reached { "ok" } else { "MISSED" };
+        format!("{relation} {bar:.2} {verdict}")
+    }
+
+    /// Failure if any bar was missed, and which.
+    pub fn verdict(self) -> ExitCode {
+        for missed in &self.0 {
+            eprintln!("missed: {missed}");
+        }
+        if self.0.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -11,9 +11,11 @@ pub mod ext4;
 pub mod golden;
 pub mod http;
 pub mod mounted;
+pub mod place;
 pub mod qcow2;
 pub mod snapshot;
 pub mod terminal;
+pub mod trees;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -73,7 +75,7 @@ pub fn output(tool: &str, args: &[&std::ffi::OsStr]) -> Output {
     let path = find(tool).unwrap_or_else(|| panic!("no {tool}: call require first"));
     Command::new(path)
         .args(args)
-        .env("LC_ALL", "C")
+        .envs([("LC_ALL", "C"), ("TZ", "UTC")])
         .output()
         .unwrap_or_else(|error| panic!("{tool}: {error}"))
 }

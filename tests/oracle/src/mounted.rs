@@ -32,7 +32,7 @@ fn mounted<T: Send>(image: &Path, options: &str, judge: impl FnOnce(&Path) -> T 
             let dir = tempfile::tempdir().expect("a temporary directory");
             mount(image, options, dir.path());
             let result = judge(dir.path());
-            crate::run("umount", &[dir.path().as_os_str()]);
+            unmount(dir.path());
             result
         });
         thread.join()
@@ -74,6 +74,21 @@ fn mount(image: &Path, options: &str, dir: &Path) {
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     panic!("no loop device is free for {}", image.display());
+}
+
+/// Unmounts. A process that another thread is about to start holds, until it is another program, what this thread had
+/// open when it was forked.
+fn unmount(dir: &Path) {
+    for _ in 0..50 {
+        let output = crate::output("umount", &[dir.as_os_str()]);
+        if output.status.success() {
+            return;
+        }
+        let text = crate::both(&output);
+        assert!(text.contains("busy"), "umount {}: {text}", dir.display());
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    panic!("{} stays busy", dir.display());
 }
 
 /// The last words of the kernel, which says there why it refused a mount.

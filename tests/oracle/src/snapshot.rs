@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
+use image_core::store::Open;
 use image_core::tree::{Content, Node};
 use image_core::{NodeId, Store, Tree};
 use rustix::fs::{SeekFrom, lgetxattr, llistxattr};
@@ -70,6 +71,7 @@ const BLOCK: u64 = 4096;
 pub fn of_dir(root: &Path) -> Snapshot {
     let mut snapshot = Snapshot::new();
     let mut inodes = HashMap::new();
+    let mut seen: HashMap<_, Vec<u8>> = HashMap::new();
     let mut stack = vec![Vec::new()];
     let mut buf = vec![0; 64 << 10];
     while let Some(path) = stack.pop() {
@@ -85,7 +87,17 @@ pub fn of_dir(root: &Path) -> Snapshot {
                 stack.push(join(&path, name.as_bytes()));
             }
         }
-        inodes.insert(path.clone(), (metadata.dev(), metadata.ino()));
+        let inode = (metadata.dev(), metadata.ino());
+        inodes.insert(path.clone(), inode);
+        // One look at a file is enough, whatever it is called besides.
+        if let Some(seen) = seen.get(&inode) {
+            let seen = File::clone(&snapshot[seen]);
+            snapshot.insert(path, seen);
+            continue;
+        }
+        if metadata.nlink() > 1 && !metadata.is_dir() {
+            seen.insert(inode, path.clone());
+        }
         let file = File {
             kind: kind_of(host, &metadata),
             mode: metadata.mode() & 0o7777,
@@ -108,6 +120,7 @@ pub fn of_dir(root: &Path) -> Snapshot {
 pub fn of_tree(tree: &Tree, store: &impl Store) -> Snapshot {
     let mut snapshot = Snapshot::new();
     let mut nodes = HashMap::new();
+    let mut seen: HashMap<_, Vec<u8>> = HashMap::new();
     let mut stack = vec![(Vec::new(), NodeId::ROOT)];
     while let Some((path, id)) = stack.pop() {
         let node = tree.node(id);
@@ -120,6 +133,14 @@ pub fn of_tree(tree: &Tree, store: &impl Store) -> Snapshot {
             }
         }
         nodes.insert(path.clone(), id);
+        if let Some(seen) = seen.get(&id) {
+            let seen = File::clone(&snapshot[seen]);
+            snapshot.insert(path, seen);
+            continue;
+        }
+        if node.links > 1 {
+            seen.insert(id, path.clone());
+        }
         let xattrs = tree.xattrs(node.meta.xattrs).iter();
         let file = File {
             kind: kind_in(tree, node, store),
@@ -320,7 +341,7 @@ fn regular(path: &Path, len: u64) -> io::Result<Kind> {
     }
     let data = rounded(data, len);
     let mut digest = Digest::default();
-    let mut buf = vec![0; 1 << 20];
+    let mut buf = vec![0; PIECE];
     for range in &data {
         let mut at = range.start;
         while at < range.end {
@@ -357,17 +378,12 @@ fn kind_in(tree: &Tree, node: &Node, store: &impl Store) -> Kind {
             let open = (!data.is_empty()).then(|| store.open(file.file).expect("the store has the file"));
             let mut digest = Digest::default();
             for range in rounded(data.clone(), file.len) {
-                // What lies between ranges of one block is zero.
-                let mut bytes = vec![0; usize::try_from(range.end - range.start).expect("fits memory")];
-                for part in &data {
-                    let (start, end) = (part.start.max(range.start), part.end.min(range.end));
-                    if let (Some(open), true) = (&open, start < end) {
-                        let at = |byte: u64| usize::try_from(byte - range.start).expect("fits memory");
-                        open.read_exact_at(&mut bytes[at(start)..at(end)], start)
-                            .expect("the store has the bytes");
-                    }
+                // Piece by piece: a file may be larger than memory.
+                for start in range.clone().step_by(PIECE) {
+                    let end = range.end.min(start + PIECE as u64);
+                    let bytes = bytes_in(open.as_deref(), &data, start..end);
+                    digest.add(start, &bytes);
                 }
-                digest.add(range.start, &bytes);
             }
             Kind::Regular {
                 len: file.len,
@@ -376,6 +392,24 @@ fn kind_in(tree: &Tree, node: &Node, store: &impl Store) -> Kind {
             }
         }
     }
+}
+
+/// Bytes that are read at once: whole blocks.
+const PIECE: usize = 1 << 20;
+
+/// A piece of a file in a store. What lies between its ranges of data is zero.
+fn bytes_in(open: Option<&dyn Open>, data: &[Range<u64>], piece: Range<u64>) -> Vec<u8> {
+    let at = |byte: u64| usize::try_from(byte - piece.start).expect("fits memory");
+    let mut bytes = vec![0; at(piece.end)];
+    let first = data.partition_point(|part| part.end <= piece.start);
+    for part in data[first..].iter().take_while(|part| part.start < piece.end) {
+        let (start, end) = (part.start.max(piece.start), part.end.min(piece.end));
+        if let Some(open) = open {
+            open.read_exact_at(&mut bytes[at(start)..at(end)], start)
+                .expect("the store has the bytes");
+        }
+    }
+    bytes
 }
 
 /// Ranges as whole blocks, joined where they touch, but none past the end.
@@ -402,10 +436,11 @@ fn xattrs_of(path: &Path, buf: &mut [u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     names
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())
-        .map(|name| {
-            let len = lgetxattr(path, name, &mut *buf)
-                .unwrap_or_else(|error| panic!("{} of {}: {error}", name.escape_ascii(), path.display()));
-            (name.to_vec(), buf[..len].to_vec())
+        .filter_map(|name| match lgetxattr(path, name, &mut *buf) {
+            Ok(len) => Some((name.to_vec(), buf[..len].to_vec())),
+            // Listed, but not shown: `user.` of what is neither file nor directory, ACLs of symlinks.
+            Err(rustix::io::Errno::NODATA | rustix::io::Errno::OPNOTSUPP) => None,
+            Err(error) => panic!("{} of {}: {error}", name.escape_ascii(), path.display()),
         })
         .collect()
 }

@@ -77,7 +77,9 @@ fn uncommon(draw: &mut Draw<'_>, options: &mut Options) {
         _ => Some(u64::MAX),
     };
     options.reserved_permyriad = u16::from(draw.byte()) * 20;
-    options.root_owner = (draw.below(2) == 1).then_some((u32::MAX, 1 << 16));
+    options.root_owner = (draw.below(2) == 1).then_some((u32::MAX - 1, 1 << 16));
+    options.root_mode = (draw.below(2) == 1).then_some(0o7070);
+    options.orphan_file_blocks = *draw.pick(&[32, 1, 64, 512, 0]);
     options.stride = draw.byte().into();
     options.hash = *draw.pick(&[HashVersion::HalfMd4, HashVersion::Tea, HashVersion::Legacy]);
     options.hash_signed = draw.below(2) == 0;
@@ -164,7 +166,8 @@ impl Grove {
         Meta {
             mode: u16::try_from(draw.below(0o10000)).unwrap(),
             uid: u32::from(draw.byte()) << 10,
-            gid: *draw.pick(&[0, 7, u32::MAX]),
+            // 2^32 - 1 is nobody's number: the kernel does not even let root pass such a directory.
+            gid: *draw.pick(&[0, 7, u32::MAX - 1]),
             mtime: time(draw),
             xattrs: *draw.pick(&self.sets),
         }

@@ -130,7 +130,8 @@ pub(super) fn of(xattr: &Xattr) -> Result<Option<Attribute>, Fault> {
 /// A file's capabilities, in revision 2 where that says the same.
 ///
 /// Revision 3 adds the user namespace's root that they are for, at the end. Where that is the image's own root, the two
-/// revisions mean the same, and kernels before 4.14 know only the older one. Another root is kept.
+/// revisions mean the same, and kernels before 4.14 know only the older one. Another root is kept: trees that were read
+/// have none, since [`Xattr::portable`] drops it, so that a caller who built the tree itself means it.
 fn capability(value: &[u8]) -> Box<[u8]> {
     const REVISION_3: [u8; 3] = [0, 0, 3];
     const REVISION_2_BYTES: usize = 20;

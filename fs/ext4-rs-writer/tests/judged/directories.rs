@@ -8,8 +8,8 @@ use ext4_rs_writer::units::BlockSize;
 use ext4_rs_writer::{Error, Options, layout};
 use image_core::{NodeId, Tree};
 
-use crate::forest::{Forest, Pattern};
-use crate::image::{Image, checked, judged, mounted, options, with_block_size};
+use crate::forest::Forest;
+use crate::image::{Image, judged, mounted, options, with_block_size};
 
 const ROOT: NodeId = NodeId::ROOT;
 
@@ -86,11 +86,7 @@ fn every_hash_finds_every_name() {
 
 /// The kernel must find every name by its hash, which reading the directory does not show.
 fn names_are_found(image: &Image, count: u32) {
-    if !oracle::mounted::require() {
-        return;
-    }
     oracle::mounted::read(&image.path, |root| {
-        assert_eq!(std::fs::read_dir(root.join("d")).unwrap().count(), count as usize);
         for i in (0..count).step_by(97) {
             let path = root.join(format!("d/entry-{i:010}"));
             assert!(path.symlink_metadata().is_ok(), "{}", path.display());
@@ -99,20 +95,33 @@ fn names_are_found(image: &Image, count: u32) {
     });
 }
 
+/// The index as debugfs reads it: its levels, and that it knows every name.
+fn index_is_whole(image: &Image, levels: u32, count: usize) {
+    if !oracle::require(&["debugfs"]) {
+        return;
+    }
+    let dump = oracle::ext4::debugfs(&image.path, "htree_dump /d");
+    let told = format!("Indirect levels: {levels}\n");
+    assert!(dump.contains(&told), "{}", &dump[..400]);
+    assert_eq!(dump.matches("entry-").count(), count);
+}
+
 #[test]
 fn one_directory_has_two_hundred_thousand_names() {
-    let image = checked(&crowd(200_000), &Pattern, &options());
-    names_are_found(&image, 200_000);
-    if oracle::require(&["debugfs"]) {
-        let dump = oracle::ext4::debugfs(&image.path, "htree_dump /d");
-        assert!(dump.contains("Indirect levels: 1"), "{}", &dump[..400]);
+    let image = judged(&crowd(200_000), &options());
+    if oracle::mounted::require() {
+        names_are_found(&image, 200_000);
     }
+    index_is_whole(&image, 1, 200_000);
 }
 
 #[test]
 fn one_directory_has_a_million_names() {
-    let image = checked(&crowd(1_000_000), &Pattern, &options());
-    names_are_found(&image, 1_000_000);
+    let image = mounted(&crowd(1_000_000), &options());
+    if oracle::mounted::require() {
+        names_are_found(&image, 1_000_000);
+    }
+    index_is_whole(&image, 1, 1_000_000);
 }
 
 /// Nanoseconds that this thread has been running, which other work on the machine does not lengthen.
@@ -149,8 +158,9 @@ fn planning_takes_time_in_proportion_to_names() {
         return;
     };
     eprintln!("{few} ns for 100,000, {many} ns for 1,000,000");
-    // Ten times the names; sorting, caches and page faults are allowed the same again, twice.
-    assert!(many < few * 40, "{few} ns for 100,000, {many} ns for 1,000,000");
+    // Ten times the names take about 15 times as long, since they leave the caches and are sorted; what is quadratic
+    // would take a hundred times as long.
+    assert!(many < few * 25, "{few} ns for 100,000, {many} ns for 1,000,000");
 }
 
 #[test]
@@ -167,17 +177,13 @@ fn an_index_of_two_levels_may_be_full() {
     let tree = forest.build();
     let mut options = with_block_size(BlockSize::KIB_1);
     let error = layout(&tree, &options).unwrap_err();
-    assert!(
-        matches!(&error, Error::Directory(full) if full.to_string().contains("large_dir")),
-        "{error}"
-    );
-    mke2fs::apply(&mut options, "-O large_dir").unwrap();
-    let image = checked(&tree, &Pattern, &options);
-    if oracle::mounted::require() {
-        oracle::mounted::read(&image.path, |root| {
-            assert_eq!(std::fs::read_dir(root.join("d")).unwrap().count(), 50_000);
-        });
+    assert!(matches!(&error, Error::Directory(_)), "{error}");
+    let error = error.to_string();
+    for word in ["/d", "large_dir", "GRUB"] {
+        assert!(error.contains(word), "no '{word}' in: {error}");
     }
+    mke2fs::apply(&mut options, "-O large_dir").unwrap();
+    mounted(&tree, &options);
 }
 
 #[test]

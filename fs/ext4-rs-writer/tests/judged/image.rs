@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ext4_rs_writer::units::BlockSize;
 use ext4_rs_writer::{Layout, Options, Profile, Size, layout};
-use image_core::sink::FileSink;
+use image_core::sink::{FileSink, Sink};
 use image_core::tree::Time;
 use image_core::{Identity, Store, Tree, copy};
 use oracle::snapshot::{self, Snapshot};
@@ -58,25 +58,34 @@ pub(crate) fn temporary() -> TempDir {
 }
 
 /// Writes an image.
-pub(crate) fn written(tree: &Tree, store: &impl Store, options: &Options) -> Image {
+fn written(tree: &Tree, store: &impl Store, options: &Options) -> Image {
+    written_by(tree, store, options, FileSink::new)
+}
+
+/// Writes an image by way of a sink onto a file.
+pub(crate) fn written_by<S: Sink>(
+    tree: &Tree,
+    store: &impl Store,
+    options: &Options,
+    sink: impl FnOnce(File) -> S,
+) -> Image {
     let layout = layout(tree, options).unwrap_or_else(|error| panic!("{error}"));
     let dir = temporary();
     let path = dir.path().join("image");
-    let mut sink = FileSink::new(File::create(&path).unwrap());
-    copy(layout.map(), store, &mut sink).unwrap();
+    copy(layout.map(), store, &mut sink(File::create(&path).unwrap())).unwrap();
     Image { dir, path, layout }
 }
 
-/// Writes an image and puts it before e2fsck.
+/// Writes an image and puts it before e2fsck and dumpe2fs.
 pub(crate) fn checked(tree: &Tree, store: &impl Store, options: &Options) -> Image {
     let image = written(tree, store, options);
-    if oracle::require(&["e2fsck"]) {
-        oracle::ext4::fsck(&image.path);
+    if oracle::ext4::require() {
+        oracle::ext4::sound(&image.path);
     }
     image
 }
 
-/// Writes an image and puts it before all judges: e2fsck, the kernel, which must show the tree, and ext4-view.
+/// Writes an image and puts it before all judges: e2fsck, dumpe2fs, the kernel, which must show the tree, and ext4-view.
 pub(crate) fn judged(tree: &Tree, options: &Options) -> Image {
     judged_as(tree, &Pattern, options, &snapshot::of_tree(tree, &Pattern))
 }
@@ -91,7 +100,7 @@ pub(crate) fn judged_as(tree: &Tree, store: &impl Store, options: &Options, expe
     image
 }
 
-/// Writes an image and puts it before e2fsck and the kernel, where ext4-view 1.0 cannot judge: it takes no time with bit
+/// Writes an image and puts it before e2fsck, dumpe2fs and the kernel, where ext4-view 1.0 cannot judge: it takes no time with bit
 /// 31 set, no component of a symlink over 255 bytes, no hole in a block map, no directory entry without a type, no hash
 /// but half-MD4, no run of equal hashes across leaves, and no inode without room for a whole checksum.
 pub(crate) fn mounted(tree: &Tree, options: &Options) -> Image {
@@ -101,8 +110,14 @@ pub(crate) fn mounted(tree: &Tree, options: &Options) -> Image {
 pub(crate) fn mounted_as(tree: &Tree, store: &impl Store, options: &Options, expected: &Snapshot) -> Image {
     let image = checked(tree, store, options);
     if oracle::mounted::require() {
-        let found = oracle::mounted::read(&image.path, snapshot::of_dir);
-        snapshot::assert_same(expected, &found);
+        shows(&image, expected);
     }
     image
+}
+
+/// Has the kernel mount an image and show what is expected, wholly: contents, modes, owners, times, xattrs, names that
+/// are links, device numbers, holes.
+pub(crate) fn shows(image: &Image, expected: &Snapshot) {
+    let found = oracle::mounted::read(&image.path, snapshot::of_dir);
+    snapshot::assert_same(expected, &found);
 }

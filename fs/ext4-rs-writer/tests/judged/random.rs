@@ -1,4 +1,5 @@
-//! Random trees, thousands of them, before e2fsck and ext4-view.
+//! Random trees, thousands of them, before e2fsck, dumpe2fs and ext4-view; the kernel mounts one in twenty, and must show
+//! the whole tree.
 //!
 //! The lane is cut into shards, which run side by side.
 
@@ -14,10 +15,12 @@ use proptest::sample::{Index, select};
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::forest::{Forest, Pattern};
-use crate::image::{checked, profile};
+use crate::image::{checked, profile, shows};
 
 /// Trees in each shard. CI needs 2,000 in all.
 const CASES: u32 = 350;
+/// Of so many trees one is mounted.
+const MOUNTED: u32 = 20;
 
 /// What a random node is.
 #[derive(Clone, Debug)]
@@ -206,9 +209,11 @@ fn grow(specs: &[Spec], sets: &XattrSets) -> image_core::Tree {
 }
 
 fn shard(shard: u64) {
-    if !oracle::require(&["e2fsck"]) {
+    if !oracle::ext4::require() {
         return;
     }
+    let mounts = oracle::mounted::require();
+    let count = std::cell::Cell::new(0_u32);
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&shard.to_le_bytes());
     let config = Config {
@@ -230,9 +235,13 @@ fn shard(shard: u64) {
         }
         let tree = grow(&specs, &sets);
         let image = checked(&tree, &Pattern, &options);
+        let expected = snapshot::of_tree(&tree, &Pattern);
+        if mounts && count.replace(count.get() + 1).is_multiple_of(MOUNTED) {
+            shows(&image, &expected);
+        }
         // What ext4-view makes of holes in block maps is an error, and it knows no inodes of values.
         if options.features.extents() && large.is_none_or(|large| large.is_empty()) {
-            let expected = snapshot::as_ext4_view_sees(snapshot::of_tree(&tree, &Pattern));
+            let expected = snapshot::as_ext4_view_sees(expected);
             snapshot::assert_same(&expected, &snapshot::of_ext4_view(&image.path));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What the batteries share: options, trees, stores, and the way of an image to e2fsck.
+//! What the battery shares: options, trees, stores, and the way of an image to its judges.
 
 use std::fs::File;
 use std::io;
@@ -102,20 +102,16 @@ pub(crate) fn write(layout: &Layout, store: &impl Store, dir: &Path) -> PathBuf 
     path
 }
 
-/// Plans, writes and asks e2fsck.
+/// Plans, writes and asks the judges.
 pub(crate) fn judge(tree: &Tree, store: &impl Store, options: &Options) -> Layout {
     let layout = layout(tree, options).unwrap();
-    if oracle::require(&["e2fsck"]) {
+    if oracle::ext4::require() {
         let dir = tmpfs();
-        fsck(&write(&layout, store, dir.path()));
+        oracle::ext4::sound(&write(&layout, store, dir.path()));
     }
     layout
 }
 
 pub(crate) fn judge_empty(options: &Options) -> Layout {
     judge(&empty(), &MemoryStore::default(), options)
-}
-
-pub(crate) fn fsck(image: &Path) {
-    oracle::run("e2fsck", &["-fn".as_ref(), image.as_os_str()]);
 }

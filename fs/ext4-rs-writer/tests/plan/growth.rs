@@ -6,7 +6,7 @@ use image_core::FileId;
 use image_core::tree::Data;
 
 use crate::common::{
-    GIB, MIB, PIB, PROFILES, PatternStore, TIB, empty, files, fsck, judge_empty, options, tmpfs, write,
+    GIB, MIB, PIB, PROFILES, PatternStore, TIB, empty, files, judge_empty, options, tmpfs, write,
 };
 
 fn grown(max: u64) -> Options {
@@ -73,7 +73,7 @@ fn the_reserve_is_what_the_promise_needs_beyond_the_descriptors() {
 
 #[test]
 fn images_grow_offline() {
-    if !oracle::require(&["resize2fs", "e2fsck"]) {
+    if !oracle::require(&["resize2fs", "e2fsck", "dumpe2fs"]) {
         return;
     }
     for profile in PROFILES {
@@ -90,9 +90,9 @@ fn images_grow_offline() {
             // resize2fs wants to see a check that is younger than the last mount.
             oracle::output("e2fsck", &["-fy".as_ref(), image.as_os_str()]);
             oracle::run("resize2fs", &[image.as_os_str(), "3G".as_ref()]);
-            fsck(&image);
+            oracle::ext4::sound(&image);
             oracle::run("resize2fs", &["-M".as_ref(), image.as_os_str()]);
-            fsck(&image);
+            oracle::ext4::sound(&image);
         }
     }
 }

@@ -6,7 +6,7 @@ use image_core::store::MemoryStore;
 use image_core::tree::{Data, Device, Meta, NewContent, Time, Xattr};
 use image_core::{NodeId, Tree};
 
-use crate::common::{PROFILES, judge, judge_empty, options};
+use crate::common::{PROFILES, judge, options};
 
 /// A bit of everything.
 fn sample(store: &mut MemoryStore) -> Tree {
@@ -71,13 +71,6 @@ fn sample(store: &mut MemoryStore) -> Tree {
         builder.link(dir, format!("x{i}").as_bytes(), node).unwrap();
     }
     builder.build().unwrap()
-}
-
-#[test]
-fn an_empty_tree_is_clean_in_every_profile() {
-    for profile in PROFILES {
-        judge_empty(&options(profile));
-    }
 }
 
 #[test]

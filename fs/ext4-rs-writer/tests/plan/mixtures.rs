@@ -8,7 +8,7 @@ use image_core::{FileId, NodeId, Tree};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use crate::common::{KIB, MIB, PROFILES, PatternStore, fsck, options, tmpfs, write};
+use crate::common::{KIB, MIB, PROFILES, PatternStore, options, tmpfs, write};
 
 /// Files of the given lengths, one in three of them with a hole, over a few directories.
 fn tree(lens: &[u64], own_lost_found: bool) -> Tree {
@@ -86,9 +86,9 @@ proptest! {
         match layout(&tree, &options) {
             Ok(planned) => {
                 prop_assert!(planned.summary().free_blocks <= planned.summary().blocks);
-                if oracle::require(&["e2fsck"]) {
+                if oracle::ext4::require() {
                     let dir = tmpfs();
-                    fsck(&write(&planned, &PatternStore, dir.path()));
+                    oracle::ext4::sound(&write(&planned, &PatternStore, dir.path()));
                 }
             }
             Err(

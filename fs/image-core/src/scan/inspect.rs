@@ -122,14 +122,8 @@ impl XattrReader {
         let mut xattrs = Vec::new();
         for name in self.list[..len].split_inclusive(|byte| *byte == 0) {
             let name = c_str(name);
-            if !is_portable(name.to_bytes()) {
-                continue;
-            }
             let len = grow(&mut self.value, |value| lgetxattr(path, name, value))?;
-            xattrs.push(Xattr {
-                name: name.to_bytes().to_vec(),
-                value: portable(name.to_bytes(), &self.value[..len]),
-            });
+            xattrs.extend(Xattr::portable(name.to_bytes(), &self.value[..len]));
         }
         Ok(xattrs)
     }
@@ -157,26 +151,6 @@ fn grow(buf: &mut Vec<u8>, mut read: impl FnMut(&mut [u8]) -> Result<usize, Errn
         }
         result => result,
     }
-}
-
-fn is_portable(name: &[u8]) -> bool {
-    [&b"user."[..], b"trusted.", b"security.", b"system."]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
-}
-
-/// The value as an image has it: see the module above on `security.capability`.
-///
-/// Spec: `struct vfs_ns_cap_data` in `linux/capability.h`. Version 3 is version 2 and the user namespace's root.
-fn portable(name: &[u8], value: &[u8]) -> Vec<u8> {
-    const LEN_V2: usize = 20;
-    const LEN_V3: usize = 24;
-    if name == b"security.capability" && value.len() == LEN_V3 && value[3] == 3 {
-        let mut value = value[..LEN_V2].to_vec();
-        value[3] = 2;
-        return value;
-    }
-    value.to_vec()
 }
 
 /// A symlink's target.
@@ -215,18 +189,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn capabilities_lose_their_namespace() {
-        let mut v3 = vec![1, 0, 0, 3];
-        v3.extend([0x55; 16]);
-        v3.extend(100_000_u32.to_le_bytes());
-        let mut v2 = v3[..20].to_vec();
-        v2[3] = 2;
-        assert_eq!(portable(b"security.capability", &v3), v2);
-        assert_eq!(portable(b"security.capability", &v2), v2);
-        assert_eq!(portable(b"user.other", &v3), v3);
-    }
-
-    #[test]
     fn both_ways_to_a_file_lead_there() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
@@ -251,11 +213,5 @@ mod tests {
             before,
             "the process stays where it was"
         );
-    }
-
-    #[test]
-    fn properties_of_the_host_stay_behind() {
-        assert!(is_portable(b"system.posix_acl_access"));
-        assert!(!is_portable(b"btrfs.compression"));
     }
 }

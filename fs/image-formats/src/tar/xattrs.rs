@@ -7,7 +7,8 @@
 //! | `RHT.security.selinux` | the context, without the NUL that ends the xattr | star, GNU tar |
 //! | `SCHILY.acl.access`, `.default` | an ACL in words: [`acl`] | star, GNU tar |
 //!
-//! Of several records for one name the first in this table wins.
+//! Of several records for one name the first in this table wins. What they hold is made portable as a scan makes it:
+//! [`Xattr::portable`].
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,7 +53,7 @@ pub(super) fn of(records: &Records) -> Result<Vec<Xattr>, Trouble> {
     }
     Ok(set
         .into_iter()
-        .map(|(name, value)| Xattr { name, value })
+        .filter_map(|(name, value)| Xattr::portable(&name, &value))
         .collect())
 }
 
@@ -116,6 +117,7 @@ mod tests {
             "LIBARCHIVE.xattr.user.a=dHdv",
             "LIBARCHIVE.xattr.user.%25b=AP+A",
             "RHT.security.selinux=u:r:t:s0",
+            "SCHILY.xattr.btrfs.compression=zstd",
         ];
         let expected = [
             ("security.selinux", &b"u:r:t:s0\0"[..]),
@@ -128,6 +130,19 @@ mod tests {
             value: value.into(),
         });
         assert_eq!(set(&records).unwrap(), expected);
+    }
+
+    #[test]
+    fn capabilities_of_a_namespace_are_those_of_the_image() {
+        // Version 3 with the root of a namespace, 100000, and version 2.
+        let found = set(&["LIBARCHIVE.xattr.security.capability=AQAAAwAgAAAAAAAAAAAAAAAAAACghgEA"]).unwrap();
+        let mut v2 = vec![1, 0, 0, 2, 0, 0x20];
+        v2.resize(20, 0);
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            (&found[0].name[..], &found[0].value),
+            (&b"security.capability"[..], &v2)
+        );
     }
 
     #[test]

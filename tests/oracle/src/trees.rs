@@ -1,4 +1,6 @@
 //! The trees of the benchmarks, pinned: a list of packages, and two generators.
+//!
+//! They stand here because two crates measure themselves on them, and a crate's benches can't use another's.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -15,24 +17,24 @@ const MANY_FILES: u64 = 84_000;
 const MANY_DIRECTORIES: u64 = 5_300;
 
 /// A Debian root. Made once, and kept for the next run.
-pub(crate) fn rootfs(dir: &Path) -> Option<PathBuf> {
+pub fn rootfs(dir: &Path) -> Option<PathBuf> {
     kept(dir, "rootfs", |tree| {
         let include = format!("--include={PACKAGES}");
-        oracle::require(&["mmdebstrap"]) && oracle::require_root() && {
+        crate::require(&["mmdebstrap"]) && crate::require_root() && {
             let args = [
                 OsStr::new("--variant=minbase"),
                 include.as_ref(),
                 SUITE.as_ref(),
                 tree.as_ref(),
             ];
-            oracle::run("mmdebstrap", &args);
+            crate::run("mmdebstrap", &args);
             true
         }
     })
 }
 
 /// Many small files, of sizes that spread as those of a kernel's source: median 5 KiB, some of 200 KiB, 1 GiB in all.
-pub(crate) fn many(dir: &Path) -> Option<PathBuf> {
+pub fn many(dir: &Path) -> Option<PathBuf> {
     kept(dir, "many", |tree| {
         let mut random = Random(0x2545_f491_4f6c_dd1d);
         let content: Vec<u8> = std::iter::repeat_with(|| random.next().to_le_bytes())
@@ -53,7 +55,7 @@ pub(crate) fn many(dir: &Path) -> Option<PathBuf> {
 }
 
 /// One directory of `files` files of 16 bytes.
-pub(crate) fn flat(dir: &Path, files: u32) -> Option<PathBuf> {
+pub fn flat(dir: &Path, files: u32) -> Option<PathBuf> {
     kept(dir, &format!("flat-{files}"), |tree| {
         fs::create_dir(tree).unwrap();
         for i in 0..files {
@@ -64,7 +66,8 @@ pub(crate) fn flat(dir: &Path, files: u32) -> Option<PathBuf> {
     })
 }
 
-pub(crate) fn flat_name(i: u32) -> String {
+/// The name of the file of this number in [`flat`].
+pub fn flat_name(i: u32) -> String {
     format!("entry-{:08x}-{i}", i.wrapping_mul(0x9e37_79b9))
 }
 

@@ -46,6 +46,9 @@ impl Precious {
     }
 }
 
+/// What is said of a file, and what makes it.
+type Make<'a> = (&'a str, &'a dyn Fn());
+
 #[test]
 fn names_of_elements_are_read_from_reasonable_files_only() {
     let Some(lab) = Lab::new() else { return };
@@ -54,7 +57,6 @@ fn names_of_elements_are_read_from_reasonable_files_only() {
     fs::create_dir_all(deps.parent().unwrap()).unwrap();
     let secret = lab.dir().join("secret");
     fs::write(&secret, "root:hash-of-a-password\n").unwrap();
-    type Make<'a> = (&'a str, &'a dyn Fn());
     let cases: [Make<'_>; 5] = [
         ("it is a fifo", &|| {
             let mode = rustix::fs::Mode::RUSR;
@@ -65,10 +67,10 @@ fn names_of_elements_are_read_from_reasonable_files_only() {
             fs::File::create(&deps).unwrap().set_len(10 << 30).unwrap();
         }),
         ("it leads to /dev/zero, outside", &|| {
-            symlink("/dev/zero", &deps).unwrap()
+            symlink("/dev/zero", &deps).unwrap();
         }),
         ("/secret, outside of the directory of elements", &|| {
-            symlink(&secret, &deps).unwrap()
+            symlink(&secret, &deps).unwrap();
         }),
     ];
     for (said, make) in cases {

@@ -444,4 +444,12 @@ mod tests {
             super::shadow_days(&bytes);
         }
     }
+
+    /// What was found once: an element that only a dropped provider of a dropped element needs.
+    #[test]
+    fn elements_of_dropped_providers_have_reasons() {
+        super::element_files(&[
+            20, 124, 126, 0, 0, 106, 16, 65, 246, 24, 7, 44, 89, 3, 182, 0, 0, 169, 110, 157, 127, 1, 7,
+        ]);
+    }
 }

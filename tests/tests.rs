@@ -47,6 +47,7 @@ mod operator;
 mod outputs;
 mod phase_table;
 mod plans;
+mod readme;
 mod records;
 mod repeat;
 mod resolution;

@@ -126,7 +126,24 @@ fn by_provided(library: &Library, elements: &[&Element], element: &Element) -> V
             names.extend(unseen);
         }
     }
+    if reasons.is_empty() {
+        reasons = by_dropped_providers(library, element);
+    }
     reasons
+}
+
+/// The reasons of an element that only elements need whose providers are not part of the build either.
+fn by_dropped_providers(library: &Library, element: &Element) -> Vec<Reason> {
+    let all = || library.names().filter_map(|name| library.get(name));
+    let dropped = all().filter(|other| other.deps.contains(&element.name));
+    let reason = |dropped: &Element| {
+        let provider = all().find(|other| other.provides.contains(&dropped.name));
+        Some(Reason::DependencyOfProvided {
+            of: dropped.name.clone(),
+            provided_by: provider?.name.clone(),
+        })
+    };
+    dropped.filter_map(reason).collect()
 }
 
 #[cfg(test)]

@@ -1,0 +1,101 @@
+//! README.md is a promise: what it shows is done here, word by word.
+
+use std::fs;
+use std::path::Path;
+
+use oracle::ext4;
+
+use crate::lab::{DIB, Lab};
+
+fn readme() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The code blocks that follow marks which begin so, with the rest of each mark.
+fn marked<'a>(text: &'a str, mark: &str) -> Vec<(&'a str, &'a str)> {
+    let start = format!("<!-- {mark}");
+    let blocks: Vec<_> = text
+        .split(&start)
+        .skip(1)
+        .map(|rest| {
+            let (rest_of_mark, after) = rest.split_once(" -->\n").unwrap();
+            let block = after
+                .strip_prefix("```")
+                .expect("a block follows its mark at once");
+            let (_, block) = block.split_once('\n').unwrap();
+            (rest_of_mark.trim(), block.split("```").next().unwrap())
+        })
+        .collect();
+    assert!(!blocks.is_empty(), "README.md has no '{mark}'");
+    blocks
+}
+
+#[test]
+fn the_element_that_it_teaches_works() {
+    let Some(lab) = Lab::new() else { return };
+    if !oracle::require(&["debugfs", "e2fsck"]) {
+        return;
+    }
+    let text = readme();
+    for (path, content) in marked(&text, "file:") {
+        lab.file(path, content);
+    }
+    let plan = lab.run(DIB, &["plan", "mini-os", "motd"]).ok().out;
+    for hook in ["install.d", "cleanup.d", "50-motd", "motd"] {
+        assert!(plan.contains(hook), "{plan}");
+    }
+    // mini-os has neither.
+    lab.hook(
+        "extra-data.d/10-tools",
+        "cp -L $(type -P basename) $TARGET_ROOT/bin/",
+    );
+    lab.build(&["-o", "web", "-t", "raw", "mini-os", "probe", "motd"])
+        .ok();
+    ext4::fsck(&lab.out("web.raw"));
+    let motd = ext4::debugfs(&lab.out("web.raw"), "cat /etc/motd");
+    assert!(motd.contains("This is web."), "{motd}");
+}
+
+#[test]
+fn the_commands_that_it_shows_are_understood() {
+    let lab = Lab::unprivileged();
+    let text = readme();
+    let mut seen = 0;
+    for line in text.lines() {
+        let Some((_, words)) = line.split_once("disk-image-create ") else {
+            continue;
+        };
+        let words = words.trim_end_matches(['\'', '"', '`']);
+        let plain = |word: &str| {
+            word.chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.,=/:".contains(c))
+        };
+        let words: Vec<&str> = words.split_whitespace().filter(|word| *word != "--").collect();
+        if !words.iter().all(|word| plain(word)) || !words.contains(&"debian-minimal") {
+            continue;
+        }
+        for word in words.iter().filter(|word| **word == "motd") {
+            lab.file(&format!("{word}/README.md"), "");
+        }
+        lab.run(DIB, &[&["plan"], &words[..]].concat()).ok();
+        seen += 1;
+    }
+    assert!(seen >= 4, "only {seen} commands were found");
+}
+
+#[test]
+fn the_job_that_it_shows_is_yaml() {
+    let text = readme();
+    let [(_, job)] = marked(&text, "a job of Kubernetes")[..] else {
+        panic!("one job is shown")
+    };
+    let job: serde_json::Value = serde_saphyr::from_str(job).unwrap();
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(job["kind"], "Job");
+    assert!(
+        pod["containers"][0]["securityContext"].is_null(),
+        "no privilege is asked for"
+    );
+    let mount = &pod["containers"][0]["volumeMounts"][0]["name"];
+    assert_eq!(mount, &pod["volumes"][0]["name"]);
+}

@@ -1,7 +1,7 @@
 //! The root file system's options: what was asked for, in the words of the planner.
 //!
 //! Features follow the target's age. What Debian 12 makes is refused by e2fsck before 1.43, so that an old guest's boot
-//! ends in a shell; such a guest gets the profile for old ones ([`OLD_RELEASES`], [`OLD_DISTRIBUTIONS`]). A release is
+//! ends in a shell; such a guest gets the profile for old ones (`OLD_RELEASES`, `OLD_DISTRIBUTIONS`). A release is
 //! known by what the caller says: what elements export is known only when hooks run, and none of ours is so old.
 //! For a release that no table has, `--mkfs-options '-T legacy'` chooses the same, and `-T modern` the newest features.
 //!

@@ -1,7 +1,7 @@
 //! The builder outside the namespaces: starts the build as their first process, logs what it writes, outlives it.
 //!
 //! The build cannot outlive the builder: its first process asks for SIGKILL when its parent dies, and with the first
-//! process of a pid namespace all others die. Where there is no such namespace a [keeper](super::keeper) stands between
+//! process of a pid namespace all others die. Where there is no such namespace a keeper stands between
 //! the two. The builder needs no thread: it waits for the log, the build's notices and end, and the signals that ask it
 //! to end, in one loop.
 

@@ -1,11 +1,11 @@
 //! The options of mke2fs, as `--mkfs-options` takes them: text → [`Options`].
 //!
 //! Reference: mke2fs(8). What shapes the file system is honoured, what only steers the tool (`-q`, `-F`, `-v`) is
-//! accepted, and everything else is refused by name, with the reason where there is one ([`refused`]): an option that
+//! accepted, and everything else is refused by name, with the reason where there is one (`refused`): an option that
 //! is ignored silently is an image that surprises. Later options win, as in mke2fs, but for `-t` and `-T`, which choose
 //! the defaults that the others change.
 //!
-//! Two usage types are this writer's own: `-T legacy` and `-T modern` are the [`Profile`]s of these names.
+//! Two usage types are this writer's own: `-T legacy` and `-T modern` are the profiles of these names.
 
 mod extended;
 mod features;

@@ -231,7 +231,7 @@ fn files_of_other_kinds_in_the_trees_places_are_survived() {
         ),
         (
             "rm -rf $TARGET_ROOT/tmp; mkfifo $TARGET_ROOT/tmp",
-            "/tmp/in_target.d of the tree: not a directory",
+            "/tmp of the tree is no directory",
         ),
     ];
     lab.hook("install.d/50-any", "");

@@ -26,13 +26,13 @@ fn findings_have_file_line_check_and_text() {
     fs::create_dir_all(out.join("lib")).unwrap();
     fs::write(out.join("elements/app/README.md"), "app\n").unwrap();
     fs::write(out.join("elements/app/element-deps"), "b\na\n").unwrap();
-    fs::write(out.join("lib/die"), "#!/bin/sh\nexit 1").unwrap();
+    fs::write(out.join("lib/die"), "#!/usr/bin/sh\nexit 1").unwrap();
     let said = lab.run(DIB_LINT, &[]);
     assert_eq!(
         said.out,
         "elements/app/element-deps:1: depsorder: a comes before b\n\
          lib/die:1: executable: it begins with #!, but is not executable\n\
-         lib/die:1: shebang: #!/bin/sh is not #!/bin/bash\n\
+         lib/die:1: shebang: #!/usr/bin/sh is not #!/bin/bash\n\
          lib/die:2: newline: the last line has no end\n"
     );
     assert_eq!((said.status, said.err.as_str()), (1, "error: 4 findings\n"));

@@ -191,11 +191,16 @@ fn a_terminal_gets_a_shell_with_job_control() {
         // An interrupt ends the job, neither the shell nor the build; a job that was stopped goes on.
         ("first job\r\n", "\u{3}"),
         ("# ", "echo status $?\r"),
-        ("status 130", "bash -c 'echo second\"\" job; exec sleep 601'\r"),
+        (
+            "status 130",
+            "bash -c 'echo second\"\" job; read x; echo got $x'\r",
+        ),
         ("second job\r\n", "\u{1a}"),
         ("Stopped", ""),
         ("# ", "fg\r"),
-        ("exec sleep 601'\r\n", "\u{3}"),
+        // The terminal keeps what is typed until the job reads, be it on its way to the foreground yet or not.
+        ("got $x'\r\n", "it\r"),
+        ("got it\r\n", ""),
         ("# ", "exit\r"),
         ("ended 0", ""),
     ];

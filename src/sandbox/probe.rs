@@ -73,7 +73,7 @@ pub fn choose(asked: &Isolation, tmp_dir: &Path) -> Result<Grant> {
             .map(move |obstacle| format!("{tier}: {}; {}", obstacle.what, obstacle.remedy))
     });
     let error = lines.fold(Error::new(Kind::Host, message), Error::hint);
-    Err(error.hint("'dib doctor' explains every tier; 'dib assemble' needs none of them"))
+    Err(error.hint("'dib assemble' needs none of the tiers"))
 }
 
 fn grant(tier: Tier, passed: &[(Tier, Vec<Obstacle>)], network: Network) -> Result<Grant> {

@@ -56,7 +56,7 @@ pub struct Args {
     /// Make the smallest image that holds the tree
     #[arg(long, conflicts_with_all = ["image_size", "image_extra_size"])]
     minimal: bool,
-    /// Blocks to which the file system can grow while it is mounted
+    /// Blocks to which the file system can grow while it is mounted; past 256 TiB resize2fs needs two calls
     #[arg(long, value_name = "BLOCKS")]
     max_online_resize: Option<String>,
     /// Size of the journal in MiB [default: 64, less in small images]

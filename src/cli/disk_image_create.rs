@@ -80,7 +80,7 @@ pub struct Args {
     /// Directory of cached downloads [default: ~/.cache/image-create]
     #[arg(long, value_name = "DIR")]
     image_cache: Option<PathBuf>,
-    /// Blocks to which the file system can grow while it is mounted
+    /// Blocks to which the file system can grow while it is mounted; past 256 TiB resize2fs needs two calls
     #[arg(long, value_name = "BLOCKS")]
     max_online_resize: Option<String>,
     /// GiB that a tmpfs must be able to hold [default: 2]

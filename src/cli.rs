@@ -4,6 +4,7 @@ pub mod assemble;
 pub mod completions;
 pub mod disk_image_create;
 pub mod diskimage_builder;
+pub mod doctor;
 pub mod element_info;
 mod getopt;
 pub mod install_links;
@@ -22,6 +23,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::applets::APPLETS;
 use crate::environment::Environment;
 use crate::error::{Error, Result, STATUSES};
+use crate::sandbox::sudo;
 use crate::suggest::nearest;
 use crate::ui;
 use crate::ui::colour::When;
@@ -76,6 +78,8 @@ enum Command {
     ElementInfo(element_info::Args),
     /// Build the images that YAML files describe
     DiskimageBuilder(diskimage_builder::Args),
+    /// Explain which builds this host allows, and what would allow more
+    Doctor(doctor::Args),
     /// Find mistakes in elements
     #[command(name = "dib-lint", visible_alias = "lint")]
     Lint(lint::Args),
@@ -114,14 +118,20 @@ fn command_words() -> Vec<String> {
 
 /// Runs the command that the program was called by.
 pub fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
-    ui::colour::choose(None, &Environment::capture());
+    let (args, environment) = match sudo::invocation() {
+        Ok(invocation) => invocation,
+        Err(error) => {
+            ui::error(&error);
+            return ExitCode::from(error.kind().status());
+        }
+    };
+    ui::colour::choose(None, &environment);
     let called = args.first().map_or(Path::new("dib"), Path::new);
     let name = called.file_name().and_then(OsStr::to_str).unwrap_or("dib");
     if let Some((_, applet)) = APPLETS.iter().find(|(applet, _)| *applet == name) {
         return ExitCode::from(applet(&args));
     }
-    match run(name, &args) {
+    match run(name, &args, environment) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             ui::error(&error);
@@ -130,8 +140,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(name: &str, args: &[OsString]) -> Result<()> {
-    let environment = Environment::capture();
+fn run(name: &str, args: &[OsString], environment: Environment) -> Result<()> {
     match name {
         "disk-image-create" => with(args, |parsed| disk_image_create::run(parsed, args, environment)),
         "element-info" => with(args, |parsed| element_info::run(&parsed, &environment)),
@@ -144,6 +153,7 @@ fn run(name: &str, args: &[OsString]) -> Result<()> {
             Command::Assemble(parsed) => assemble::run(&parsed, &environment),
             Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
             Command::DiskimageBuilder(parsed) => diskimage_builder::run(&parsed, &environment),
+            Command::Doctor(parsed) => doctor::run(&parsed, &environment),
             Command::Lint(parsed) => lint::run(&parsed, &environment),
             Command::Completions(parsed) => completions::run(&parsed),
             Command::Manual(parsed) => manual::run(&parsed),

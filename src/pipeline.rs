@@ -35,10 +35,11 @@ use crate::output;
 use crate::phase::{Phase, Place};
 use crate::plan::BuildPlan;
 use crate::runner::{Parts, RunError, hook_names};
+use crate::sandbox::caller;
 use crate::sandbox::furnish::{Furnished, Lent};
 use crate::sandbox::launch::{Ending, Sandbox};
 use crate::sandbox::offspring;
-use crate::sandbox::probe;
+use crate::sandbox::probe::{self, Choice};
 use crate::sandbox::rooted::Rooted;
 use crate::sandbox::supervise::{Endings, supervise};
 use crate::sandbox::tier::Grant;
@@ -51,6 +52,7 @@ use crate::ui::notice::Failure;
 use crate::ui::reporter::{Reporter, Subject};
 use crate::ui::screen::Screen;
 
+pub use ground::memory_for;
 pub use image::make;
 pub(crate) use normalise::clamp_days;
 use pause::Stop;
@@ -60,11 +62,16 @@ pub use surroundings::{element_array, element_yaml};
 /// Builds what a plan says.
 pub fn run(plan: &BuildPlan, events: &mut Events) -> Result<()> {
     let settings = &plan.settings;
-    let grant = probe::choose(&settings.isolation, &settings.tmp_dir)?;
+    let grant = match probe::choose(&settings.isolation, &settings.tmp_dir)? {
+        Choice::Grant(grant) => grant,
+        Choice::Sudo(sudo) => match sudo.rerun(&settings.tmp_dir)? {},
+    };
     grant.take_up()?;
     let logging = &settings.logging;
-    let open =
-        |path: &Path| fs::File::create(path).host(|| format!("cannot write the log {}", path.display()));
+    let open = |path: &Path| {
+        let file = fs::File::create(path).and_then(|file| caller::own(&file).map(|()| file));
+        file.host(|| format!("cannot write the log {}", path.display()))
+    };
     let file = logging.file.as_deref().map(open).transpose()?;
     if let Some(path) = &logging.file {
         ui::print(format_args!("Output logs going to: {}\n", path.display()));
@@ -97,7 +104,7 @@ fn subject(plan: &BuildPlan) -> Subject {
     Subject {
         hooks: hooks.collect(),
         dir: plan.settings.tmp_dir.clone(),
-        command: std::env::args_os().collect(),
+        command: caller::command_line(),
     }
 }
 
@@ -194,6 +201,7 @@ impl<'a> Build<'a> {
 
     /// Runs the hooks of a phase, if elements or earlier hooks brought any.
     fn phase(&mut self, phase: Phase) -> Result<()> {
+        self.dirs.belong(phase.place())?;
         let present = self.dirs.hooks.join(phase.dir()).is_dir();
         let [before, after] = ["before", "after"].map(|side| format!("{side}-{}", phase.name()));
         match phase.place() {

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`tier`] | the ladder of privileges, and what a build was granted |
 //! | [`probe`] | which tiers this host allows, found by trying them, and why not the others |
+//! | [`caller`], [`sudo`] | who wanted the build, where sudo lets the builder become root for it |
 //! | [`supervise`](mod@supervise) | the builder, outside the namespaces: starts the build, logs, cleans up |
 //! | [`workdir`] | the build's directory, and the sweep of those whose builder died |
 //! | `unshared`, [`mounts`], `dev` | T0 and T2: namespaces, what is mounted where and its way back, a small `/dev` |
@@ -39,6 +40,7 @@ pub mod plain;
 pub mod probe;
 mod removal;
 pub mod rooted;
+pub mod sudo;
 pub mod supervise;
 mod sys;
 mod terminal;

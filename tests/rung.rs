@@ -1,36 +1,13 @@
-//! Running a program in a tier of privileges, on a machine where tests are root.
-//!
-//! T1: root gives up what containers do not give it. T2: a plain user, whom a copy of `/etc` knows and grants
-//! subordinate ids; it covers the machine's own in a mount namespace of the program's. The machine itself is not
-//! changed.
+//! A lab in a tier of privileges.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+pub(crate) use oracle::rung::{Rung, USER};
+
 use crate::lab::{DIB, Lab, Said};
-
-/// The user of T2, who owns nothing on any machine.
-pub(crate) const USER: u32 = 61_234;
-
-/// The first subordinate id, and how many there are.
-pub(crate) const SUBORDINATE: (u32, u32) = (2_000_000_000, 65_536);
-
-/// What root has in a container.
-const CAPABILITIES: &str = "-all,+chown,+dac_override,+fsetid,+fowner,+mknod,+net_raw,+setgid,+setuid,+setfcap,\
-                            +setpcap,+net_bind_service,+sys_chroot,+kill,+audit_write";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rung {
-    T0,
-    T1,
-    T2,
-}
-
-impl Rung {
-    pub(crate) const ALL: [Rung; 3] = [Rung::T0, Rung::T1, Rung::T2];
-}
 
 /// A lab in which programs run in a tier.
 pub(crate) struct Stairs {
@@ -42,24 +19,19 @@ pub(crate) struct Stairs {
 impl Stairs {
     /// One, or `None` where the tier cannot be had.
     pub(crate) fn new(rung: Rung) -> Option<Self> {
-        let tools: &[&str] = match rung {
-            Rung::T0 => &[],
-            Rung::T1 => &["setpriv"],
-            Rung::T2 => &["setpriv", "unshare", "newuidmap", "newgidmap"],
-        };
-        if !oracle::require(tools) {
+        if !rung.require() {
             return None;
         }
         let mut lab = Lab::new()?;
         let mut program = DIB.to_owned();
-        if rung == Rung::T2 {
+        if rung.is_of_a_user() {
             let home = lab.dir().join("home");
             fs::create_dir_all(&home).unwrap();
             fs::set_permissions(lab.dir(), fs::Permissions::from_mode(0o755)).unwrap();
             for dir in ["out", "tmp", "home"] {
                 chown(lab.dir().join(dir), Some(USER), Some(USER)).unwrap();
             }
-            user_database(&lab.dir().join("etc"));
+            rung.prepare(&lab.dir().join("etc"));
             if !reachable(Path::new(DIB)) {
                 let (copy, fixtures) = (lab.dir().join("dib"), lab.dir().join("fixtures"));
                 fs::copy(DIB, &copy).unwrap();
@@ -77,35 +49,7 @@ impl Stairs {
 
     /// The command line that runs `dib` in the tier.
     fn words(&self, args: &[&str]) -> Vec<String> {
-        let drop_to = |user: u32| {
-            let user = user.to_string();
-            [
-                "--reuid",
-                &user,
-                "--regid",
-                &user,
-                "--clear-groups",
-                "--inh-caps",
-                "-all",
-            ]
-            .map(str::to_owned)
-            .to_vec()
-        };
-        let mut words: Vec<String> = match self.rung {
-            Rung::T0 => Vec::new(),
-            Rung::T1 => ["setpriv", "--inh-caps", "-all", "--bounding-set", CAPABILITIES]
-                .map(str::to_owned)
-                .to_vec(),
-            Rung::T2 => {
-                let script = "mount --bind \"$1\" /etc && shift && exec setpriv \"$@\"";
-                let etc = self.lab.dir().join("etc").display().to_string();
-                let mut words = ["unshare", "--mount", "sh", "-c", script, "sh", &etc]
-                    .map(str::to_owned)
-                    .to_vec();
-                words.extend(drop_to(USER));
-                words
-            }
-        };
+        let mut words = self.rung.words(&self.lab.dir().join("etc"));
         words.push(self.program.clone());
         words.extend(args.iter().map(|arg| (*arg).to_owned()));
         words
@@ -141,27 +85,18 @@ impl Stairs {
         said
     }
 
+    /// Takes the subordinate ids from the user.
+    pub(crate) fn revoke_ids(&self) {
+        for name in ["subuid", "subgid"] {
+            fs::write(self.lab.dir().join("etc").join(name), "other:2000000000:65536\n").unwrap();
+        }
+    }
+
     /// Starts `dib`, whose output nobody wants.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
         let mut command = self.command(args);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
-    }
-}
-
-/// A copy of `/etc` that knows the user.
-fn user_database(etc: &Path) {
-    copy_tree(Path::new("/etc"), etc);
-    let add = |name: &str, line: String| {
-        let path = etc.join(name);
-        let text = fs::read_to_string(&path).unwrap_or_default();
-        fs::write(&path, format!("{text}{line}\n")).unwrap();
-    };
-    add("passwd", format!("dibtest:x:{USER}:{USER}::/nonexistent:/bin/sh"));
-    add("group", format!("dibtest:x:{USER}:"));
-    let (first, count) = SUBORDINATE;
-    for name in ["subuid", "subgid"] {
-        add(name, format!("dibtest:{first}:{count}"));
     }
 }
 

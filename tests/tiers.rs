@@ -1,6 +1,10 @@
 //! The ladder of privileges: every tier builds, cleans up after itself, and makes the same image.
 
+mod by_sudo;
+mod devices;
+mod doctor;
 mod matrix;
+mod network;
 
 use std::fs;
 use std::path::Path;

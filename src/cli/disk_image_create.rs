@@ -125,7 +125,7 @@ pub struct Args {
     /// Derive UUIDs from this text
     #[arg(long, value_name = "TEXT", help_heading = BEYOND)]
     seed: Option<String>,
-    /// Tier of privileges, T0, T1 or T2 [default: the first that works]
+    /// Tier of privileges, T0, T1 or T2, as 'dib doctor' explains them [default: the first that works]
     #[arg(long, value_name = "TIER", help_heading = BEYOND)]
     privileges: Option<String>,
     /// Network of hooks: host, or none [default: host]

@@ -24,6 +24,7 @@ use rustix::fs::{self, AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags
 use rustix::io::Errno;
 
 use crate::clock::Moment;
+use crate::sandbox::caller;
 use crate::sandbox::workdir::random_name;
 use crate::ui;
 
@@ -79,6 +80,7 @@ impl Fresh {
             hidden,
         };
         fs::fchmod(&fresh.file, Mode::from_raw_mode(mode))?;
+        caller::own(&fresh.file)?;
         // Where nothing can be locked, nothing is taken for left behind.
         let _ = fs::flock(&fresh.file, FlockOperation::NonBlockingLockExclusive);
         Ok(fresh)

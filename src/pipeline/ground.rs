@@ -51,6 +51,14 @@ pub(super) fn lay(workdir: &Path, asked: Tmpfs, tier: Tier) -> Result<()> {
     }
 }
 
+/// The most that a build would take of memory; `None`: it would lie on disk, and why.
+pub fn memory_for(asked: Tmpfs) -> (Option<u64>, Option<String>) {
+    match choose(asked, Memory::now()) {
+        Ground::Tmpfs { bytes } => (Some(bytes), None),
+        Ground::Disk { why } => (None, why),
+    }
+}
+
 fn choose(asked: Tmpfs, memory: Option<Memory>) -> Ground {
     let disk = |why: String| Ground::Disk { why: Some(why) };
     let Tmpfs::With { kib } = asked else {

@@ -11,14 +11,19 @@ use crate::element::hooks::materialise;
 use crate::element::library::Origin;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
+use crate::phase::Place;
 use crate::plan::BuildPlan;
 use crate::record;
 use crate::runner;
+use crate::sandbox::caller;
 use crate::sandbox::tier::Grant;
 use crate::settings::{Settings, Tmpfs};
 
 /// The applets among the hooks. Hidden: no element brings a directory of such a name.
 const APPLETS_DIR: &str = ".applets";
+
+/// The one that hooks of a user do not want, who need the real one to become root.
+const SUDO_DIR: &str = ".sudo";
 
 /// What host hooks source from `$_LIB`.
 const LIBRARY: [(&str, &str); 4] = [
@@ -88,8 +93,10 @@ impl Dirs {
         let tried = || "cannot put this program among the hooks".to_owned();
         fs::copy("/proc/self/exe", dirs.runner()).host(tried)?;
         fs::create_dir(dirs.hooks.join(APPLETS_DIR)).host(tried)?;
+        fs::create_dir(dirs.hooks.join(SUDO_DIR)).host(tried)?;
         for (name, _) in APPLETS {
-            let link = dirs.hooks.join(APPLETS_DIR).join(name);
+            let dir = if name == "sudo" { SUDO_DIR } else { APPLETS_DIR };
+            let link = dirs.hooks.join(dir).join(name);
             std::os::unix::fs::symlink(Path::new("..").join(runner::NAME), link).host(tried)?;
         }
         fs::create_dir(&dirs.lib).host(tried)?;
@@ -98,8 +105,9 @@ impl Dirs {
         }
         let kept = [&plan.settings.cache, &plan.settings.lockfiles];
         for path in kept.into_iter().map(PathBuf::as_path).chain(plan.compile_cache()) {
-            fs::create_dir_all(path).host(|| format!("cannot make {}", path.display()))?;
+            caller::make_dirs(path).host(|| format!("cannot make {}", path.display()))?;
         }
+        caller::give(&dirs.image).host(|| format!("cannot give away {}", dirs.image.display()))?;
         Ok(dirs)
     }
 
@@ -116,6 +124,16 @@ impl Dirs {
             }
         }
         Ok(())
+    }
+
+    /// Gives the hooks to whom they belong where they are about to run: hooks in the chroot copy them into the image.
+    pub(super) fn belong(&self, place: Place) -> Result<()> {
+        let tried = || format!("cannot give away {}", self.hooks.display());
+        match place {
+            Place::Host => caller::give(&self.hooks),
+            Place::Chroot | Place::FirstBoot => caller::take(&self.hooks),
+        }
+        .host(tried)
     }
 
     /// The runner in the tree of hooks.
@@ -282,6 +300,10 @@ pub(super) fn on_host(all: &Environment, dirs: &Dirs) -> Environment {
     let mut host = all.clone();
     host.set("TARGET_ROOT", &dirs.tree);
     let mut path = dirs.hooks.join(APPLETS_DIR).into_os_string();
+    if caller::user().is_none() {
+        path.push(":");
+        path.push(dirs.hooks.join(SUDO_DIR));
+    }
     let callers = all.get("PATH").unwrap_or_default();
     if !callers.is_empty() {
         path.push(":");
@@ -308,7 +330,8 @@ pub(super) fn in_chroot(all: &Environment) -> Environment {
     chroot.retain(|name| !name.starts_with(b"BASH_FUNC_"));
     chroot.set("HOME", "/root");
     let system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    chroot.set("PATH", format!("{system}:/tmp/in_target.d/{APPLETS_DIR}"));
+    let lent = "/tmp/in_target.d";
+    chroot.set("PATH", format!("{system}:{lent}/{SUDO_DIR}:{lent}/{APPLETS_DIR}"));
     chroot
 }
 

@@ -9,8 +9,10 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal};
+use rustix::process::{Gid, Pid, PidfdFlags, Signal, Uid};
+use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use super::caller::{self, User};
 use super::sys;
 use super::terminal::Terminal;
 use crate::environment::Environment;
@@ -20,6 +22,8 @@ use crate::environment::Environment;
 pub struct Sandbox {
     /// The directory that is their root; `None`: the host's own.
     pub root: Option<PathBuf>,
+    /// The user they are of; `None`: the builder's own.
+    pub user: Option<User>,
 }
 
 /// How a process ended.
@@ -67,15 +71,19 @@ impl std::fmt::Display for Ending {
 }
 
 impl Sandbox {
-    /// Processes that see the host's root.
+    /// Processes that see the host's root, of the user who wanted the build.
     pub fn host() -> Self {
-        Self::default()
+        Self {
+            root: None,
+            user: caller::user().cloned(),
+        }
     }
 
     /// Processes whose root is `dir`.
     pub fn chroot(dir: &Path) -> Self {
         Self {
             root: Some(dir.to_owned()),
+            user: None,
         }
     }
 
@@ -140,6 +148,16 @@ impl Sandbox {
             sys::before_exec(&mut command, move || {
                 rustix::process::chroot(&root)?;
                 rustix::process::chdir("/")?;
+                Ok(())
+            });
+        }
+        if let Some(user) = &self.user {
+            let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+            let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+            sys::before_exec(&mut command, move || {
+                set_thread_groups(&groups)?;
+                set_thread_res_gid(Some(gid), Some(gid), Some(gid))?;
+                set_thread_res_uid(Some(uid), Some(uid), Some(uid))?;
                 Ok(())
             });
         }

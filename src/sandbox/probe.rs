@@ -11,9 +11,11 @@ use rustix::process::{WaitOptions, geteuid, waitpid};
 use rustix::thread::{CapabilitySet, capabilities};
 use serde::Serialize;
 
+use super::caller;
 use super::filter::{self, Wanted};
 use super::idmap::{IdMap, Lack};
 use super::mounts;
+use super::sudo::Sudo;
 use super::sys::{self, Side};
 use super::tier::{Grant, Network, Tier};
 use super::unshared::{self, Step};
@@ -49,8 +51,17 @@ struct Refused {
     said: String,
 }
 
+/// What a build may do, or how it comes to do more.
+#[derive(Debug)]
+pub enum Choice {
+    /// It may do so much as it is.
+    Grant(Grant),
+    /// Sudo makes it root.
+    Sudo(Sudo),
+}
+
 /// Chooses the tier of a build: the one that is asked for, else the first that works.
-pub fn choose(asked: &Isolation, tmp_dir: &Path) -> Result<Grant> {
+pub fn choose(asked: &Isolation, tmp_dir: &Path) -> Result<Choice> {
     let wanted = asked.tier;
     let mut found = Vec::new();
     for tier in Tier::ALL {
@@ -59,9 +70,15 @@ pub fn choose(asked: &Isolation, tmp_dir: &Path) -> Result<Grant> {
         }
         let obstacles = probe(tier, tmp_dir);
         if obstacles.is_empty() {
-            return grant(tier, &found, asked.network);
+            return grant(tier, &found, asked.network).map(Choice::Grant);
         }
         found.push((tier, obstacles));
+        if tier == Tier::T0 && !geteuid().is_root() {
+            match Sudo::ask() {
+                Ok(sudo) => return Ok(Choice::Sudo(sudo)),
+                Err(why) => found.push((tier, vec![no_sudo(&why)])),
+            }
+        }
     }
     let message = match wanted {
         Some(tier) => format!("tier {tier} is impossible here"),
@@ -73,7 +90,7 @@ pub fn choose(asked: &Isolation, tmp_dir: &Path) -> Result<Grant> {
             .map(move |obstacle| format!("{tier}: {}; {}", obstacle.what, obstacle.remedy))
     });
     let error = lines.fold(Error::new(Kind::Host, message), Error::hint);
-    Err(error.hint("'dib assemble' needs none of the tiers"))
+    Err(error.hint("'dib doctor' explains every tier; 'dib assemble' needs none of them"))
 }
 
 fn grant(tier: Tier, passed: &[(Tier, Vec<Obstacle>)], network: Network) -> Result<Grant> {
@@ -92,6 +109,9 @@ fn grant(tier: Tier, passed: &[(Tier, Vec<Obstacle>)], network: Network) -> Resu
     let mut why = match (&ids, tier) {
         (Some(ids), _) if !geteuid().is_root() => format!("a user with the subordinate ids {ids}"),
         (Some(_), _) => "root in a user namespace of the build's own".to_owned(),
+        (None, Tier::T0) if caller::user().is_some() => {
+            "root by sudo, hooks on the host as the user".to_owned()
+        }
         (None, tier) => tier.needs().to_owned(),
     };
     if let Some(because) = because {
@@ -101,9 +121,14 @@ fn grant(tier: Tier, passed: &[(Tier, Vec<Obstacle>)], network: Network) -> Resu
         tier,
         why,
         ids,
-        caller: None,
         network,
     })
+}
+
+/// That sudo does not help to the first tier.
+pub fn no_sudo(why: &str) -> Obstacle {
+    let remedy = "as root, allow it in a file of /etc/sudoers.d: USER ALL=(root) NOPASSWD: ALL";
+    obstacle(format!("sudo does not make this user root: {why}"), remedy)
 }
 
 /// What was there while probing may be gone now.

@@ -18,10 +18,13 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_pro
 use super::sys::{self, Side};
 use super::terminal::Modes;
 use super::tier::Grant;
-use super::{keeper, offspring, plain, unshared};
+use super::{caller, keeper, offspring, plain, unshared};
 use crate::error::{Context, Error, Kind, Result};
 use crate::ui::notice::{self, Listener, Notice, Outcome};
 use crate::ui::reporter::Reporter;
+
+/// The signal that stands for whatever ended the process of the user who called: SIGTERM.
+const ASKED_BY_CALLER: u8 = 15;
 
 /// How a build ended that did not report it.
 const SILENT: &str = "the build ended without a word";
@@ -124,6 +127,8 @@ fn prepare(grant: &Grant, mask: &sys::Mask, life: &OwnedFd, log: &OwnedFd) -> Re
     } else {
         plain::give_up_capabilities().host(|| "cannot give up capabilities".to_owned())?;
     }
+    // Hooks may open their standard output anew.
+    caller::own(log).host(tried)?;
     rustix::stdio::dup2_stdout(log).host(tried)?;
     rustix::stdio::dup2_stderr(log).host(tried)
 }
@@ -176,7 +181,11 @@ fn watch(
             PollFd::new(&endings.signals, PollFlags::IN),
             PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(build.as_fd(), PollFlags::IN),
+            PollFd::new(&endings.signals, PollFlags::empty()),
         ];
+        if let (Some(leash), None) = (caller::leash(), asked) {
+            fds[4] = PollFd::from_borrowed_fd(leash, PollFlags::empty());
+        }
         // A notice that nobody can send any more, or an end that is known, would wake the loop for ever.
         if !listening {
             fds[2] = PollFd::new(&endings.signals, PollFlags::empty());
@@ -194,6 +203,10 @@ fn watch(
         if signalled {
             let signal = endings.take().host(tried)?;
             asked = asked.or(Some(signal));
+            let _ = kill_process(child, Signal::KILL);
+        }
+        if come(4) && asked.is_none() {
+            asked = Some(ASKED_BY_CALLER);
             let _ = kill_process(child, Signal::KILL);
         }
         if ended {

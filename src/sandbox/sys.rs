@@ -12,6 +12,7 @@ use std::process::Command;
 
 use rustix::process::Pid;
 
+use super::caller::Caller;
 use super::filter::Instruction;
 
 /// Which side of a fork one is on.
@@ -293,7 +294,14 @@ pub(super) fn own_directories() -> io::Result<()> {
 }
 
 /// A descriptor that the caller opened for this program, by number. Processes that this program starts do not get it.
+///
+/// Sudo passes none on: those of the user's process are opened anew.
 pub fn inherited(number: c_int) -> io::Result<OwnedFd> {
+    if let Some(caller) = Caller::get().filter(|_| number > 2) {
+        let path = format!("/proc/{}/fd/{number}", caller.process);
+        let file = std::fs::File::options().append(true).open(path)?;
+        return Ok(file.into());
+    }
     // SAFETY: fcntl refuses numbers that name no descriptor, and F_DUPFD_CLOEXEC returns a new one, nobody else's.
     unsafe {
         let own = OwnedFd::from_raw_fd(check(libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3))?);

@@ -13,7 +13,6 @@ use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 
-use super::caller::Caller;
 use super::idmap::IdMap;
 use crate::error::{Context, Error, Result};
 
@@ -64,7 +63,7 @@ impl FromStr for Tier {
         let found = Tier::ALL.into_iter().find(|tier| tier.to_string() == word);
         found.ok_or_else(|| {
             Error::usage(format!("--privileges: there is no tier '{word}'"))
-                .hint("the tiers are T0, T1 and T2")
+                .hint("the tiers are T0, T1 and T2; 'dib doctor' tells which of them this host allows")
         })
     }
 }
@@ -107,8 +106,6 @@ pub struct Grant {
     pub why: String,
     /// The ids of the user namespace that the build gets; `None`: it stays in its own.
     pub ids: Option<IdMap>,
-    /// Who wanted the build, where the builder became root for it.
-    pub caller: Option<Caller>,
     /// Which network hooks have.
     pub network: Network,
 }

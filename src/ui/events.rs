@@ -45,7 +45,7 @@ use serde::{Deserialize, Serialize};
 use super::card::Card;
 use crate::clock::Moment;
 use crate::error::{Context, Error, Result};
-use crate::sandbox;
+use crate::sandbox::{self, caller};
 
 /// The version of the schema.
 pub const SCHEMA: u32 = 1;
@@ -158,9 +158,9 @@ impl Events {
             Some(Ok(number)) => sandbox::inherited(number)
                 .map(File::from)
                 .host(|| format!("cannot write events to descriptor {number}")),
-            _ => {
-                File::create(place).host(|| format!("cannot write events to {}", Path::new(place).display()))
-            }
+            _ => File::create(place)
+                .and_then(|file| caller::own(&file).map(|()| file))
+                .host(|| format!("cannot write events to {}", Path::new(place).display())),
         });
         Ok(Self {
             file: file.transpose()?,

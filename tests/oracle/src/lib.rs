@@ -13,6 +13,7 @@ pub mod http;
 pub mod mounted;
 pub mod place;
 pub mod qcow2;
+pub mod rung;
 pub mod snapshot;
 pub mod terminal;
 pub mod trees;

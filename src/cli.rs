@@ -23,7 +23,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::applets::APPLETS;
 use crate::environment::Environment;
 use crate::error::{Error, Result, STATUSES};
-use crate::sandbox::sudo;
+use crate::sandbox::{make_errors_of_file_limits, sudo};
 use crate::suggest::nearest;
 use crate::ui;
 use crate::ui::colour::When;
@@ -118,6 +118,8 @@ fn command_words() -> Vec<String> {
 
 /// Runs the command that the program was called by.
 pub fn main() -> ExitCode {
+    // Where that cannot be had, the kernel's way is as good: outputs appear whole or not at all.
+    let _ = make_errors_of_file_limits();
     let (args, environment) = match sudo::invocation() {
         Ok(invocation) => invocation,
         Err(error) => {

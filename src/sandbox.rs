@@ -50,4 +50,4 @@ pub mod witness;
 pub mod workdir;
 
 pub use supervise::supervise;
-pub use sys::inherited;
+pub use sys::{inherited, make_errors_of_file_limits};

@@ -291,7 +291,7 @@ fn nothing_that_hooks_make_resists_removal() {
     lab.hook(
         "root.d/90-stubborn",
         "cd $TARGET_ROOT
-         perl -e 'for (1..2500) { mkdir \"a long name of a directory\"; chdir \"a long name of a directory\"; }'
+         perl -e 'for (1..20000) { mkdir \"a long name of a directory\"; chdir \"a long name of a directory\"; }'
          (cd var/log; perl -e 'for (1..1500) { mkdir \"d\"; chdir \"d\"; } open F, \">x.log\"; print F \"text\"')
          mkdir shut; touch shut/file $'odd\\n\\xff'; chmod 000 shut/file shut
          mkdir fixed; touch fixed/file; chattr +i fixed/file fixed || true

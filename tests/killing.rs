@@ -173,13 +173,19 @@ fn settled(lab: &Lab, what: &str) {
     }
 }
 
-/// The command lines of processes that work or live in a directory.
+/// The command lines of processes that work or live in a directory, or hold something there open: a lock, say.
 fn processes(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let lives =
-            |what: &str| fs::read_link(entry.path().join(what)).is_ok_and(|path| path.starts_with(dir));
-        if lives("cwd") || lives("root") {
+        let within = |link: &Path| fs::read_link(link).is_ok_and(|path| path.starts_with(dir));
+        let open = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+        let mut links = open.map(|fd| fd.path());
+        let this = entry.file_name() == *std::process::id().to_string();
+        if !this
+            && (within(&entry.path().join("cwd"))
+                || within(&entry.path().join("root"))
+                || links.any(|link| within(&link)))
+        {
             found.push(fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default());
         }
     }

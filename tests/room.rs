@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::lab::Lab;
+use crate::lab::{DIB, Lab};
 
 fn lab() -> Option<Lab> {
     let lab = Lab::new()?;
@@ -58,6 +58,13 @@ fn a_limit_on_the_size_of_files_is_named() {
     assert!(said.out.ends_with("\nx.raw\n"), "{}", said.out);
     said.failed(1, "File too large").failed(1, "ulimit -f");
     assert_eq!(lab.text("x.raw"), "old");
+    // Where no namespace of processes keeps the signal of the limit away.
+    fs::create_dir(lab.out("tree")).unwrap();
+    let script = "ulimit -f 1000; exec \"$0\" assemble tree -o x -t raw";
+    let said = lab.run("/bin/bash", &["-c", script, DIB]);
+    said.failed(1, "File too large").failed(1, "ulimit -f");
+    assert_eq!(lab.text("x.raw"), "old");
+    assert_eq!(lab.names(), ["tree", "x.raw"]);
 }
 
 #[test]

@@ -131,6 +131,18 @@ pub(super) fn catch_endings() -> io::Result<(OwnedFd, Mask)> {
     }
 }
 
+/// Lets a write that a limit on the size of files forbids be an error, `EFBIG`, instead of this program's end. Programs that
+/// it starts get the kernel's default back, since a handler does not outlive exec.
+pub fn make_errors_of_file_limits() -> io::Result<()> {
+    extern "C" fn go_on(_signal: c_int) {}
+    // SAFETY: sigaction is plain data, for which zero means no flags and an empty mask; the handler does nothing.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = go_on as *const () as usize;
+        check(libc::sigaction(libc::SIGXFSZ, &raw const action, std::ptr::null_mut())).map(drop)
+    }
+}
+
 /// Restores a mask.
 pub(super) fn restore(mask: &Mask) -> io::Result<()> {
     // SAFETY: the mask came from sigprocmask.

@@ -178,7 +178,10 @@ fn processes(dir: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let within = |link: &Path| fs::read_link(link).is_ok_and(|path| path.starts_with(dir));
-        let open = fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten();
+        let open = fs::read_dir(entry.path().join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten();
         let mut links = open.map(|fd| fd.path());
         let this = entry.file_name() == *std::process::id().to_string();
         if !this

@@ -139,7 +139,12 @@ pub fn make_errors_of_file_limits() -> io::Result<()> {
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = go_on as *const () as usize;
-        check(libc::sigaction(libc::SIGXFSZ, &raw const action, std::ptr::null_mut())).map(drop)
+        check(libc::sigaction(
+            libc::SIGXFSZ,
+            &raw const action,
+            std::ptr::null_mut(),
+        ))
+        .map(drop)
     }
 }
 

@@ -62,6 +62,7 @@ fn command(dir: &Path, args: &[&str]) -> Command {
         .current_dir(dir)
         .env("ELEMENTS_PATH", dir.join("elements"))
         .env("DISTRO_NAME", "debian")
+        .env("DIB_INIT_SYSTEM", "systemd")
         .env("STAMP", dir.join("stamp"))
         .stdout(Stdio::null())
         .stderr(Stdio::null());

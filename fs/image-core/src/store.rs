@@ -3,7 +3,10 @@
 //! A plan knows files by [`FileId`] only. `scan` returns the store that opens the very files it saw;
 //! [`MemoryStore`] serves bytes for tests, vectors and generated files; a tar archive is a store of slices of one file.
 
+use std::fs::File;
+use std::io;
 use std::os::fd::BorrowedFd;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 /// A file of a [`Store`].
@@ -81,6 +84,22 @@ pub enum State {
         /// Its inode number: a file replaced by another of the same length is another file.
         inode: u64,
     },
+}
+
+impl State {
+    /// What an opened file is now.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Ok(State::NotAFile);
+        }
+        let nanos = u32::try_from(meta.mtime_nsec()).unwrap_or(0);
+        Ok(State::File {
+            len: meta.len(),
+            mtime: (meta.mtime(), nanos),
+            inode: meta.ino(),
+        })
+    }
 }
 
 impl std::fmt::Display for State {

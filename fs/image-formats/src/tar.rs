@@ -24,7 +24,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use image_core::store::{self, FileId, Open, State, Store};
@@ -147,8 +147,10 @@ struct Stored {
 
 /// Reads an uncompressed archive: the tree, and the store that serves its files. `path` names it in messages.
 pub fn read(archive: File, path: &Path) -> Result<(Tree, TarStore), Error> {
-    let planned = state(&archive)?;
-    let len = archive.metadata()?.len();
+    let planned = State::of(&archive)?;
+    let State::File { len, .. } = planned else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file").into());
+    };
     let mut members = Members::new(archive.try_clone()?, len);
     let mut collected = Collected::new();
     while let Some(member) = members.next()? {
@@ -316,19 +318,6 @@ fn normal(path: &[u8]) -> Option<Vec<u8>> {
     (!parts.contains(&&b".."[..])).then(|| parts.join(&b'/'))
 }
 
-fn state(archive: &File) -> io::Result<State> {
-    let meta = archive.metadata()?;
-    if !meta.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
-    let nanos = u32::try_from(meta.mtime_nsec()).unwrap_or(0);
-    Ok(State::File {
-        len: meta.len(),
-        mtime: (meta.mtime(), nanos),
-        inode: meta.ino(),
-    })
-}
-
 impl Store for TarStore {
     fn open(&self, file: FileId) -> Result<Box<dyn Open + '_>, store::Error> {
         let stored = self.files.get(file.index()).ok_or(store::Error::Unknown(file))?;
@@ -389,7 +378,7 @@ impl Open for OpenMember<'_> {
 
     fn finish(&self) -> Result<(), store::Error> {
         let (planned, path) = (self.store.planned, self.store.path.clone());
-        match state(&self.store.archive).map_err(|source| self.failed(source))? {
+        match State::of(&self.store.archive).map_err(|source| self.failed(source))? {
             found if found == planned => Ok(()),
             found => Err(store::Error::SourceChanged { path, planned, found }),
         }

@@ -65,6 +65,11 @@ impl Seed {
         Self(crc32c(!0, uuid))
     }
 
+    /// The seed that the superblock stores.
+    pub fn from_stored(seed: u32) -> Self {
+        Self(seed)
+    }
+
     /// The seed as the superblock stores it.
     pub fn stored(self) -> u32 {
         self.0

@@ -14,7 +14,7 @@
 //! Why compact: a tree has as many directories as a tenth of its files, and nearly all of them fit one block. Such a
 //! directory costs 16 bytes here; an indexed one costs 4 bytes a name and 8 a leaf more.
 
-mod block;
+pub(crate) mod block;
 mod htree;
 mod table;
 

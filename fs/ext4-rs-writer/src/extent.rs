@@ -19,7 +19,7 @@ use crate::units::{Block, BlockSize, Blocks, halves, quarters, to_u64};
 pub const LEN_MAX: u64 = 1 << 15;
 /// Entries in the inode.
 const ROOT_MAX: usize = 4;
-const MAGIC: u16 = 0xf30a;
+pub(crate) const MAGIC: u16 = 0xf30a;
 
 /// The head of a node, as it stands on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]

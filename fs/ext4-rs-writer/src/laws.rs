@@ -18,13 +18,13 @@ use std::path::Path;
 
 use image_core::laws::{Draw, copied, scan_directory};
 use image_core::map::Source;
-use image_core::store::FileId;
+use image_core::store::{self, FileId, Open};
 use image_core::tree::{Content, Time};
 use image_core::{Extent, Identity, Map, Store as _, Tree};
 
 use crate::features::Compat;
 use crate::units::BlockSize;
-use crate::{Error, Layout, Options, Profile, Size, layout, mke2fs};
+use crate::{Error, Journal, Layout, Options, Profile, Size, layout, mke2fs};
 
 /// Extents up to this length are rendered whole, longer ones at their ends.
 const RENDERED_MAX: u64 = 1 << 18;
@@ -47,6 +47,66 @@ pub fn tree_to_ext4(bytes: &[u8]) -> Option<(Tree, Options)> {
     // Two nodes of one name are no tree.
     let tree = drawn::tree(&mut draw).ok()?;
     planned(&tree, &options).map(|_| (tree, options))
+}
+
+/// What is drawn, planned and written is read back as the same tree; whatever is changed of the image then, reading it
+/// ends, with a tree whose files can be read or refused, or with a refusal that can be printed.
+pub fn ext4_reader(bytes: &[u8]) {
+    let (tree_bytes, changes) = bytes.split_at(bytes.len().min(200));
+    let mut draw = Draw::new(tree_bytes);
+    let mut options = drawn::options(&mut draw);
+    options.size = Size::Minimal;
+    options.journal = Journal::Fixed(0);
+    let Ok(tree) = drawn::tree(&mut draw) else { return };
+    let Ok(layout) = layout(&tree, &options) else {
+        return;
+    };
+    if layout.map().len() > 8 << 20 {
+        return;
+    }
+    let mut image = copied(layout.map(), &Digits);
+    let (found, _) = crate::read(image.clone()).unwrap_or_else(|error| panic!("{error}"));
+    let added = found.nodes().len() - tree.nodes().len();
+    assert!(added <= 1, "{added} nodes came from nowhere, beside lost+found");
+
+    let mut draw = Draw::new(changes);
+    if draw.below(4) > 0 {
+        // Without checksums a change gets further.
+        let at = 1024 + std::mem::offset_of!(crate::superblock::Superblock, s_feature_ro_compat) + 1;
+        image[at] &= !4;
+    }
+    while !draw.is_empty() {
+        let len = u64::try_from(image.len()).unwrap();
+        // Most of what matters stands at the start.
+        let end = *draw.pick(&[2048, 64 << 10, len]);
+        let at = index(draw.below(end.min(len)));
+        image[at] = draw.byte();
+    }
+    match crate::read(image) {
+        Err(error) => assert!(!error.to_string().is_empty()),
+        Ok((tree, store)) => tree.nodes().iter().for_each(|node| {
+            if let Content::File(data) = &node.content {
+                let mut buf = vec![0; index(data.len.min(64 << 10))];
+                let _ = store.open(data.file).unwrap().read_exact_at(&mut buf, 0);
+            }
+        }),
+    }
+}
+
+/// Serves files of digits, however many and however long.
+struct Digits;
+
+impl image_core::Store for Digits {
+    fn open(&self, _: FileId) -> Result<Box<dyn Open + '_>, store::Error> {
+        Ok(Box::new(Digits))
+    }
+}
+
+impl Open for Digits {
+    fn read_exact_at(&self, buf: &mut [u8], _: u64) -> Result<(), store::Error> {
+        buf.fill(b'7');
+        Ok(())
+    }
 }
 
 /// A drawn directory becomes an image in which each of its files lies, byte for byte. `dir` is empty, and gets it.

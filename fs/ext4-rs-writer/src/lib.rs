@@ -16,6 +16,7 @@
 //! | `layout` | all of it put together into a [`Map`], and a [`Summary`] |
 //! | [`superblock`], [`inode`], [`extent`], [`journal`], `block_map`, `resize`, `orphan_file` | structures, rendered |
 //! | [`checksum`], [`hash`] | what guards them, and what orders directories |
+//! | [`reader`] | the way back: an image as a tree, and the store that serves its files |
 //!
 //! ```
 //! use ext4_rs_writer::{Options, Profile, plan};
@@ -65,6 +66,7 @@ mod numbering;
 pub mod options;
 mod orphan_file;
 mod placement;
+pub mod reader;
 mod render;
 mod resize;
 mod size;
@@ -78,6 +80,7 @@ pub use error::Error;
 pub use features::{Features, Profile};
 pub use layout::{Layout, layout};
 pub use options::{Inodes, Journal, Options, Size};
+pub use reader::{Ext4Store, ReadError, read};
 pub use summary::Summary;
 
 use image_core::{Map, Tree};

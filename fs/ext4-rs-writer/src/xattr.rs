@@ -16,10 +16,10 @@
 //! - a block's `h_refcount` is the number of inodes that name it, at most [`SHARERS_MAX`];
 //! - an entry whose value has an inode stands in a block, and that inode's count is the number of such entries.
 
-mod acl;
+pub(crate) mod acl;
 mod attribute;
 mod fault;
-mod layout;
+pub(crate) mod layout;
 mod table;
 mod values;
 

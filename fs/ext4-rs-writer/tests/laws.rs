@@ -19,6 +19,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
+    fn ext4_reader(bytes in vec(any::<u8>(), 0..300)) {
+        laws::ext4_reader(&bytes);
+    }
+
+    #[test]
     fn tree_to_ext4(bytes in vec(any::<u8>(), 0..600)) {
         laws::tree_to_ext4(&bytes);
     }

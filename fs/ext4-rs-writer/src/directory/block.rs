@@ -11,24 +11,24 @@ use crate::units::Ino;
 /// The head of an entry; the name follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-pub(super) struct Head {
+pub(crate) struct Head {
     /// The file's inode; 0 marks an entry that names nothing.
-    pub(super) inode: U32,
+    pub(crate) inode: U32,
     /// Bytes up to the next entry, a multiple of 4.
-    pub(super) rec_len: U16,
+    pub(crate) rec_len: U16,
     /// Bytes of the name.
-    pub(super) name_len: u8,
+    pub(crate) name_len: u8,
     /// The file's type, or 0 without `filetype`.
-    pub(super) file_type: u8,
+    pub(crate) file_type: u8,
 }
 const _: () = assert!(size_of::<Head>() == 8);
 
 /// The end of a block with a checksum, dressed as an entry that names nothing, so that older readers skip it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-struct Tail {
-    head: Head,
-    checksum: U32,
+pub(crate) struct Tail {
+    pub(crate) head: Head,
+    pub(crate) checksum: U32,
 }
 const _: () = assert!(size_of::<Tail>() == 12);
 
@@ -37,7 +37,7 @@ pub(super) const TAIL_BYTES: u32 = 12;
 /// Bytes of `.` and `..`.
 pub(super) const DOTS_BYTES: u32 = 24;
 /// The type by which a [`Tail`] is known.
-const TAIL_TYPE: u8 = 0xde;
+pub(crate) const TAIL_TYPE: u8 = 0xde;
 /// The type of a directory.
 pub(super) const DIRECTORY_TYPE: u8 = 2;
 

@@ -81,6 +81,28 @@ pub(super) fn to_disk(value: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
     Ok(Some(disk))
 }
 
+/// Translates an ACL back; `None` if it is none.
+pub(crate) fn from_disk(value: &[u8]) -> Option<Vec<u8>> {
+    let (version, mut rest) = U32::read_from_prefix(value).ok()?;
+    if version.get() != VERSION_ON_DISK {
+        return None;
+    }
+    let mut calls = VERSION_OF_CALLS.to_le_bytes().to_vec();
+    while !rest.is_empty() {
+        let (head, behind) = rest.split_at_checked(4)?;
+        let has_id = matches!(u16::from_le_bytes([head[0], head[1]]), USER | GROUP);
+        let (id, behind) = if has_id {
+            behind.split_at_checked(4)?
+        } else {
+            (&[0xff; 4][..], behind)
+        };
+        calls.extend_from_slice(head);
+        calls.extend_from_slice(id);
+        rest = behind;
+    }
+    Some(calls)
+}
+
 /// Checks what the kernel checks before it takes an ACL.
 fn check(entries: &[Entry]) -> Result<(), Fault> {
     // Tags ascend bit by bit; only users and groups repeat.

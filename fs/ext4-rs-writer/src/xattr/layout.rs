@@ -8,20 +8,20 @@ use super::count;
 use crate::units::{BlockSize, to_usize as index};
 
 /// What both kinds of area begin with.
-pub(super) const MAGIC: u32 = 0xea02_0000;
+pub(crate) const MAGIC: u32 = 0xea02_0000;
 
 /// The head of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-pub(super) struct Header {
-    pub(super) magic: U32,
+pub(crate) struct Header {
+    pub(crate) magic: U32,
     /// Inodes that name the block.
     pub(super) refcount: U32,
     /// Blocks used: always 1.
-    pub(super) blocks: U32,
+    pub(crate) blocks: U32,
     /// The hash of all entries.
     pub(super) hash: U32,
-    pub(super) checksum: U32,
+    pub(crate) checksum: U32,
     pub(super) reserved: [U32; 3],
 }
 const _: () = assert!(size_of::<Header>() == 32);
@@ -29,14 +29,14 @@ const _: () = assert!(size_of::<Header>() == 32);
 /// The head of an entry; the name follows it, padded to 4 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-struct Entry {
-    name_len: u8,
-    name_index: u8,
+pub(crate) struct Entry {
+    pub(crate) name_len: u8,
+    pub(crate) name_index: u8,
     /// Where the value lies, from the area's origin: the first entry in an inode, the header in a block.
-    value_offs: U16,
+    pub(crate) value_offs: U16,
     /// The inode that holds the value; 0 if it lies here.
-    value_inum: U32,
-    value_size: U32,
+    pub(crate) value_inum: U32,
+    pub(crate) value_size: U32,
     /// Of name and value in a block, or of name and the value's own hash; 0 in an inode, as the kernel leaves it.
     hash: U32,
 }

@@ -4,11 +4,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use ext4_rs_writer::units::BlockSize;
-use ext4_rs_writer::{Layout, Options, Profile, Size, layout};
+use ext4_rs_writer::{Layout, Options, Profile, Size, layout, read};
+use image_core::read_at::ImageFile;
 use image_core::sink::{FileSink, Sink};
 use image_core::tree::Time;
 use image_core::{Identity, Store, Tree, copy};
-use oracle::snapshot::{self, Snapshot};
+use oracle::snapshot::{self, Kind, Snapshot};
 use tempfile::TempDir;
 
 use crate::forest::Pattern;
@@ -120,4 +121,22 @@ pub(crate) fn mounted_as(tree: &Tree, store: &impl Store, options: &Options, exp
 pub(crate) fn shows(image: &Image, expected: &Snapshot) {
     let found = oracle::mounted::read(&image.path, snapshot::of_dir);
     snapshot::assert_same(expected, &found);
+    snapshot::assert_same(&found, &read_back(&image.path));
+}
+
+/// What this crate's reader finds in an image, as the kernel would show it.
+pub(crate) fn read_back(path: &Path) -> Snapshot {
+    let source = ImageFile::new(File::open(path).unwrap(), path).unwrap();
+    let (tree, store) = read(source).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut snapshot = snapshot::of_tree(&tree, &store);
+    for file in snapshot.values_mut() {
+        // The kernel shows `user.` of files and directories alone, and no ACL of a symlink.
+        if !matches!(file.kind, Kind::Regular { .. } | Kind::Directory) {
+            file.xattrs.retain(|name, _| !name.starts_with(b"user."));
+        }
+        if matches!(file.kind, Kind::Symlink(_)) {
+            file.xattrs.retain(|name, _| !name.starts_with(b"system."));
+        }
+    }
+    snapshot
 }

@@ -19,6 +19,7 @@ mod image;
 mod large;
 mod placed;
 mod random;
+mod read_back;
 mod sizes;
 mod vectors;
 mod xattrs;

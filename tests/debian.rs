@@ -453,7 +453,6 @@ fn debian_minimal_is_whole_boots_and_repeats() {
         zone: "Asia/Tokyo",
         umask: "077",
         by: "taskset -c 0",
-        ..of_root
     };
     let of_a_user = Surroundings {
         rung: Rung::T2,

@@ -8,12 +8,14 @@
 //! | `pkg-map`, `pkg-map-install` | generic package names → those of a distribution; the maps → the tree |
 //! | `svc-map-install` | the service maps of all elements → one in the tree |
 //! | `cache-url` | an address → a file, fetched only if the server has another |
+//! | `extract-image` | a cloud image → the tree |
 //! | `package-installs-squash` | the package lists of all elements → one file |
 //! | `package-installs-list` | that file → the packages of one phase |
 //! | `install-static` | a directory of files → the root, links and modes kept |
 //! | `source-repositories` | what elements want from elsewhere → the cache, then the tree |
 
 pub mod cache_url;
+pub mod extract_image;
 pub mod install_static;
 pub mod package_installs;
 pub mod pkg_map;
@@ -28,9 +30,10 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 9] = [
+pub const APPLETS: [(&str, Applet); 10] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
+    ("extract-image", extract_image::run),
     ("install-static", install_static::run),
     ("pkg-map", pkg_map::run),
     ("pkg-map-install", pkg_map::run_install),

@@ -24,8 +24,8 @@
 //! | [`applets`] | what hooks call by name, the same binary under other names |
 //! | [`fetch`] | HTTP, HTTPS and files of this machine → a file: proxies, retries, resumption, names, certificates |
 //! | [`cache`] | what was fetched before: whole or not there, digested, locked |
+//! | [`inspect`] | images of others: containers, partitions and file systems → trees |
 //! | [`unpack`] | archives of others → a directory that they cannot leave |
-//! | [`ui`], [`clock`] | all printing, and its time stamps |
 //! | [`ui`], [`clock`] | all printing, and its time stamps; what a build tells the operator, and programs |
 //! | [`suggest`] | which known word was meant by an unknown one |
 //! | [`error`] | what a user is told when something fails; the table of exit statuses |
@@ -45,6 +45,7 @@ pub mod fetch;
 pub mod filesystem;
 pub mod given;
 pub mod identity;
+pub mod inspect;
 #[doc(hidden)]
 pub mod laws;
 pub mod output;

@@ -284,7 +284,7 @@ fn times<R: Read>(entry: &Entry<'_, R>) -> Timestamps {
 }
 
 /// The bytes of an archive, whatever compresses them. Its first bytes say what that is, not its name.
-fn decompressed(archive: impl Read + 'static) -> Result<Box<dyn Read>, UnpackError> {
+pub(crate) fn decompressed(archive: impl Read + 'static) -> Result<Box<dyn Read>, UnpackError> {
     let mut archive = BufReader::with_capacity(128 * 1024, archive);
     let head = archive.fill_buf().map_err(UnpackError::Read)?;
     Ok(match head {

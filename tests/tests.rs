@@ -28,6 +28,7 @@
 
 mod assemble;
 mod break_points;
+mod cloud_images;
 mod command_lines;
 mod compile_cache;
 mod documents;

@@ -3,6 +3,7 @@
 //! The tree is made by hooks. An absolute link, `/etc` of the tree say, must never let the builder touch the host's.
 
 pub(super) mod copy;
+pub mod lay_out;
 
 use std::ffi::CString;
 use std::fs::File;

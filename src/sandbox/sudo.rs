@@ -11,7 +11,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -96,6 +96,14 @@ impl Sudo {
             asked.map_or_else(|| as_shell(status), |signal| signal.saturating_add(128)),
         ))
     }
+}
+
+/// Runs this program again as root, in its own place, as the same applet. Gives what stands in the way.
+pub fn exec(args: &[OsString]) -> io::Error {
+    let Some(sudo) = idmap::find("sudo") else {
+        return io::Error::other("this needs root, and there is no sudo");
+    };
+    Command::new(sudo).args(["-E", "--"]).args(args).exec()
 }
 
 /// Waits until the second process has ended; lets go of the leash when a signal asks this one to end.

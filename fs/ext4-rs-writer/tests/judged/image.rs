@@ -130,6 +130,10 @@ pub(crate) fn read_back(path: &Path) -> Snapshot {
     let (tree, store) = read(source).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut snapshot = snapshot::of_tree(&tree, &store);
     for file in snapshot.values_mut() {
+        // Of a directory with more subdirectories than an inode counts both are told: that there are many.
+        if file.kind == Kind::Directory && file.links > 65_000 {
+            file.links = 1;
+        }
         // The kernel shows `user.` of files and directories alone, and no ACL of a symlink.
         if !matches!(file.kind, Kind::Regular { .. } | Kind::Directory) {
             file.xattrs.retain(|name, _| !name.starts_with(b"user."));

@@ -1,0 +1,81 @@
+//! Images of others, opened: what container it is, what is on the disk, which files.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`container`] | a file → the bytes of a disk or an archive, whatever compresses or contains them |
+//! | [`table`] | a disk → its partitions |
+//! | [`contents`] | a partition → what it holds, and a file system → its tree and the store of its files |
+//! | [`root`] | a disk → the trees that make up its root, each with its mount point |
+//!
+//! Nothing is mounted and no device is needed. An image is hostile until read: whatever it says, reading it ends with trees
+//! or with an error, and files that it names are never opened.
+
+pub mod container;
+pub mod contents;
+pub mod root;
+pub mod table;
+
+use std::path::{Path, PathBuf};
+
+use image_formats::{qcow2, tar};
+
+/// Why an image cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// A file cannot be opened, read or made.
+    #[error("cannot use {}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// What compresses it is damaged, or unknown here.
+    #[error("cannot decompress it: {0}")]
+    Compression(String),
+    /// It is a container that this version does not read.
+    #[error("it is {0}, which is not read: convert it to qcow2 or raw")]
+    Container(&'static str),
+    /// It is a qcow2 image that cannot be read.
+    #[error(transparent)]
+    Qcow2(#[from] qcow2::ReadError),
+    /// Its partition table makes no sense.
+    #[error("its partition table cannot be read: {0}")]
+    Table(String),
+    /// It has nothing that could be a root.
+    #[error("it has no file system that could be a root: {found}")]
+    NoRoot {
+        /// What it has instead.
+        found: String,
+    },
+    /// A file system is one that is not read.
+    #[error(
+        "{place} holds {kind}, which is not read: use an image with an ext4 root, a root file system as an archive \
+         (tar, squashfs), or a container image"
+    )]
+    FileSystem {
+        /// Where.
+        place: String,
+        /// Which.
+        kind: &'static str,
+    },
+    /// An ext2, ext3 or ext4 file system cannot be read.
+    #[error("{place}: {source}")]
+    Ext4 {
+        /// Where.
+        place: String,
+        /// Why.
+        source: ext4_rs_writer::ReadError,
+    },
+    /// An archive cannot be read.
+    #[error(transparent)]
+    Tar(#[from] tar::Error),
+}
+
+/// An error of the system about a file.
+fn about(path: &Path) -> impl Fn(std::io::Error) -> InspectError + '_ {
+    move |source| InspectError::Io {
+        path: path.to_owned(),
+        source,
+    }
+}

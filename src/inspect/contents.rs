@@ -1,0 +1,111 @@
+//! What a partition, or a whole disk without partitions, holds.
+
+use std::fmt;
+use std::path::Path;
+
+use image_core::{ReadAt as _, Store, Tree};
+
+use super::InspectError;
+use super::container::Bytes;
+
+/// What bytes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// ext2, ext3 or ext4.
+    Ext,
+    /// FAT12, FAT16 or FAT32.
+    Fat,
+    /// A squashfs archive.
+    Squashfs,
+    /// A tar archive.
+    Tar,
+    /// Something that is known by name and not read.
+    Other(&'static str),
+    /// Nothing that is known.
+    Unknown,
+}
+
+/// Marks, by where they stand.
+const MARKS: [(u64, &[u8], Contents); 12] = [
+    (0x438, &[0x53, 0xef], Contents::Ext),
+    (0, b"hsqs", Contents::Squashfs),
+    (257, b"ustar", Contents::Tar),
+    (0, b"XFSB", Contents::Other("an XFS file system")),
+    (0x1_0040, b"_BHRfS_M", Contents::Other("a Btrfs file system")),
+    (
+        0x400,
+        &[0x10, 0x20, 0xf5, 0xf2],
+        Contents::Other("an F2FS file system"),
+    ),
+    (0x8001, b"CD001", Contents::Other("an ISO 9660 file system")),
+    (3, b"NTFS    ", Contents::Other("an NTFS file system")),
+    (0, b"LUKS\xba\xbe", Contents::Other("an encrypted volume (LUKS)")),
+    (512, b"LABELONE", Contents::Other("a physical volume of LVM")),
+    (4086, b"SWAPSPACE2", Contents::Other("swap space")),
+    (3, b"EXFAT   ", Contents::Other("an exFAT file system")),
+];
+
+/// What the bytes are, by their marks.
+pub fn of(bytes: &Bytes) -> Result<Contents, InspectError> {
+    for (at, mark, contents) in MARKS {
+        if has(bytes, at, mark)? {
+            return Ok(contents);
+        }
+    }
+    // FAT12 and FAT16, FAT32; the word is no part of what makes it one, but every formatter writes it.
+    if has(bytes, 510, &[0x55, 0xaa])? && (has(bytes, 54, b"FAT1")? || has(bytes, 82, b"FAT32")?) {
+        return Ok(Contents::Fat);
+    }
+    Ok(Contents::Unknown)
+}
+
+fn has(bytes: &Bytes, at: u64, mark: &[u8]) -> Result<bool, InspectError> {
+    let mut found = vec![0; mark.len()];
+    if at + mark.len() as u64 > bytes.len() {
+        return Ok(false);
+    }
+    let read = bytes.read_exact_at(&mut found, at);
+    read.map_err(super::about(Path::new("the image")))?;
+    Ok(found == mark)
+}
+
+/// A tree with what serves its files.
+pub struct Files {
+    /// The tree.
+    pub tree: Tree,
+    /// What serves its files.
+    pub store: Box<dyn Store>,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files")
+            .field("tree", &self.tree)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads a file system or an archive. `place` names it in messages.
+pub fn read(bytes: Bytes, contents: Contents, place: &str) -> Result<Files, InspectError> {
+    let not_read = |kind| InspectError::FileSystem {
+        place: place.to_owned(),
+        kind,
+    };
+    match contents {
+        Contents::Ext => {
+            let (tree, store) = ext4_rs_writer::read(bytes).map_err(|source| InspectError::Ext4 {
+                place: place.to_owned(),
+                source,
+            })?;
+            Ok(Files {
+                tree,
+                store: Box::new(store),
+            })
+        }
+        Contents::Fat => Err(not_read("a FAT file system")),
+        Contents::Squashfs => Err(not_read("a squashfs archive")),
+        Contents::Tar => Err(not_read("a tar archive")),
+        Contents::Other(kind) => Err(not_read(kind)),
+        Contents::Unknown => Err(not_read("nothing that is known")),
+    }
+}

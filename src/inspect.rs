@@ -17,7 +17,7 @@ pub mod table;
 
 use std::path::{Path, PathBuf};
 
-use image_formats::{qcow2, tar};
+use image_formats::{fat, qcow2, tar};
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,14 @@ pub enum InspectError {
         place: String,
         /// Why.
         source: ext4_rs_writer::ReadError,
+    },
+    /// A FAT file system cannot be read.
+    #[error("{place}: {source}")]
+    Fat {
+        /// Where.
+        place: String,
+        /// Why.
+        source: fat::Error,
     },
     /// An archive cannot be read.
     #[error(transparent)]

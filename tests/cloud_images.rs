@@ -11,7 +11,9 @@ use oracle::{blackbox, mounted, require};
 
 use crate::lab::{DIB, Lab};
 
-const TOOLS: [&str; 6] = ["mke2fs", "qemu-img", "sfdisk", "gzip", "xz", "zstd"];
+const TOOLS: [&str; 8] = [
+    "mke2fs", "qemu-img", "sfdisk", "gzip", "xz", "zstd", "mkfs.fat", "mcopy",
+];
 
 fn run(tool: &str, args: &[&str]) {
     let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
@@ -229,9 +231,21 @@ fn a_disk_gives_what_is_mounted_in_its_root_too() {
     let mut expected = comparable(snapshot::of_dir(&studio.root));
     expected.remove(&b"boot"[..]);
     expected.remove(&b"boot/vmlinuz-1"[..]);
+    let esp = studio.path("esp");
+    File::create(&esp).unwrap().set_len(30 << 20).unwrap();
+    run("mkfs.fat", &["-F", "16", esp.to_str().unwrap()]);
+    let loader = studio.path("BOOTX64.EFI");
+    fs::write(&loader, "a boot loader").unwrap();
+    let place = esp.to_str().unwrap();
+    run("mmd", &["-i", place, "::EFI"]);
+    run(
+        "mcopy",
+        &["-i", place, loader.to_str().unwrap(), "::EFI/BOOTX64.EFI"],
+    );
     let gpt = "label: gpt
 start=1MiB, size=2MiB, type=21686148-6449-6E6F-744E-656564454649
 start=3MiB, size=16MiB, type=BC13C2FF-59E6-4262-A352-B275FD6F7172
+start=121MiB, size=30MiB, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B
 start=20MiB, size=100MiB, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4, name=root
 ";
     let dos = "label: dos
@@ -240,7 +254,7 @@ start=70MiB, size=80MiB, type=5
 start=72MiB, size=4MiB, type=82
 ";
     let cases = [
-        disk(&studio, "gpt", gpt, &[(&boot_image, 3), (&bare, 20)]),
+        disk(&studio, "gpt", gpt, &[(&boot_image, 3), (&esp, 121), (&bare, 20)]),
         disk(&studio, "dos", dos, &[(&bare, 1)]),
     ];
     for (image, with_boot) in cases.iter().zip([true, false]) {
@@ -253,6 +267,9 @@ start=72MiB, size=4MiB, type=82
         found.remove(&b"boot"[..]);
         found.remove(&b"boot/lost+found"[..]);
         found.remove(&b"boot/efi"[..]);
+        found.remove(&b"boot/efi/EFI"[..]);
+        let loader = found.remove(&b"boot/efi/EFI/BOOTX64.EFI"[..]);
+        assert_eq!(loader.is_some(), with_boot);
         expected.remove(&b"boot/efi"[..]);
         snapshot::assert_same(&expected, &found);
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use image_core::{ReadAt as _, Store, Tree};
+use image_formats::fat;
 
 use super::InspectError;
 use super::container::Bytes;
@@ -102,7 +103,16 @@ pub fn read(bytes: Bytes, contents: Contents, place: &str) -> Result<Files, Insp
                 store: Box::new(store),
             })
         }
-        Contents::Fat => Err(not_read("a FAT file system")),
+        Contents::Fat => {
+            let (tree, store) = fat::read(bytes).map_err(|source| InspectError::Fat {
+                place: place.to_owned(),
+                source,
+            })?;
+            Ok(Files {
+                tree,
+                store: Box::new(store),
+            })
+        }
         Contents::Squashfs => Err(not_read("a squashfs archive")),
         Contents::Tar => Err(not_read("a tar archive")),
         Contents::Other(kind) => Err(not_read(kind)),

@@ -21,7 +21,61 @@ use image_core::tree::{Content, NodeId};
 
 use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
-use crate::tar;
+use crate::{fat, tar};
+
+/// A small FAT file system, changed anywhere, is a tree whose files can be read or refused, or a refusal that can be
+/// printed.
+pub fn fat_reader(bytes: &[u8]) {
+    let mut draw = Draw::new(bytes);
+    let mut image = small_fat(draw.below(2) == 1);
+    assert_eq!(fat::read(image.clone()).unwrap().0.nodes().len(), 3);
+    while !draw.is_empty() {
+        // The boot sector, the table, the root directory and a cluster or two are what there is.
+        let end = *draw.pick(&[64, 2048, 8192]);
+        let at = usize::try_from(draw.below(end)).unwrap();
+        image[at] = draw.byte();
+    }
+    match fat::read(image) {
+        Err(error) => assert!(!error.to_string().is_empty()),
+        Ok((tree, store)) => tree.nodes().iter().for_each(|node| {
+            if let Content::File(data) = &node.content {
+                let mut buf = vec![0; usize::try_from(data.len.min(1 << 16)).unwrap()];
+                let _ = store.open(data.file).unwrap().read_exact_at(&mut buf, 0);
+            }
+        }),
+    }
+}
+
+/// FAT12 or FAT32 with a directory and a file.
+fn small_fat(fat32: bool) -> Vec<u8> {
+    let mut image = vec![0_u8; 1 << 20];
+    let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+    // 512 bytes a sector and a cluster, one table behind one reserved sector, 2048 sectors.
+    put(11, &[0, 2, 1, 1, 0, 1, 16, 0, 0, 8, 0xf8, 6]);
+    let (entry, table, root): (_, &[u8], _) = if fat32 {
+        put(17, &[0, 0]);
+        put(22, &[0, 0]);
+        put(36, &[16, 0, 0, 0]);
+        put(44, &[2, 0, 0, 0]);
+        (
+            [3_u8, 4],
+            &[
+                0xf8, 255, 255, 15, 255, 255, 255, 15, 255, 255, 255, 15, 255, 255, 255, 15, 255, 255, 255,
+                15,
+            ],
+            17 * 512,
+        )
+    } else {
+        ([2, 3], &[0xf8, 255, 255, 255, 255, 255], 7 * 512)
+    };
+    put(512, table);
+    put(root, b"A DIR      \x10");
+    put(root + 26, &entry[..1]);
+    put(root + 32, b"A FILE  TXT\x20");
+    put(root + 32 + 26, &entry[1..]);
+    put(root + 32 + 28, &[200]);
+    image
+}
 
 /// A guest read through the tables of its image, planned or compressed, is the guest.
 pub fn qcow2_plan(bytes: &[u8]) {

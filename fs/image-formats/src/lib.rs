@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`fat`] | FAT12, FAT16 and FAT32 read as trees |
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
 //! | [`tar`](mod@tar) | archives read as trees, and stores that serve their files from where they lie |
 //!
@@ -13,6 +14,7 @@
     allow(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)
 )]
 
+pub mod fat;
 #[doc(hidden)]
 pub mod laws;
 pub mod qcow2;

@@ -18,6 +18,11 @@ proptest! {
     }
 
     #[test]
+    fn fat_reader(bytes in vec(any::<u8>(), 0..100)) {
+        laws::fat_reader(&bytes);
+    }
+
+    #[test]
     fn tar_reader(bytes in vec(any::<u8>(), 0..300)) {
         laws::tar_reader(&bytes, tempfile::tempfile().unwrap());
     }

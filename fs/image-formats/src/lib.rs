@@ -1,9 +1,10 @@
-//! Containers of disk images, planned as maps of extents, and archives read as trees.
+//! Containers of disk images, planned as maps of extents, and archives and file systems read as trees.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | [`fat`] | FAT12, FAT16 and FAT32 read as trees |
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
+//! | [`squashfs`] | squashfs images read as trees, and stores that unpack their files from where they lie |
 //! | [`tar`](mod@tar) | archives read as trees, and stores that serve their files from where they lie |
 //!
 //! There is no module for raw images: a [`Map`](image_core::Map) is one.
@@ -18,4 +19,5 @@ pub mod fat;
 #[doc(hidden)]
 pub mod laws;
 pub mod qcow2;
+pub mod squashfs;
 pub mod tar;

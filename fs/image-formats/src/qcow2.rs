@@ -15,6 +15,7 @@
 //! | `compress` | the codecs, and the threads that run them |
 //! | `sink` | [`CompressedSink`]: one pass from guest to compressed image |
 //! | `reader` | [`Reader`]: the guest of an image, its own or another program's |
+//! | `guest` | [`Guest`]: the same for several threads at once |
 //!
 //! Never written: backing files, external data files, encryption, extended L2 entries, snapshots, bitmaps. `OpenStack`
 //! refuses the first three and the fourth, and a fresh image has no use for the others.
@@ -22,6 +23,7 @@
 mod allocation;
 mod compress;
 mod geometry;
+mod guest;
 mod header;
 mod layout;
 pub mod options;
@@ -29,6 +31,7 @@ mod reader;
 mod sink;
 
 pub use geometry::{ClusterSize, Error};
+pub use guest::Guest;
 pub use layout::plan;
 pub use options::{CompressionType, Options};
 pub use reader::{ReadError, Reader};

@@ -6,8 +6,10 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use image_core::map::Piece;
+use image_core::read_at::{ImageFile, ReadAt};
 use image_core::sink::MemorySink;
 use image_core::store::MemoryStore;
 use image_core::{Map, Sink, copy};
@@ -370,5 +372,56 @@ fn an_empty_guest_has_an_image() {
         compressed(&guest, &Options::default(), &path);
         oracle::qcow2::check(&path);
         assert!(oracle::qcow2::data(&path).is_empty());
+    }
+}
+
+#[test]
+fn several_threads_read_the_images_of_qemu_at_once() {
+    if !oracle::require(&["qemu-img"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, image) = (dir.path().join("raw"), dir.path().join("qcow2"));
+    let mut bytes = text(6 << 20, 5);
+    bytes[1 << 20..2 << 20].fill(0);
+    bytes[4 << 20..5 << 20].copy_from_slice(&noise(1 << 20, 6));
+    std::fs::write(&raw, &bytes).unwrap();
+    for options in [
+        &["-c"][..],
+        &["-c", "-o", "cluster_size=4k"],
+        &["-c", "-o", "compression_type=zstd"],
+        &["-o", "compat=0.10,cluster_size=512"],
+    ] {
+        let mut args = vec!["convert", "-f", "raw", "-O", "qcow2"];
+        args.extend(options);
+        let mut args: Vec<&std::ffi::OsStr> = args.into_iter().map(std::ffi::OsStr::new).collect();
+        args.extend([raw.as_os_str(), image.as_os_str()]);
+        oracle::run("qemu-img", &args);
+        let file = ImageFile::new(File::open(&image).unwrap(), &image).unwrap();
+        let guest = qcow2::Guest::open(file).unwrap();
+        assert_eq!(guest.len(), 6 << 20);
+        let next = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..10 {
+                scope.spawn(|| {
+                    let mut buf = vec![0; 30_000];
+                    while let at @ ..600 = next.fetch_add(1, Ordering::Relaxed) {
+                        // To and fro, over the ends of clusters.
+                        let at = at * 7_654_321 % ((6 << 20) - 30_000);
+                        guest.read_exact_at(&mut buf, at).unwrap();
+                        let start = usize::try_from(at).unwrap();
+                        assert!(
+                            buf == bytes[start..start + buf.len()],
+                            "{options:?}: bytes at {at}"
+                        );
+                    }
+                });
+            }
+        });
+        let error = guest.read_exact_at(&mut [0; 2], (6 << 20) - 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+        guest.check().unwrap();
+        std::fs::write(&image, "").unwrap();
+        assert!(guest.check().is_err());
     }
 }

@@ -4,6 +4,7 @@
 //! in memory bounded by the largest L1 table and a few clusters. Files that an image names are never opened.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress};
 use zerocopy::byteorder::big_endian::U64;
@@ -71,13 +72,13 @@ pub enum ReadError {
     Io(#[from] io::Error),
 }
 
-/// Reads the guest of an image.
-#[derive(Debug)]
+/// Reads the guest of an image. Clones share the L1 table.
+#[derive(Clone, Debug)]
 pub struct Reader<R> {
     inner: R,
     geometry: Geometry,
     compression_type: CompressionType,
-    l1: Vec<U64>,
+    l1: Arc<[U64]>,
     /// The L2 table read last, and its index.
     l2: Option<(usize, Vec<U64>)>,
     /// The compressed cluster read last, and its number.
@@ -111,7 +112,7 @@ impl<R: Read + Seek> Reader<R> {
                 1 => CompressionType::Zstd,
                 _ => return Err(ReadError::Unsupported("clusters of this compression type")),
             },
-            l1,
+            l1: l1.into(),
             l2: None,
             cluster: None,
         })
@@ -150,6 +151,21 @@ impl<R: Read + Seek> Reader<R> {
             rest = behind;
         }
         Ok(())
+    }
+
+    /// Whether the guest's byte at `offset` can be read without reading a table or unpacking a cluster.
+    pub(super) fn has_at_hand(&self, offset: u64) -> bool {
+        let size = self.geometry.cluster_size;
+        let guest = offset / size.bytes();
+        let table = usize::try_from(guest / size.entries()).ok();
+        let index = usize::try_from(guest % size.entries()).unwrap_or(usize::MAX);
+        let l2 = self.l2.as_ref().filter(|(known, _)| Some(*known) == table);
+        let entry = l2.and_then(|(_, l2)| l2.get(index));
+        let plain = entry.is_some_and(|entry| {
+            let meaning = Entry(entry.get()).meaning(size);
+            !matches!(meaning, Meaning::Compressed { .. })
+        });
+        plain || self.cluster.as_ref().is_some_and(|(known, _)| *known == guest)
     }
 
     /// Whether the image says that a guest cluster is zero, without looking at its bytes.

@@ -297,6 +297,10 @@ fn options_are_variables_to_hooks() {
         assert_eq!(root.value(name), value, "{name}");
     }
     assert!(!root.has("ROOT_LABEL"));
+    // Whatever fetches something looks at this one, wherever it runs.
+    for notes in &notes {
+        assert_eq!(notes.value("DIB_OFFLINE"), "1");
+    }
     assert!(
         root.value("DIB_ENV")
             .contains("declare -x DIB_IMAGE_SIZE=\"0.5\"\n")

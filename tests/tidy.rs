@@ -181,6 +181,44 @@ fn what_is_dangerous_stands_in_its_place() {
     }
 }
 
+/// What asks the libraries of the host for names: a static binary cannot have them, or has others than the host's.
+const ASKS_THE_HOSTS_LIBRARIES: [&str; 13] = [
+    "ToSocketAddrs",
+    "to_socket_addrs",
+    "getaddrinfo",
+    "getnameinfo",
+    "gethostbyname",
+    "getpwnam",
+    "getpwnam_r",
+    "getpwuid",
+    "getpwuid_r",
+    "getgrnam",
+    "getgrgid",
+    "dlopen",
+    "DefaultResolver",
+];
+
+#[test]
+fn names_are_resolved_by_this_program_itself() {
+    let mut complaints = Complaints::default();
+    for file in files().iter().filter(|file| file.is_product()) {
+        for (number, code) in file.code() {
+            let code = without_strings(code);
+            for word in identifiers(&code).filter(|word| ASKS_THE_HOSTS_LIBRARIES.contains(word)) {
+                let place = format!("{}:{number}", file.path);
+                complaints.add(
+                    &place,
+                    &format!("{word} loads what the host has: src/fetch/resolve needs nothing"),
+                );
+            }
+            // An agent without a resolver of ours would bring its own, which is the C library's.
+            if code.contains("ureq::") && !file.path.starts_with("src/fetch") {
+                complaints.add(&file.path, "HTTP is spoken by src/fetch alone");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_writers_know_no_world() {
     let mut complaints = Complaints::default();

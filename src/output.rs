@@ -221,7 +221,7 @@ fn save(
     });
     let digests = written.map_err(|error| explain(error, &fresh.file))?;
     let bytes = fresh.file.metadata().image(tried)?.len();
-    let line = |(suffix, digits): &Digits| (*suffix, format!("{digits}  {}\n", path.display()));
+    let line = |(suffix, digits): &Digits| (*suffix, digest::line(digits, path));
     let lines: Vec<_> = digests.iter().map(line).collect();
     publish::publish(fresh, path, &lines, rules.mode, rules.overwrite).image(tried)?;
     Ok((bytes, digests))

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -30,6 +31,20 @@ const PIECE: usize = 512 * 1024;
 
 /// A digest as it stands in a file: the suffix of that file, and the digits.
 pub(super) type Digits = (&'static str, String);
+
+/// The line of a file of digests, as md5sum and sha256sum write and read it: in a name that could be taken for more than
+/// one line, backslashes and ends of lines are escaped, which a backslash before the digits says.
+pub(super) fn line(digits: &str, path: &Path) -> String {
+    let name = path.display().to_string();
+    if !name.contains(['\\', '\n', '\r']) {
+        return format!("{digits}  {name}\n");
+    }
+    let escaped = name
+        .replace('\\', r"\\")
+        .replace('\n', r"\n")
+        .replace('\r', r"\r");
+    format!("\\{digits}  {escaped}\n")
+}
 
 /// What a digest is made of.
 #[derive(Clone)]
@@ -258,6 +273,28 @@ mod tests {
         md5: true,
         sha256: true,
     };
+
+    #[test]
+    fn the_tools_of_coreutils_can_check_every_name() {
+        if !oracle::require(&["md5sum"]) {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            "plain",
+            "with space",
+            "back\\slash",
+            "new\nline",
+            "re\rturn",
+            "\\n",
+        ] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, "").unwrap();
+            let sums = dir.path().join("sums");
+            std::fs::write(&sums, line("d41d8cd98f00b204e9800998ecf8427e", &path)).unwrap();
+            oracle::run("md5sum", &["--strict".as_ref(), "-c".as_ref(), sums.as_os_str()]);
+        }
+    }
 
     /// Clones a file by reading it: takes every offer, which few file systems would.
     struct Taking(MemorySink);

@@ -43,7 +43,7 @@ Examples:
   dib build -o debian debian-minimal
       debian.qcow2, a Debian image; disk-image-create is the same command under its old name
 
-  dib plan debian-minimal vm
+  dib plan -p nginx debian-minimal
       what that would do, and why
 
   dib man disk-image-create | man -l -
@@ -180,10 +180,7 @@ fn with<P: CommandFactory + FromArgMatches>(
         .and_then(|matches| P::from_arg_matches(&matches));
     match parsed {
         Ok(parsed) => run(parsed),
-        Err(text) if !text.use_stderr() => {
-            ui::print(text);
-            Ok(())
-        }
+        Err(text) if !text.use_stderr() => ui::print(text),
         Err(error) => {
             let text = error.to_string();
             Err(Error::usage(

@@ -74,7 +74,8 @@ pub fn run(plan: &BuildPlan, events: &mut Events) -> Result<()> {
     };
     let file = logging.file.as_deref().map(open).transpose()?;
     if let Some(path) = &logging.file {
-        ui::print(format_args!("Output logs going to: {}\n", path.display()));
+        // The log has it all, be there a standard output or not.
+        let _ = ui::print(format_args!("Output logs going to: {}\n", path.display()));
     }
     if plan.wants_image() {
         output::rehearse(&settings.name, &settings.formats)?;

@@ -11,7 +11,7 @@ use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -34,6 +34,9 @@ pub const NAME: &str = "dib-run-parts";
 
 /// The argument on which the runner prints its environment, entries ended by NUL.
 pub const TELL_ENVIRONMENT: &str = "--tell-environment";
+
+/// The most of a first line that the kernel reads.
+const LINE_MAX: u64 = 256;
 
 /// Names of files.
 type Names = Vec<Vec<u8>>;
@@ -69,6 +72,8 @@ pub enum RunError {
     Start {
         /// Its name.
         name: Vec<u8>,
+        /// The program that its first line names.
+        interpreter: Option<Vec<u8>>,
         /// What the system said.
         source: io::Error,
     },
@@ -133,6 +138,17 @@ impl RunError {
             RunError::Hook { ending, .. }
             | RunError::Environment { ending, .. }
             | RunError::Untold { ending } => (Some(*ending), ending.to_string()),
+            RunError::Start {
+                source,
+                interpreter: Some(interpreter),
+                ..
+            } => {
+                let named = interpreter.escape_ascii();
+                (
+                    None,
+                    format!("cannot be started: {source}: its first line names '{named}'"),
+                )
+            }
             RunError::Start { source, .. } | RunError::NoShell(source) => {
                 (None, format!("cannot be started: {source}"))
             }
@@ -155,6 +171,16 @@ impl RunError {
             file,
         }
     }
+}
+
+/// The program that the first line of a script names, be it with a carriage return at its end.
+fn interpreter(script: &Path) -> Option<Vec<u8>> {
+    let mut start = Vec::new();
+    let file = crate::given::open(script).ok()?;
+    file.take(LINE_MAX).read_to_end(&mut start).ok()?;
+    let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let mut words = line.split(|byte| b" \t".contains(byte));
+    words.find(|word| !word.is_empty()).map(<[u8]>::to_vec)
 }
 
 /// What names of hooks look like: the default, or `RUN_PARTS_REGEX`.
@@ -260,6 +286,7 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
                     ending,
                 }),
                 Err(source) => Err(RunError::Start {
+                    interpreter: interpreter(&self.here.join(OsStr::from_bytes(&name))),
                     name: name.clone(),
                     source,
                 }),

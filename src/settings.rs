@@ -383,6 +383,10 @@ fn outputs(types: &[String], name: Option<String>) -> Result<(String, Vec<Format
     {
         name.truncate(stem.len());
     }
+    if matches!(name.rsplit('/').next(), None | Some("" | "." | "..")) {
+        let message = format!("-o: '{name}' ends in no name that an image could have");
+        return Err(Error::usage(message).hint("for example: -o images/web"));
+    }
     formats.sort_by_key(|format| *format == Format::Raw);
     Ok((name, formats))
 }
@@ -487,7 +491,10 @@ fn size(flags: &Flags, environment: &Environment) -> Result<SizeRule> {
 fn size_rule(minimal: bool, size: Option<String>, extra: Option<String>) -> Result<SizeRule> {
     match (size, extra) {
         _ if minimal => Ok(SizeRule::Minimal),
-        (Some(size), _) => gib("--image-size", &size).map(SizeRule::Kib),
+        (Some(size), _) => match gib("--image-size", &size)? {
+            0 => Err(Error::usage(format!("--image-size: '{size}' holds nothing"))),
+            kib => Ok(SizeRule::Kib(kib)),
+        },
         (None, Some(extra)) => decimal("--image-extra-size", &extra).map(SizeRule::Extra),
         (None, None) => Ok(SizeRule::Headroom),
     }

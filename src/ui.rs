@@ -33,15 +33,20 @@ use std::time::{Duration, Instant};
 use image_core::Tree;
 use image_core::tree::Content;
 
-use crate::error::Error;
+use crate::error::{Context as _, Error, Result};
 use colour::{Paint, Part};
 use notice::{Failure, Notice, tell};
 
-/// Prints a result: what the command was called for.
-pub fn print(text: impl Display) {
+/// Prints a result: what the command was called for. A reader that went away wants no more; any other loss is a failure,
+/// lest half a plan on a full disk pass for a whole one.
+pub fn print(text: impl Display) -> Result<()> {
     let mut out = io::stdout().lock();
-    // A reader that went away wants no more.
-    let _ = write!(out, "{text}").and_then(|()| out.flush());
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).host(|| "cannot write to standard output".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Says something about the build's course. Inside a build this goes the same way as the output of hooks.

@@ -18,6 +18,39 @@ fn planned(lab: &Lab, args: &[&str]) -> serde_json::Value {
 }
 
 #[test]
+fn values_that_no_image_can_have_are_refused_before_anything_runs() {
+    let mut lab = lab();
+    for name in ["", "/", ".", "..", "images/", "images/.", ".qcow2"] {
+        lab.run(DISK_IMAGE_CREATE, &["-n", "-o", name, "os"])
+            .failed(1, " ends in no name that an image could have\nhint: for example");
+    }
+    for size in ["0", "0.0000001"] {
+        let said = format!("error: --image-size: '{size}' holds nothing");
+        lab.run(DISK_IMAGE_CREATE, &["-n", "--image-size", size, "os"])
+            .failed(1, &said);
+    }
+    lab.set("IMAGE_NAME", "images/");
+    lab.run(DISK_IMAGE_CREATE, &["-n", "os"])
+        .failed(1, "-o: 'images/'");
+    assert_eq!(lab.names(), [""; 0]);
+}
+
+#[test]
+fn a_directory_for_builds_that_is_not_there_is_named_with_the_variables_that_name_it() {
+    let mut lab = lab();
+    for (name, what) in [("/no/such/dir", "No such file"), ("/dev/null", "Not a directory")] {
+        lab.set("TMPDIR", name);
+        let said = lab.run(DISK_IMAGE_CREATE, &["-n", "os"]);
+        let said = said.failed(1, &format!("error: cannot build in {name}: {what}"));
+        let hint = "hint: name a directory that exists in TMP_DIR, or in TMPDIR, which beats it";
+        assert!(said.err.contains(hint), "{}", said.err);
+        assert_eq!(said.err.lines().count(), 2, "{}", said.err);
+        let said = lab.run(DIB, &["doctor"]);
+        assert!(said.status == 1 && said.out.contains(what), "{}", said.out);
+    }
+}
+
+#[test]
 fn every_option_of_the_original_program_is_taken() {
     let lab = lab();
     let cache = lab.out("cache").display().to_string();

@@ -62,6 +62,73 @@ fn every_help_shows_examples_and_the_table_of_statuses() {
     }
 }
 
+/// The command lines below "Examples", without the program's name and the variables before it.
+fn examples<'a>(help: &'a str, begin: &str) -> Vec<Vec<&'a str>> {
+    let (_, examples) = help.split_once("Examples:\n").unwrap();
+    let lines = examples.lines().filter_map(|line| line.strip_prefix("  "));
+    let commands = lines.filter(|line| !line.starts_with(' ') && !line.contains('|'));
+    let words = commands.filter_map(|line| line.split_once(begin));
+    words
+        .map(|(_, words)| words.split_whitespace().collect())
+        .collect()
+}
+
+#[test]
+fn what_helps_show_as_examples_can_be_planned() {
+    let lab = Lab::unprivileged();
+    lab.file("my-site/README.md", "");
+    for (command, begin) in [
+        ("disk-image-create", "disk-image-create "),
+        ("plan", "dib plan "),
+        ("--help", "dib build "),
+        ("--help", "dib plan "),
+    ] {
+        let help = lab.run(DIB, &[command, "--help"]).ok().out;
+        let found = examples(&help, begin);
+        assert!(!found.is_empty(), "{command}: {help}");
+        for words in found {
+            lab.run(DIB, &[&["plan"], &words[..]].concat()).ok();
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure_but_for_a_reader_that_went_away() {
+    let lab = Lab::unprivileged();
+    lab.file("os/element-provides", "operating-system\n")
+        .file("bad/install.d/10-x", "#!/bin/bash\n");
+    let links = lab.dir().join("links").display().to_string();
+    fs::create_dir(&links).unwrap();
+    let elements = lab.dir().join("elements").display().to_string();
+    for words in [
+        &["plan", "--json", "os"][..],
+        &["plan", "os"],
+        &["--help"],
+        &["man"],
+        &["completions", "bash"],
+        &["element-info", "os"],
+        &["element-info", "--env", "os"],
+        &["element-info", "--all"],
+        &["install-links", &links],
+        &["doctor"],
+        &["lint"],
+    ] {
+        let shell = |script: &str| {
+            let set = format!("export ELEMENTS_DIR={elements}; {script}");
+            lab.run("/bin/bash", &[&["-c", &set, DIB], words].concat())
+        };
+        shell("\"$0\" \"$@\" > /dev/full").failed(
+            1,
+            "error: cannot write to standard output: No space left on device",
+        );
+        for name in fs::read_dir(&links).unwrap() {
+            fs::remove_file(name.unwrap().path()).unwrap();
+        }
+        let gone = shell("\"$0\" \"$@\" > >(exec true); wait $!");
+        assert!(!gone.err.contains("standard output"), "{words:?}: {}", gone.err);
+    }
+}
+
 #[test]
 fn manual_pages_are_roff_that_renders_without_a_warning() {
     let lab = Lab::unprivileged();

@@ -115,6 +115,8 @@ fn command_lines() {
         &["--image-size", "big", "os"],
         &["--max-online-resize", "many", "os"],
         &["--root-label", "a-label-that-is-too-long", "os"],
+        &["-o", "images/", "os"],
+        &["--image-size", "0", "os"],
         &["--mkfs-options", "-Q", "os"],
         &["--qemu-img-options", "nonsense=1", "os"],
         &["-t", "qcow", "os"],
@@ -142,6 +144,8 @@ fn command_lines() {
     ] {
         session.run(&[], DIB, args);
     }
+    let full = format!("{DIB} plan -n os > /dev/full");
+    session.run(&[], "/bin/bash", &["-c", &full]);
     for args in [&["-y"][..], &["--list"], &[], &["/no/such/dir"]] {
         session.run(&[], RUN_PARTS, args);
     }
@@ -256,11 +260,10 @@ fn builds() {
         DISK_IMAGE_CREATE,
         &["-n", "--logfile", "/no/such/dir/log", "os"],
     );
-    session.run(
-        &[plain, ("TMP_DIR", "/no/such/dir")],
-        DISK_IMAGE_CREATE,
-        &rehearsal,
-    );
+    for (dir, tier) in [("/no/such/dir", "T0"), ("/proc/self", "T0"), ("/proc/self", "T1")] {
+        let variables = [plain, ("TMP_DIR", dir), ("DIB_PRIVILEGES", tier)];
+        session.run(&variables, DISK_IMAGE_CREATE, &rehearsal);
+    }
     let small = ["-n", "-t", "raw", "--mkfs-journal-size=4", "os"];
     session.run(
         &[plain],
@@ -308,6 +311,7 @@ fn failures_of_hooks() {
     }
     for (hook, text) in [
         ("install.d/10-interpreter", "#!/no/such/interpreter\n"),
+        ("install.d/10-crlf", "#!/bin/bash\r\ntrue\r\n"),
         ("install.d/10-foreign", "#!\u{7f}ELF of some other machine\n"),
         ("environment.d/50-snippet", "false\n"),
         ("environment.d/50-snippet", "exit 0\n"),

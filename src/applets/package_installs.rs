@@ -311,7 +311,7 @@ pub fn run_list(args: &[OsString]) -> u8 {
         if let Some(actions) = squashed.get(&args.phase) {
             let distribution = Distribution::from_environment();
             for name in list(actions, args.uninstall, &args.prefix, &distribution)? {
-                ui::print(format_args!("{name}\n"));
+                ui::print(format_args!("{name}\n")).map_err(|error| error.message())?;
             }
         }
         Ok(())

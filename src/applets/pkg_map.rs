@@ -213,10 +213,16 @@ pub fn run(args: &[OsString]) -> u8 {
     };
     match names(&args) {
         Ok(names) => {
-            for name in names {
-                ui::print(format_args!("{name}\n"));
+            let told = names
+                .iter()
+                .try_for_each(|name| ui::print(format_args!("{name}\n")));
+            match told {
+                Ok(()) => 0,
+                Err(error) => {
+                    ui::note(format_args!("pkg-map: {}", error.message()));
+                    1
+                }
             }
-            0
         }
         Err((status, message)) => {
             ui::note(format_args!("pkg-map: {message}"));

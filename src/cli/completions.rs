@@ -49,8 +49,7 @@ pub fn run(args: &Args) -> Result<()> {
         }
     };
     let scripts = names.into_iter().map(|name| script(args.shell, name));
-    ui::print(joined(args.shell, &scripts.collect::<Vec<_>>()));
-    Ok(())
+    ui::print(joined(args.shell, &scripts.collect::<Vec<_>>()))
 }
 
 fn unknown(name: &str) -> Error {

@@ -76,9 +76,9 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let report = Report::of(&settings);
     if args.json {
         let json = serde_json::to_string_pretty(&report).host(|| "cannot print the report".to_owned())?;
-        ui::print(format_args!("{json}\n"));
+        ui::print(format_args!("{json}\n"))?;
     } else {
-        ui::print(&report);
+        ui::print(&report)?;
     }
     match report.chosen {
         Some(_) => Ok(()),

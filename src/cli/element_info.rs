@@ -52,7 +52,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let library = Library::load(&elements_path(environment))?;
     if args.all {
         for name in library.names() {
-            ui::print(format_args!("{name}\n"));
+            ui::print(format_args!("{name}\n"))?;
         }
         return Ok(());
     }
@@ -63,8 +63,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let mut names: Vec<&str> = elements.iter().map(|element| element.name.as_str()).collect();
     if !args.env {
         names.sort_unstable();
-        ui::print(format_args!("{}\n", names.join(" ")));
-        return Ok(());
+        return ui::print(format_args!("{}\n", names.join(" ")));
     }
     let mut places: Vec<(&str, PathBuf)> = elements
         .iter()
@@ -83,6 +82,5 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
         always_quoted(&names.join(" ")),
         always_quoted(&element_yaml(&places)),
         element_array(&places),
-    ));
-    Ok(())
+    ))
 }

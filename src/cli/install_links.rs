@@ -50,7 +50,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     for link in missing {
         symlink(&program, &link).host(|| format!("cannot make the link {}", link.display()))?;
-        ui::print(format_args!("{}\n", link.display()));
+        ui::print(format_args!("{}\n", link.display()))?;
     }
     Ok(())
 }

@@ -96,7 +96,7 @@ pub fn run(_: &Args, environment: &Environment) -> Result<()> {
             check,
             text,
         } = finding;
-        ui::print(format_args!("{}:{line}: {check}: {text}\n", path.display()));
+        ui::print(format_args!("{}:{line}: {check}: {text}\n", path.display()))?;
     }
     match findings.len() {
         0 => Ok(()),

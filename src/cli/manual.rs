@@ -58,8 +58,7 @@ pub fn run(args: &Args) -> Result<()> {
     let name = args.command.as_deref().unwrap_or("dib");
     let command = command_of(name).ok_or_else(|| unknown(name))?;
     let page = page(name, command).host(|| format!("cannot make the manual page of {name}"))?;
-    ui::print(String::from_utf8_lossy(&page));
-    Ok(())
+    ui::print(String::from_utf8_lossy(&page))
 }
 
 fn unknown(name: &str) -> Error {

@@ -12,7 +12,7 @@ use crate::ui;
 
 const EXAMPLES: &str = "\
 Examples:
-  dib plan debian-minimal vm
+  dib plan -p nginx debian-minimal
       every setting and where it comes from, the elements and why each is one, every hook with its phase, element
       and path in the order in which they run, what is ignored, and what would be fetched
 
@@ -42,11 +42,10 @@ pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()
     }
     if args.json {
         let json = serde_json::to_string_pretty(&outline).host(|| "cannot print the plan".to_owned())?;
-        ui::print(format_args!("{json}\n"));
+        ui::print(format_args!("{json}\n"))
     } else {
-        ui::print(outline);
+        ui::print(outline)
     }
-    Ok(())
 }
 
 #[cfg(test)]

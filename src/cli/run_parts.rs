@@ -62,8 +62,7 @@ pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
     let (list, dir) = match args {
         [arg] if arg == TELL_ENVIRONMENT => return tell(environment),
         [arg] if arg == "-h" || arg == "--help" => {
-            ui::print(after_help(USAGE));
-            return Ok(());
+            return ui::print(after_help(USAGE));
         }
         [list, dir] | [dir, list] if list == "--list" => (true, dir),
         [dir] if !dir.as_bytes().starts_with(b"-") => (false, dir),
@@ -91,7 +90,7 @@ pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
     if list {
         let (hooks, _) = parts.list(&names).host(|| NAME.to_owned())?;
         for hook in hooks {
-            ui::print(format_args!("{}/{}\n", dir.display(), hook.escape_ascii()));
+            ui::print(format_args!("{}/{}\n", dir.display(), hook.escape_ascii()))?;
         }
         return Ok(());
     }

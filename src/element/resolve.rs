@@ -26,7 +26,9 @@ pub fn resolve<'a>(library: &'a Library, words: &[String]) -> Result<Vec<&'a Ele
         if provided.contains_key(&name) {
             continue;
         }
-        let element = library.get(&name).ok_or_else(|| unknown(library, &name))?;
+        let element = library
+            .get(&name)
+            .ok_or_else(|| unknown(library, &name, &order))?;
         library.require_sound(&name)?;
         for virtual_name in &element.provides {
             if let Some(providers) = provided.get(virtual_name) {
@@ -67,9 +69,24 @@ fn conflict(name: &str, providers: &[String], second: &str) -> Error {
     Error::new(Kind::Elements, message).hint(format!("leave out {first} or {second}"))
 }
 
-fn unknown(library: &Library, name: &str) -> Error {
-    let error = Error::new(Kind::Elements, format!("Element '{name}' not found"));
+/// Says which element wants it, if no word does, and what would satisfy it.
+fn unknown(library: &Library, name: &str, order: &[String]) -> Error {
+    let elements = order.iter().filter_map(|known| library.get(known));
+    let mut needing = elements.filter(|element| element.deps.iter().any(|dep| dep == name));
+    let needed = needing.next().map_or(String::new(), |element| {
+        format!(", which element '{}' needs", element.name)
+    });
+    let error = Error::new(Kind::Elements, format!("Element '{name}' not found{needed}"));
+    let provides = |provider: &&str| {
+        let element = library.get(provider);
+        element.is_some_and(|element| element.provides.iter().any(|provided| provided == name))
+    };
+    let providers: Vec<&str> = library.names().filter(provides).collect();
     match nearest(name, library.names()) {
+        _ if !providers.is_empty() => error.hint(format!(
+            "name an element that provides it: {}",
+            providers.join(", ")
+        )),
         Some(near) => error.hint(format!("did you mean {near}?")),
         None => error.hint("elements are looked for in ELEMENTS_PATH, then among the built-in ones"),
     }
@@ -110,7 +127,11 @@ mod tests {
         ]);
         assert_eq!(resolved(&library, &["app", "grub"]).unwrap(), ["app", "grub"]);
         let none = resolved(&library, &["app"]).unwrap_err().to_string();
-        assert!(none.contains("'boots' not found"), "{none}");
+        assert_eq!(
+            none,
+            "Element 'boots' not found, which element 'app' needs\n\
+             hint: name an element that provides it: grub, lilo"
+        );
         let two = resolved(&library, &["grub", "lilo"]).unwrap_err().to_string();
         assert!(two.contains("boots: already provided by [grub]"), "{two}");
     }

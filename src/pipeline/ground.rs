@@ -12,7 +12,7 @@ use crate::plan::BuildPlan;
 use crate::room::{self, Memory, Room, mib};
 use crate::sandbox::mounts;
 use crate::sandbox::tier::Tier;
-use crate::settings::Tmpfs;
+use crate::settings::{Settings, Tmpfs};
 use crate::ui;
 
 /// What a build's directory lies on.
@@ -38,7 +38,7 @@ pub(super) fn lay(workdir: &Path, asked: Tmpfs, tier: Tier) -> Result<()> {
     }
     match choose(asked, Memory::now()) {
         Ground::Tmpfs { bytes } => {
-            mounts::tmpfs(workdir, bytes)?;
+            mounts::tmpfs(workdir, bytes).map_err(|error| error.hint("--no-tmpfs builds without it"))?;
             ui::in_memory();
             Ok(())
         }
@@ -101,14 +101,23 @@ pub(super) fn require_room(workdir: &Path, plan: &BuildPlan) -> Result<()> {
         room.free,
         workdir.display()
     );
-    Err(Error::new(Kind::Host, message).hint(where_else(&room)))
+    Err(Error::new(Kind::Host, message).hint(where_else(room, &plan.settings)))
 }
 
-fn where_else(room: &Room) -> &'static str {
-    if room.in_memory {
-        "--no-tmpfs builds on disk"
-    } else {
-        "the variable TMP_DIR names the directory to build in"
+/// Where there may be more room than where the build is, which may lie on a tmpfs of its own in `TMP_DIR`.
+fn where_else(room: Room, settings: &Settings) -> &'static str {
+    let dir_in_memory = Room::at(&settings.tmp_dir).is_ok_and(|dir| dir.in_memory);
+    way_out(room.in_memory, dir_in_memory, settings.tmpfs)
+}
+
+fn way_out(in_memory: bool, dir_in_memory: bool, asked: Tmpfs) -> &'static str {
+    match (in_memory, dir_in_memory, asked) {
+        (true, false, _) => "--no-tmpfs builds on disk",
+        (true, true, Tmpfs::No) => "TMP_DIR is in memory itself: it may name a directory on disk",
+        (true, true, Tmpfs::With { .. }) => {
+            "TMP_DIR is in memory itself: it may name a directory on disk, and --no-tmpfs builds there"
+        }
+        (false, ..) => "the variable TMP_DIR names the directory to build in",
     }
 }
 
@@ -133,7 +142,7 @@ pub(super) fn explain(error: Error, workdir: &Path, plan: &BuildPlan) -> Error {
         let Ok(room) = Room::at(place) else { continue };
         if room.is_scarce() {
             let place = place.canonicalize().unwrap_or_else(|_| place.to_owned());
-            let hint = hint.unwrap_or_else(|| where_else(&room));
+            let hint = hint.unwrap_or_else(|| where_else(room, &plan.settings));
             return error.hint(format!("{} is full: {room}; {hint}", place.display()));
         }
     }
@@ -165,6 +174,25 @@ mod tests {
                 Ground::Disk { .. } => None,
             };
             assert_eq!(bytes, expected, "{asked:?}, {total}, {available}");
+        }
+    }
+
+    #[test]
+    fn the_way_out_leads_to_a_disk() {
+        let (no, with) = (Tmpfs::No, Tmpfs::With { kib: 1 });
+        for (in_memory, dir_in_memory, asked, way) in [
+            (true, false, with, "--no-tmpfs builds on disk"),
+            (true, true, no, "it may name a directory on disk"),
+            (
+                true,
+                true,
+                with,
+                "a directory on disk, and --no-tmpfs builds there",
+            ),
+            (false, false, no, "TMP_DIR names the directory to build in"),
+        ] {
+            let told = way_out(in_memory, dir_in_memory, asked);
+            assert!(told.ends_with(way), "{told}");
         }
     }
 

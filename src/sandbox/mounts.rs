@@ -53,7 +53,6 @@ pub fn tmpfs(on: &Path, bytes: u64) -> Result<()> {
     let options = CString::new(format!("mode=0755,size={bytes}")).expect("a number holds no NUL");
     mount("dib", on, "tmpfs", MountFlags::empty(), &*options)
         .host(|| format!("cannot mount a tmpfs on {}", on.display()))
-        .map_err(|error| error.hint("--no-tmpfs builds on disk"))
 }
 
 /// Makes a directory a mount point on which devices, set-uid bits and programs count, whatever holds it says.

@@ -62,6 +62,10 @@ pub enum Choice {
 
 /// Chooses the tier of a build: the one that is asked for, else the first that works.
 pub fn choose(asked: &Isolation, tmp_dir: &Path) -> Result<Choice> {
+    if let Some(missing) = missing(tmp_dir) {
+        let error = Error::new(Kind::Host, format!("cannot build in {}", missing.what));
+        return Err(error.hint(missing.remedy));
+    }
     let wanted = asked.tier;
     let mut found = Vec::new();
     for tier in Tier::ALL {
@@ -141,6 +145,9 @@ fn lost(obstacles: &[Obstacle]) -> Error {
 
 /// What stands in the way of a tier; nothing: it works.
 pub fn probe(tier: Tier, tmp_dir: &Path) -> Vec<Obstacle> {
+    if let Some(missing) = missing(tmp_dir) {
+        return vec![missing];
+    }
     let found = match tier {
         Tier::T0 => root().or_else(|| mounting(tmp_dir)).into_iter().collect(),
         Tier::T1 => root().or_else(|| plain_root(tmp_dir)).into_iter().collect(),
@@ -160,6 +167,19 @@ fn root() -> Option<Obstacle> {
             "run as root, or let sudo run this program without a password",
         )
     })
+}
+
+/// That there is no directory of builds, in which case nothing else is worth telling.
+fn missing(tmp_dir: &Path) -> Option<Obstacle> {
+    let why = match std::fs::metadata(tmp_dir) {
+        Ok(meta) if meta.is_dir() => return None,
+        Ok(_) => io::Error::from(rustix::io::Errno::NOTDIR),
+        // What this user may not see, root may.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return None,
+        Err(error) => error,
+    };
+    let remedy = "name a directory that exists in TMP_DIR, or in TMPDIR, which beats it";
+    Some(obstacle(format!("{}: {why}", tmp_dir.display()), remedy))
 }
 
 /// The directory of builds, where no mount of the build's own covers what its file system refuses.
@@ -227,7 +247,9 @@ fn plain_root(tmp_dir: &Path) -> Option<Obstacle> {
     let dir = match tempfile::tempdir_in(tmp_dir) {
         Ok(dir) => dir,
         Err(error) => {
-            let what = format!("cannot write in {}: {error}", tmp_dir.display());
+            // Without the name that was tried, which says nothing.
+            let said = error.kind();
+            let what = format!("cannot write in {}: {said}", tmp_dir.display());
             return Some(obstacle(what, "name another directory in TMP_DIR"));
         }
     };

@@ -47,7 +47,9 @@ impl Workdir {
         let path = parent.canonicalize().host(tried)?;
         let parent = openat(CWD, &path, DIRECTORY, Mode::empty()).host(tried)?;
         sweep(&parent, &path);
-        let (name, lock) = make(&parent).host(tried)?;
+        let (name, lock) = make(&parent)
+            .host(tried)
+            .map_err(|error| error.hint("TMP_DIR names another directory"))?;
         Ok(Self {
             path: path.join(name.to_string_lossy().as_ref()),
             parent,

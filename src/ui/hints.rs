@@ -18,19 +18,23 @@ pub struct Scene {
     pub dir: String,
     /// Bytes that are free there.
     pub free: Option<u64>,
-    /// Whether the build was in a tmpfs instead.
+    /// Whether that directory is in memory itself.
+    pub dir_in_memory: bool,
+    /// Whether the build was in a tmpfs of its own instead.
     pub tmpfs: bool,
 }
 
 impl Scene {
     /// Asks the system for the numbers.
     pub fn look(in_tree: bool, signal: Option<u8>, dir: &Path, tmpfs: bool) -> Self {
+        let room = Room::at(dir).ok();
         Self {
             in_tree,
             signal,
             memory: Memory::now().map(|memory| memory.available),
             dir: dir.display().to_string(),
-            free: Room::at(dir).ok().map(|room| room.free),
+            free: room.map(|room| room.free),
+            dir_in_memory: room.is_some_and(|room| room.in_memory),
             tmpfs,
         }
     }
@@ -117,10 +121,16 @@ const KNOWN: [Known; 10] = [
     Known {
         says: &["cannot be started: No such file or directory"],
         means: |line, scene| {
-            Some(if line.starts_with("install-packages ") {
-                NO_INSTALL_PACKAGES.to_owned()
-            } else {
-                format!("the interpreter in its first line is not {}", scene.place())
+            let (_, named) = line.split_once("its first line names '").unzip();
+            let named = named.and_then(|named| named.strip_suffix('\''));
+            Some(match named {
+                _ if line.starts_with("install-packages ") => NO_INSTALL_PACKAGES.to_owned(),
+                Some(named) if named.ends_with("\\r") => {
+                    "its lines end in CR LF, and the CR belongs to the name of its interpreter: end them in LF"
+                        .to_owned()
+                }
+                Some(named) => format!("its interpreter {named} is not {}", scene.place()),
+                None => format!("the interpreter in its first line is not {}", scene.place()),
             })
         },
     },
@@ -187,17 +197,28 @@ fn no_memory(scene: &Scene) -> String {
     let left = scene.memory.map_or(String::new(), |bytes| {
         format!(" ({} are available now)", units::bytes(bytes))
     });
-    let tmpfs = if scene.tmpfs {
-        "; --no-tmpfs keeps the tree out of it"
-    } else {
-        ""
+    let tmpfs = match (scene.tmpfs, scene.dir_in_memory) {
+        (true, false) => "; --no-tmpfs keeps the tree out of it".to_owned(),
+        (_, true) => format!("; {}", onto_disk(scene)),
+        (false, false) => String::new(),
     };
     format!("memory may have run out{left}{tmpfs}")
 }
 
+/// How a build leaves memory whose directory is in memory itself.
+fn onto_disk(scene: &Scene) -> String {
+    let option = if scene.tmpfs { ", and --no-tmpfs" } else { "" };
+    format!(
+        "{} is a tmpfs itself; a directory on disk in TMP_DIR{option} keeps the tree out of it",
+        scene.dir
+    )
+}
+
 fn no_space(scene: &Scene) -> String {
     let free = scene.free.map_or("unknown room".to_owned(), units::bytes);
-    if scene.tmpfs {
+    if scene.dir_in_memory {
+        format!("the build is in memory: {}", onto_disk(scene))
+    } else if scene.tmpfs {
         format!(
             "the build is in memory: --no-tmpfs builds in {}, where {free} are free; \
              TMP_DIR names another directory",
@@ -225,14 +246,18 @@ fn missing_package(line: &str, _: &Scene) -> Option<String> {
 }
 
 /// `FILE: line 3: NAME: unbound variable` of bash, `FILE: 3: NAME: parameter not set` of dash.
-fn unset_variable(line: &str, _: &Scene) -> Option<String> {
+fn unset_variable(line: &str, scene: &Scene) -> Option<String> {
     let before = line
         .strip_suffix(": unbound variable")
         .or_else(|| line.strip_suffix(": parameter not set"))?;
     let name = before.rsplit(": ").next()?;
-    Some(format!(
-        "the variable {name} is not set: the caller or an element's environment.d sets it"
-    ))
+    Some(if scene.in_tree && ["TARGET_ROOT", "TMPDIR"].contains(&name) {
+        format!(
+            "{name} is never set in the image, where the tree is / and /tmp is its own: only hooks on the host have it"
+        )
+    } else {
+        format!("the variable {name} is not set: the caller or an element's environment.d sets it")
+    })
 }
 
 #[cfg(test)]
@@ -246,6 +271,7 @@ mod tests {
             memory: Some(512 << 20),
             dir: "/var/tmp".into(),
             free: Some(3 << 30),
+            dir_in_memory: false,
             tmpfs,
         }
     }
@@ -276,6 +302,8 @@ mod tests {
                 true,
             ),
             ("10-x: line 2: DIB_SITE: unbound variable", true),
+            ("10-x: line 2: TARGET_ROOT: unbound variable", true),
+            ("10-x: line 2: TARGET_ROOT: unbound variable", false),
             ("10-x cannot be started: Permission denied (os error 13)", true),
             (
                 "install-packages cannot be started: No such file or directory (os error 2)",
@@ -284,6 +312,14 @@ mod tests {
             (
                 "10-x cannot be started: No such file or directory (os error 2)",
                 false,
+            ),
+            (
+                "10-x cannot be started: No such file or directory (os error 2): its first line names '/bin/zsh'",
+                true,
+            ),
+            (
+                r"10-x cannot be started: No such file or directory (os error 2): its first line names '/bin/sh\r'",
+                true,
             ),
             ("W: GPG error: NO_PUBKEY 0E98404D386FA1D9", true),
         ];
@@ -322,5 +358,25 @@ mod tests {
             hints(&lines("No space left on device"), &scene(true, false)),
             ["3.0 GiB are free in /var/tmp, where this was built: TMP_DIR names another directory"]
         );
+        // Where TMP_DIR is a tmpfs, --no-tmpfs alone changes nothing.
+        for (tmpfs, option) in [(true, ", and --no-tmpfs"), (false, "")] {
+            let memory = Scene {
+                dir_in_memory: true,
+                ..scene(true, tmpfs)
+            };
+            let way = format!(
+                "/var/tmp is a tmpfs itself; a directory on disk in TMP_DIR{option} keeps the tree out of it"
+            );
+            assert_eq!(
+                hints(&lines("No space left on device"), &memory),
+                [format!("the build is in memory: {way}")]
+            );
+            assert_eq!(
+                hints(&lines("Killed"), &memory),
+                [format!(
+                    "memory may have run out (512.0 MiB are available now); {way}"
+                )]
+            );
+        }
     }
 }

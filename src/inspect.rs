@@ -17,7 +17,7 @@ pub mod table;
 
 use std::path::{Path, PathBuf};
 
-use image_formats::{fat, qcow2, tar};
+use image_formats::{fat, qcow2, squashfs, tar};
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,14 @@ pub enum InspectError {
         place: String,
         /// Why.
         source: fat::Error,
+    },
+    /// A squashfs archive cannot be read.
+    #[error("{place}: {source}")]
+    Squashfs {
+        /// Where.
+        place: String,
+        /// Why.
+        source: squashfs::Error,
     },
     /// An archive cannot be read.
     #[error(transparent)]

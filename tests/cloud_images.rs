@@ -11,8 +11,16 @@ use oracle::{blackbox, mounted, require};
 
 use crate::lab::{DIB, Lab};
 
-const TOOLS: [&str; 8] = [
-    "mke2fs", "qemu-img", "sfdisk", "gzip", "xz", "zstd", "mkfs.fat", "mcopy",
+const TOOLS: [&str; 9] = [
+    "mksquashfs",
+    "mke2fs",
+    "qemu-img",
+    "sfdisk",
+    "gzip",
+    "xz",
+    "zstd",
+    "mkfs.fat",
+    "mcopy",
 ];
 
 fn run(tool: &str, args: &[&str]) {
@@ -188,7 +196,13 @@ fn an_image_in_any_wrapping_gives_its_root() {
     ];
     run("tar", &args);
     run("gzip", &["-kqf", &tar]);
+    let squash = text("root.squashfs");
+    run(
+        "mksquashfs",
+        &[&dir, &squash, "-quiet", "-no-progress", "-comp", "xz"],
+    );
     for name in [
+        "root.squashfs",
         "qcow2",
         "qcow2-v2",
         "qcow2-zlib",

@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use image_core::ReadAt;
-use image_core::read_at::{Cursor, ImageFile};
+use image_core::read_at::ImageFile;
 use image_formats::qcow2;
 
 use super::{InspectError, about};
@@ -116,14 +116,8 @@ fn contained(mut file: File, path: &Path) -> Result<Opened, InspectError> {
     let len = read_up_to(&file, &mut magic, 0).map_err(about(path))?;
     let image = ImageFile::new(file.try_clone().map_err(about(path))?, path).map_err(about(path))?;
     if magic[..len] == *b"QFI\xfb" {
-        let reader = qcow2::Reader::open(Cursor::new(image))?;
-        let len = reader.virtual_size();
-        let guest = Guest {
-            reader: Mutex::new(reader),
-            len,
-        };
         return Ok(Opened {
-            bytes: Arc::new(guest),
+            bytes: Arc::new(qcow2::Guest::open(image)?),
             file: None,
         });
     }
@@ -131,28 +125,4 @@ fn contained(mut file: File, path: &Path) -> Result<Opened, InspectError> {
         bytes: Arc::new(image),
         file: Some(file),
     })
-}
-
-/// The guest of a qcow2 image.
-#[derive(Debug)]
-struct Guest {
-    reader: Mutex<qcow2::Reader<Cursor<ImageFile>>>,
-    len: u64,
-}
-
-impl ReadAt for Guest {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        reader.read_exact_at(buf, offset).map_err(|error| match error {
-            qcow2::ReadError::Io(error) => error,
-            error @ qcow2::ReadError::OutOfBounds { .. } => {
-                io::Error::new(io::ErrorKind::UnexpectedEof, error)
-            }
-            error => io::Error::new(io::ErrorKind::InvalidData, error),
-        })
-    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use image_core::{ReadAt as _, Store, Tree};
-use image_formats::fat;
+use image_formats::{fat, squashfs};
 
 use super::InspectError;
 use super::container::Bytes;
@@ -113,7 +113,16 @@ pub fn read(bytes: Bytes, contents: Contents, place: &str) -> Result<Files, Insp
                 store: Box::new(store),
             })
         }
-        Contents::Squashfs => Err(not_read("a squashfs archive")),
+        Contents::Squashfs => {
+            let (tree, store) = squashfs::read(bytes).map_err(|source| InspectError::Squashfs {
+                place: place.to_owned(),
+                source,
+            })?;
+            Ok(Files {
+                tree,
+                store: Box::new(store),
+            })
+        }
         Contents::Tar => Err(not_read("a tar archive")),
         Contents::Other(kind) => Err(not_read(kind)),
         Contents::Unknown => Err(not_read("nothing that is known")),

@@ -26,7 +26,7 @@ fn fill(root: &Path) {
     {
         fs::write(
             root.join("EFI/a directory with a long name").join(name),
-            [b'a'; 3000][..i * 700].to_vec(),
+            &[b'a'; 3000][..i * 700],
         )
         .unwrap();
     }

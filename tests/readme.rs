@@ -6,6 +6,7 @@ use std::path::Path;
 use oracle::ext4;
 
 use crate::lab::{DIB, Lab};
+use crate::rung::{Rung, Stairs};
 
 fn readme() -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
@@ -81,6 +82,19 @@ fn the_commands_that_it_shows_are_understood() {
         seen += 1;
     }
     assert!(seen >= 4, "only {seen} commands were found");
+}
+
+#[test]
+fn the_doctor_says_what_it_shows() {
+    let Some(stairs) = Stairs::new(Rung::T1) else {
+        return;
+    };
+    let text = readme();
+    let [(_, report)] = marked(&text, "dib doctor in a container")[..] else {
+        panic!("one report is shown")
+    };
+    let said = stairs.run(&["doctor"]).ok().out;
+    assert!(said.starts_with(report), "{said}");
 }
 
 #[test]

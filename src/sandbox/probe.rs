@@ -182,7 +182,7 @@ fn missing(tmp_dir: &Path) -> Option<Obstacle> {
     Some(obstacle(format!("{}: {why}", tmp_dir.display()), remedy))
 }
 
-/// The directory of builds, where no mount of the build's own covers what its file system refuses.
+/// The directory of builds, where no mount of the build's own covers that its file system refuses programs.
 fn place(tier: Tier, tmp_dir: &Path) -> Option<Obstacle> {
     let shown = tmp_dir.display();
     let flags = match statvfs(tmp_dir) {
@@ -192,15 +192,11 @@ fn place(tier: Tier, tmp_dir: &Path) -> Option<Obstacle> {
             return Some(obstacle(format!("{shown}: {error}"), remedy));
         }
     };
-    let refuses = |flag, word: &str, tiers: &[Tier]| {
-        let found = flags.contains(flag) && tiers.contains(&tier);
-        found.then(|| {
-            let remedy = format!("name another directory in TMP_DIR, or mount -o remount,{word} it");
-            obstacle(format!("{shown} is mounted no{word}"), remedy)
-        })
-    };
-    refuses(StatVfsMountFlags::NOEXEC, "exec", &[Tier::T1, Tier::T2])
-        .or_else(|| refuses(StatVfsMountFlags::NODEV, "dev", &[Tier::T1]))
+    let refuses = flags.contains(StatVfsMountFlags::NOEXEC) && tier != Tier::T0;
+    refuses.then(|| {
+        let remedy = "name another directory in TMP_DIR, or mount -o remount,exec it";
+        obstacle(format!("{shown} is mounted noexec"), remedy)
+    })
 }
 
 fn mounting(tmp_dir: &Path) -> Option<Obstacle> {

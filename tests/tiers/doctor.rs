@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use crate::lab::Lab;
 use crate::rung::{Rung, Stairs};
 
 /// What `dib doctor --json` says of a tier, by a foreign reader of JSON.
@@ -84,14 +85,45 @@ fn what_a_user_lacks_is_named_with_its_remedy() {
 }
 
 #[test]
-fn a_directory_without_programs_is_no_place_for_a_build() {
-    let Some(mut stairs) = Stairs::new(Rung::T1) else {
-        return;
+fn a_directory_without_programs_or_devices_is_a_place_for_builds_that_mount_only() {
+    let Some(lab) = Lab::new() else { return };
+    lab.file("no-final-image/README.md", "");
+    let tmp = lab.dir().join("tmp").display().to_string();
+    let build = |tier, option| {
+        let mount = format!("mount -t tmpfs -o {option} x {tmp}");
+        let args = ["--privileges", tier, "--no-tmpfs", "no-final-image", "mini-os"];
+        lab.build_between(&mount, &args, "")
     };
-    // A mount that every Linux has, and that allows no program.
-    stairs.lab.set("TMP_DIR", "/proc/self");
-    let said = stairs.run(&["build", "--privileges", "T1", "-n", "mini-os"]);
-    said.failed(1, "tier T1 is impossible here");
+    let noexec =
+        format!("{tmp} is mounted noexec; name another directory in TMP_DIR, or mount -o remount,exec it");
+    for (tier, option, why) in [
+        ("T1", "noexec", &*noexec),
+        ("T2", "noexec", &*noexec),
+        ("T1", "nodev", "whose file system allows device nodes"),
+    ] {
+        let said = build(tier, option).failed(1, &format!("tier {tier} is impossible here"));
+        assert!(said.err.contains(why), "{}", said.err);
+    }
+    for option in ["noexec", "nodev"] {
+        build("T0", option).ok();
+    }
+    build("T2", "nodev").ok();
+}
+
+#[test]
+fn what_hooks_shall_not_change_is_mounted_read_only() {
+    for rung in [Rung::T0, Rung::T2] {
+        let Some(stairs) = Stairs::new(rung) else { continue };
+        stairs.lab.file("no-final-image/README.md", "");
+        stairs.lab.hook(
+            "install.d/50-look",
+            "for point in /sys /tmp/in_target.d; do
+                 grep -q \"^[^ ]* $point [^ ]* ro,\" /proc/mounts
+                 ! touch $point/by-a-hook 2> /dev/null
+             done",
+        );
+        stairs.build(&["no-final-image", "mini-os", "probe"]).ok();
+    }
 }
 
 #[test]

@@ -112,7 +112,8 @@ pub fn rehearse(name: &str, formats: &[Format]) -> Result<()> {
             let absent = error
                 .system()
                 .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
-            match path.parent().filter(|dir| absent && !dir.as_os_str().is_empty()) {
+            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+            match dir.filter(|dir| absent && !dir.exists()) {
                 Some(dir) => error.hint(format!("make the directory {}", dir.display())),
                 None => error,
             }

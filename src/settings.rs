@@ -256,7 +256,7 @@ impl Settings {
             arch,
             threads: flags.threads,
             elements_path: elements_path(environment),
-            packages: flags.packages,
+            packages: named(flags.packages),
             trace: number::<u32>("DIB_DEBUG_TRACE", environment.text("DIB_DEBUG_TRACE")?)?
                 .unwrap_or(0)
                 .saturating_add(flags.trace.into()),
@@ -355,6 +355,12 @@ impl Settings {
     pub fn base_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
     }
+}
+
+/// Words without the empty ones of `-p ""` and `-p a,,b`.
+fn named(mut words: Vec<String>) -> Vec<String> {
+    words.retain(|word| !word.trim().is_empty());
+    words
 }
 
 /// The directories of `ELEMENTS_PATH`.
@@ -580,6 +586,15 @@ mod tests {
             flags.elements.clone()
         };
         Settings::new(Flags { elements, ..flags }, &environment)
+    }
+
+    #[test]
+    fn empty_words_name_no_package() {
+        let flags = Flags {
+            packages: ["a", "", "b", " "].map(str::to_owned).to_vec(),
+            ..Flags::default()
+        };
+        assert_eq!(settings(flags, &[]).unwrap().packages, ["a", "b"]);
     }
 
     #[test]

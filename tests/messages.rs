@@ -175,6 +175,7 @@ fn elements() {
         &["os", "nothing-like-it"],
         &["needs"],
         &["os", "other-os"],
+        &["os", "os"],
         &["os", "probe", "twin"],
         &["-c", "os"],
     ] {

@@ -66,7 +66,11 @@ pub fn require_operating_system(elements: &[&Element]) -> Result<()> {
 fn conflict(name: &str, providers: &[String], second: &str) -> Error {
     let first = providers.join(", ");
     let message = format!("{name}: already provided by [{first}]");
-    Error::new(Kind::Elements, message).hint(format!("leave out {first} or {second}"))
+    let error = Error::new(Kind::Elements, message);
+    if first == second {
+        return error.hint(format!("name {second} once"));
+    }
+    error.hint(format!("leave out {first} or {second}"))
 }
 
 /// Says which element wants it, if no word does, and what would satisfy it.

@@ -27,7 +27,7 @@ const TOP_LEVEL: [&str; 10] = [
 ];
 
 /// The modules of `fs/` that touch the world. All others turn values into values.
-const WORLDLY: [&str; 7] = ["scan", "read_at", "store", "copy", "sink", "tar", "laws"];
+const WORLDLY: [&str; 8] = ["scan", "read_at", "store", "copy", "sink", "tar", "oci", "laws"];
 
 /// Words that say nothing about what a thing is.
 const EMPTY_NAMES: [&str; 4] = ["manager", "helper", "util", "handler"];

@@ -9,6 +9,7 @@ use std::fmt::Debug;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -56,6 +57,17 @@ impl ImageFile {
             len,
         })
     }
+
+    /// What names it in messages.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+}
+
+impl AsFd for ImageFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl ReadAt for ImageFile {
@@ -99,6 +111,16 @@ impl<R: ReadAt> Slice<R> {
             start: range.start,
             len,
         })
+    }
+
+    /// What it is a part of.
+    pub fn whole(&self) -> &R {
+        &self.whole
+    }
+
+    /// Where in the whole it begins.
+    pub fn start(&self) -> u64 {
+        self.start
     }
 }
 

@@ -9,6 +9,9 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
+mod oci;
+mod squashfs;
+
 use std::fs::File;
 use std::io::{Cursor, Seek, Write};
 use std::num::NonZero;
@@ -17,11 +20,13 @@ use std::path::Path;
 use image_core::copy;
 use image_core::laws::{Draw, Model, copied, filler};
 use image_core::store::Store;
-use image_core::tree::{Content, NodeId};
+use image_core::tree::{Content, NodeId, Tree};
 
 use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
+pub use oci::oci;
+pub use squashfs::squashfs;
 
 /// A small FAT file system, changed anywhere, is a tree whose files can be read or refused, or a refusal that can be
 /// printed.
@@ -184,6 +189,11 @@ pub fn tar_reader(bytes: &[u8], mut file: File) {
         Ok(read) => read,
         Err(error) => return assert!(!error.to_string().is_empty()),
     };
+    read_all(&tree, &store);
+}
+
+/// Reads every file of a tree, which must be sound.
+fn read_all(tree: &Tree, store: &impl Store) {
     for (id, node) in tree.iter() {
         assert!(id == NodeId::ROOT || !tree.path(id).is_empty());
         let Content::File(data) = &node.content else {
@@ -201,39 +211,57 @@ pub fn tar_reader(bytes: &[u8], mut file: File) {
     }
 }
 
+/// What members and links are named.
+const NAMES: [&str; 15] = [
+    "a",
+    "b",
+    "a/b",
+    "a/b/c",
+    "./",
+    "a/",
+    "../x",
+    "/abs//b",
+    "",
+    "a/../b",
+    ".wh.a",
+    "a/.wh.b",
+    "a/.wh..wh..opq",
+    ".wh.",
+    "b/.wh..wh.plnk/c",
+];
+
+/// Pax records.
+const RECORDS: [(&str, &str); 22] = [
+    ("path", "a/long"),
+    ("linkpath", "a"),
+    ("mtime", "-1.5"),
+    ("mtime", "99999999999999999999"),
+    ("size", "3"),
+    ("size", "18446744073709551615"),
+    ("uid", "4294967295"),
+    ("gid", "-1"),
+    ("SCHILY.xattr.user.a", "b=\n\0"),
+    ("SCHILY.xattr.", ""),
+    ("LIBARCHIVE.xattr.user.a", "dHdv"),
+    ("LIBARCHIVE.xattr.user%2eb", "Zg=="),
+    ("LIBARCHIVE.xattr.%", "="),
+    ("RHT.security.selinux", "u:r:t:s0"),
+    (
+        "SCHILY.acl.access",
+        "user::rwx,user:x:r--:5,group::r--,mask::r--,other::---",
+    ),
+    ("SCHILY.acl.default", "user::rwx\ngroup::r-x\nother::---"),
+    ("GNU.sparse.major", "1"),
+    ("GNU.sparse.realsize", "1000"),
+    ("GNU.sparse.name", "a/sparse"),
+    ("GNU.sparse.map", "0,1,5,2"),
+    ("GNU.sparse.size", "7"),
+    ("GNU.sparse.numblocks", "1"),
+];
+
 /// An archive of drawn members.
 fn archive(draw: &mut Draw<'_>) -> Vec<u8> {
     const KINDS: &[u8] = b"0005512346xxxxgSKL7Z";
-    const NAMES: [&str; 10] = [
-        "a", "b", "a/b", "a/b/c", "./", "a/", "../x", "/abs//b", "", "a/../b",
-    ];
-    const RECORDS: [(&str, &str); 22] = [
-        ("path", "a/long"),
-        ("linkpath", "a"),
-        ("mtime", "-1.5"),
-        ("mtime", "99999999999999999999"),
-        ("size", "3"),
-        ("size", "18446744073709551615"),
-        ("uid", "4294967295"),
-        ("gid", "-1"),
-        ("SCHILY.xattr.user.a", "b=\n\0"),
-        ("SCHILY.xattr.", ""),
-        ("LIBARCHIVE.xattr.user.a", "dHdv"),
-        ("LIBARCHIVE.xattr.user%2eb", "Zg=="),
-        ("LIBARCHIVE.xattr.%", "="),
-        ("RHT.security.selinux", "u:r:t:s0"),
-        (
-            "SCHILY.acl.access",
-            "user::rwx,user:x:r--:5,group::r--,mask::r--,other::---",
-        ),
-        ("SCHILY.acl.default", "user::rwx\ngroup::r-x\nother::---"),
-        ("GNU.sparse.major", "1"),
-        ("GNU.sparse.realsize", "1000"),
-        ("GNU.sparse.name", "a/sparse"),
-        ("GNU.sparse.map", "0,1,5,2"),
-        ("GNU.sparse.size", "7"),
-        ("GNU.sparse.numblocks", "1"),
-    ];
     let mut archive = Vec::new();
     while !draw.is_empty() && archive.len() < 1 << 16 {
         let mut header = ::tar::Header::new_gnu();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`fat`] | FAT12, FAT16 and FAT32 read as trees |
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
+//! | [`oci`] | container images, in OCI layouts and archives of `docker save`, read as trees |
 //! | [`squashfs`] | squashfs images read as trees, and stores that unpack their files from where they lie |
 //! | [`tar`](mod@tar) | archives read as trees, and stores that serve their files from where they lie |
 //!
@@ -18,6 +19,7 @@
 pub mod fat;
 #[doc(hidden)]
 pub mod laws;
+pub mod oci;
 pub mod qcow2;
 pub mod squashfs;
 pub mod tar;

@@ -28,6 +28,16 @@ proptest! {
     }
 
     #[test]
+    fn oci(bytes in vec(any::<u8>(), 0..300)) {
+        laws::oci(&bytes, &mut || tempfile::tempfile().unwrap());
+    }
+
+    #[test]
+    fn squashfs(bytes in vec(any::<u8>(), 0..300)) {
+        laws::squashfs(&bytes);
+    }
+
+    #[test]
     fn qcow2_options(text in "((compat|cluster_size|preallocation|compression_level|size)=[0-9a-zA-Z.]{0,4},?){0,3}") {
         laws::qcow2_options(text.as_bytes());
     }

@@ -83,6 +83,9 @@ impl Compressor {
 
     /// Unpacks a block to the beginning of `out`; gives how many bytes it holds.
     pub(crate) fn unpack(self, packed: &[u8], out: &mut [u8]) -> Result<usize, Damage> {
+        if packed.is_empty() {
+            return Err(Damage::Empty);
+        }
         match self {
             Self::Gzip => {
                 let mut codec = Decompress::new(true);

@@ -3,14 +3,15 @@
 //! Spec: <https://www.gnu.org/software/tar/manual/html_node/Standard.html>, and for sparse files
 //! <https://www.gnu.org/software/tar/manual/html_node/Sparse-Formats.html>
 
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 
+use image_core::ReadAt;
+use image_core::read_at::Cursor;
 use tar::{EntryType, Header};
 
 use super::pax::{self, Malformed, Records};
-use super::{Error, Member, Trouble};
+use super::{Archive, Error, Member, Trouble};
 
 /// Bytes of a block: headers are one, data are padded to whole ones.
 const BLOCK: u64 = 512;
@@ -21,7 +22,7 @@ const RANGES_LIMIT: usize = 1 << 24;
 
 /// Reads the headers of an archive one after another, and skips the data.
 pub(super) struct Members {
-    archive: BufReader<File>,
+    archive: BufReader<Cursor<Archive>>,
     /// Where the next header begins.
     at: u64,
     /// Bytes of the archive.
@@ -45,27 +46,33 @@ struct Extension {
 }
 
 impl Members {
-    pub(super) fn new(archive: File, len: u64) -> Self {
+    pub(super) fn new(archive: Archive) -> Self {
         Self {
-            archive: BufReader::with_capacity(256 * 1024, archive),
             at: 0,
-            len,
+            len: archive.len(),
+            archive: BufReader::with_capacity(256 * 1024, Cursor::new(archive)),
             global: Records::default(),
         }
     }
 
     /// The next member; `None` at the end of the archive.
     pub(super) fn next(&mut self) -> Result<Option<Member>, Error> {
-        let mut extension = Extension::default();
+        let (mut extension, mut extended) = (Extension::default(), false);
         loop {
             let header_at = self.at;
             let Some(header) = self.header()? else {
-                return Ok(None);
+                return if extended {
+                    Err(Error::Truncated { at: header_at })
+                } else {
+                    Ok(None)
+                };
             };
             let size = header
                 .entry_size()
                 .map_err(|_| Error::header(header_at, "size"))?;
-            match header.entry_type() {
+            let kind = header.entry_type();
+            extended |= !matches!(kind, EntryType::XGlobalHeader);
+            match kind {
                 EntryType::XHeader => {
                     let bytes = self.extension_bytes(size)?;
                     let bad = || Error::header(header_at, "extended header");

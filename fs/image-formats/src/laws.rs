@@ -26,7 +26,7 @@ use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
 pub use oci::oci;
-pub use squashfs::squashfs;
+pub use squashfs::{squashfs, squashfs_codecs};
 
 /// A small FAT file system, changed anywhere, is a tree whose files can be read or refused, or a refusal that can be
 /// printed.

@@ -32,9 +32,8 @@
 
 mod blocks;
 mod cache;
-mod codec;
+pub(crate) mod codec;
 mod directory;
-#[cfg_attr(test, allow(unreachable_pub))]
 pub(crate) mod disk;
 mod inode;
 mod metadata;

@@ -38,6 +38,11 @@ proptest! {
     }
 
     #[test]
+    fn squashfs_codecs(bytes in vec(any::<u8>(), 0..300)) {
+        laws::squashfs_codecs(&bytes);
+    }
+
+    #[test]
     fn qcow2_options(text in "((compat|cluster_size|preallocation|compression_level|size)=[0-9a-zA-Z.]{0,4},?){0,3}") {
         laws::qcow2_options(text.as_bytes());
     }

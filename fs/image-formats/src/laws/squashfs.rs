@@ -10,6 +10,7 @@ use image_core::tree::{Content, Device, Tree, Xattr};
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{Immutable, IntoBytes};
 
+use crate::squashfs::codec::Compressor;
 use crate::squashfs::disk::{
     BaseInode, DATA_UNCOMPRESSED, DevInode, DirEntry, DirHeader, FragmentEntry, LdirInode, LregInode, MAGIC,
     METADATA_SIZE, METADATA_UNCOMPRESSED, NONE, RegInode, Superblock, SymlinkInode, XATTR_VALUE_OOL,
@@ -60,6 +61,42 @@ pub fn squashfs(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// Whatever a block's bytes are, unpacking it ends, with no more than the block can hold or with an error. Of xz and lzma
+/// most have a sound head, behind which the drawn bytes are what is decoded.
+pub fn squashfs_codecs(bytes: &[u8]) {
+    let mut draw = Draw::new(bytes);
+    let compressor = *draw.pick(&[Compressor::Xz, Compressor::Lzma, Compressor::Gzip]);
+    let mut packed = match (compressor, draw.below(5)) {
+        (Compressor::Xz, filter @ 1..) => xz_head(*draw.pick(&[3, 4, 7, 10, 11]), filter == 1),
+        (Compressor::Lzma, 1..) => {
+            let props = draw.byte() % 225;
+            let len = *draw.pick(&[u64::MAX, 8192, 100, 1 << 40]);
+            [&[props, 0, draw.byte(), 0, 0][..], &len.to_le_bytes()].concat()
+        }
+        _ => Vec::new(),
+    };
+    packed.extend(draw.rest());
+    let mut out = vec![0; METADATA_SIZE];
+    if let Ok(len) = compressor.unpack(&packed, &mut out) {
+        assert!(len <= out.len());
+    }
+}
+
+/// How an xz stream without a checksum begins, and its block with LZMA2, behind another filter if so wanted.
+fn xz_head(filter: u8, filtered: bool) -> Vec<u8> {
+    let checked = |bytes: &[u8]| {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        [bytes, &crc.sum().to_le_bytes()].concat()
+    };
+    let block: &[u8] = match filter {
+        _ if !filtered => &[2, 0, 0x21, 1, 0x16, 0, 0, 0],
+        3 => &[3, 1, 3, 1, 4, 0x21, 1, 0x16, 0, 0, 0, 0],
+        filter => &[2, 1, filter, 0, 0x21, 1, 0x16, 0],
+    };
+    [&b"\xfd7zXZ\0"[..], &checked(&[0, 0]), &checked(block)].concat()
 }
 
 /// What a tree says of each of its names, in any order that is always the same.

@@ -1,4 +1,4 @@
-//! Images by mksquashfs and sqfstar, with each of their compressors, read as trees and compared with the directory that
+//! Images by mksquashfs, with each of their compressors, read as trees and compared with the directory that
 //! they were made of.
 
 use std::ffi::OsStr;

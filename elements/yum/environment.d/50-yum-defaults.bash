@@ -1,0 +1,1 @@
+export YUM=${YUM:-yum}

@@ -23,7 +23,7 @@ use crate::applets::pkg_map::{Distribution, PackageMap};
 use crate::cli::diskimage_builder;
 use crate::element::library::Library;
 use crate::element::reasons::reasons;
-use crate::element::resolve::{require_operating_system, resolve};
+use crate::element::resolve::{IMPLICIT, resolve, resolve_image};
 use crate::element::source_repositories::{self, Repository};
 use crate::environment::Environment;
 use crate::filesystem;
@@ -37,7 +37,7 @@ pub use words::{command_line, hook_names, mount_points, shadow_days, sudo_words}
 pub fn element_files(bytes: &[u8]) {
     let mut draw = Draw::new(bytes);
     let mut library = Library::default();
-    let names = ["a", "b", "c", "d", "operating-system"];
+    let names = ["a", "b", "c", IMPLICIT, "operating-system"];
     for name in names {
         let [deps, provides] = [(); 2].map(|()| names_text(&mut draw));
         library.define(name, &deps, &provides);
@@ -50,7 +50,7 @@ pub fn element_files(bytes: &[u8]) {
     }
     let found = |library: &Library| {
         let elements = resolve(library, &words).map_err(|error| error.to_string())?;
-        let _ = require_operating_system(&elements);
+        let _ = resolve_image(library, &words, false);
         Ok::<_, String>(elements.into_iter().cloned().collect::<Vec<_>>())
     };
     let elements = found(&library);

@@ -16,7 +16,7 @@ use crate::breaks::Breaks;
 use crate::element::hooks::HookTree;
 use crate::element::library::{Element, Library};
 use crate::element::reasons::{Reason, reasons};
-use crate::element::resolve::{require_operating_system, resolve};
+use crate::element::resolve::{IMPLICIT, implicit_notice, resolve_image};
 use crate::environment::Environment;
 use crate::error::{Context, Error, Result};
 use crate::filesystem;
@@ -24,8 +24,8 @@ use crate::identity;
 use crate::output;
 use crate::phase::Phase;
 use crate::runner::{hook_names, hook_order, is_hook_name};
-use crate::settings::Settings;
 use crate::settings::origins::Origin;
+use crate::settings::{Settings, WordOrigin};
 use crate::ui::events::{Event, Target};
 
 /// Everything about a build.
@@ -61,8 +61,11 @@ impl BuildPlan {
             );
         }
         let library = Library::load(&settings.elements_path)?;
-        let elements = resolve(&library, &settings.elements)?;
-        require_operating_system(&elements)?;
+        let (elements, implicit) = resolve_image(&library, &settings.elements, settings.strict)?;
+        if implicit {
+            settings.elements.push(IMPLICIT.to_owned());
+            settings.word_origins.push(WordOrigin::Implicit);
+        }
         let hooks = HookTree::merge(&elements)?;
         let words = settings.elements.iter().map(String::as_str);
         let words: Vec<_> = words.zip(settings.word_origins.iter().copied()).collect();
@@ -82,6 +85,7 @@ impl BuildPlan {
         let names = hook_names(&environment)?;
         let warnings = [
             settings.warnings(),
+            implicit.then(implicit_notice).into_iter().collect(),
             breaks.warnings(),
             library.warnings().to_vec(),
             hooks.warnings(&names),

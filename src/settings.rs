@@ -79,6 +79,8 @@ pub struct Flags {
     pub network: Option<String>,
     /// `--hermetic`
     pub hermetic: bool,
+    /// `--strict`
+    pub strict: bool,
     /// The elements.
     pub elements: Vec<String>,
     /// All arguments, joined by spaces: what the image records.
@@ -87,6 +89,7 @@ pub struct Flags {
 
 /// What a build was asked for.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "what is asked for or not is a bool")]
 pub struct Settings {
     /// The architecture's word; elements decide what it means.
     pub arch: String,
@@ -144,6 +147,8 @@ pub struct Settings {
     pub docker_target: Option<String>,
     /// The log.
     pub logging: Logging,
+    /// Whether an operating system must be named.
+    pub strict: bool,
     /// What makes the build repeat.
     pub repeat: Repeat,
     /// What hooks may do.
@@ -167,6 +172,8 @@ pub enum WordOrigin {
     Given,
     /// The element `vm` wants it.
     ForVm,
+    /// No element provides an operating system.
+    Implicit,
 }
 
 /// Which digests to write.
@@ -284,6 +291,7 @@ impl Settings {
                 .unwrap_or_else(|| "ramdisk".into()),
             docker_target: pick(flags.docker_target, "DOCKER_TARGET")?,
             logging: Logging::new(flags.logfile, environment),
+            strict: flags.strict || strict(environment)?,
             repeat: Repeat {
                 epoch: number("SOURCE_DATE_EPOCH", environment.text("SOURCE_DATE_EPOCH")?)?,
                 seed: pick(flags.seed, "DIB_IMAGE_SEED")?,
@@ -361,6 +369,11 @@ impl Settings {
 fn named(mut words: Vec<String>) -> Vec<String> {
     words.retain(|word| !word.trim().is_empty());
     words
+}
+
+/// Whether the environment wants an operating system to be named.
+pub fn strict(environment: &Environment) -> Result<bool> {
+    Ok(!matches!(environment.text("DIB_STRICT")?, None | Some("0")))
 }
 
 /// The directories of `ELEMENTS_PATH`.

@@ -170,7 +170,7 @@ fn elements() {
     let mut session = Session::new(lab);
     for args in [
         &[][..],
-        &["app"],
+        &["--strict", "app"],
         &["os", "debian-minmal"],
         &["os", "nothing-like-it"],
         &["needs"],
@@ -183,6 +183,7 @@ fn elements() {
     }
     session.run(&[("ELEMENTS_PATH", "/no/such/dir")], DISK_IMAGE_CREATE, &["os"]);
     session.run(&[], ELEMENT_INFO, &["app"]);
+    session.run(&[("DIB_STRICT", "1")], ELEMENT_INFO, &["app"]);
     session.check("elements.txt");
 }
 

@@ -43,7 +43,7 @@ const BOTH: &str = r#"["md5", "sha256"]"#;
 const NULL: Option<&str> = Some("null");
 
 #[rustfmt::skip]
-const PRECEDENCES: [Precedence; 22] = [
+const PRECEDENCES: [Precedence; 23] = [
     ("arch", None, ["ARCH", "s390x", r#""s390x""#], ["-a", "armhf", r#""armhf""#]),
     ("name", Some(r#""image""#), ["IMAGE_NAME", "v", r#""v""#], ["-o", "f", r#""f""#]),
     ("format_options", NULL, ["QEMU_IMG_OPTIONS", "compat=1.1", r#""compat=1.1""#],
@@ -68,6 +68,7 @@ const PRECEDENCES: [Precedence; 22] = [
     ("privileges", NULL, ["DIB_PRIVILEGES", "T1", r#""T1""#], ["--privileges", "T2", r#""T2""#]),
     ("network", Some(r#""host""#), ["DIB_NETWORK", "none", r#""none""#], ["--network", "host", r#""host""#]),
     ("network", Some(r#""host""#), ["DIB_HERMETIC", "1", r#""none""#], ["--hermetic", "", r#""none""#]),
+    ("strict", Some("false"), ["DIB_STRICT", "1", "true"], ["--strict", "", "true"]),
     ("seed", NULL, ["DIB_IMAGE_SEED", "v", r#""v""#], ["--seed", "f", r#""f""#]),
 ];
 

@@ -22,7 +22,11 @@ fn words_that_make_no_build_are_refused() {
         .failed(1, "already provided");
     lab.run(DISK_IMAGE_CREATE, &["-n", "os", "os"])
         .failed(1, "already provided");
-    lab.run(DISK_IMAGE_CREATE, &["-n", "provider"])
+    for words in [&[][..], &["-n"]] {
+        lab.run(DISK_IMAGE_CREATE, words)
+            .failed(1, "At least one distribution root element");
+    }
+    lab.run(DISK_IMAGE_CREATE, &["-n", "--strict", "provider"])
         .failed(1, "Please include an operating system element");
     lab.run(DISK_IMAGE_CREATE, &["--no-such-option", "os"])
         .failed(1, "--no-such-option");
@@ -43,8 +47,11 @@ fn element_info_has_both_forms() {
         .run(ELEMENT_INFO, &["--expand-dependencies", "app", "provider"])
         .ok();
     assert_eq!(old.out, "app loop provider\n");
-    lab.run(ELEMENT_INFO, &["app", "provider"])
+    lab.run(ELEMENT_INFO, &["--strict", "app", "provider"])
         .failed(1, "operating system");
+    // The old form takes no notice of that.
+    let old = lab.run(ELEMENT_INFO, &["-d", "--strict", "app", "provider"]).ok();
+    assert_eq!(old.out, "app loop provider\n");
     let env = lab.run(ELEMENT_INFO, &["--env", "os"]).ok().out;
     assert!(
         env.starts_with("export IMAGE_ELEMENT='os'\nexport IMAGE_ELEMENT_YAML='os: /"),
@@ -181,7 +188,7 @@ fn words_resolve_by_the_table() {
         ("os provider second", "!virtual: already provided by [provider]"),
         ("os real late", "!real: already provided by [late]"),
         ("os wants-loaders", "!bootloader: already provided by [loader-a]"),
-        ("a", "!Please include an operating system element"),
+        ("--strict a", "!Please include an operating system element"),
     ] {
         let words: Vec<&str> = words.split_whitespace().collect();
         let said = lab.run(ELEMENT_INFO, &words);
@@ -190,4 +197,56 @@ fn words_resolve_by_the_table() {
             Some(told) => drop(said.failed(1, told)),
         }
     }
+}
+
+#[test]
+fn ubuntu_is_the_operating_system_where_no_element_is_one() {
+    let mut lab = lab();
+    let notice = "no element given provides operating-system: ubuntu is added";
+    let names = |lab: &Lab, args: &[&str]| {
+        let said = lab.run(DIB, &[&["plan", "--json", "-n"], args].concat()).ok();
+        let plan: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let told = said.err.contains(notice) || said.out.contains(notice);
+        let elements = plan["elements"].as_array().unwrap().clone();
+        (elements, told)
+    };
+    let (elements, told) = names(&lab, &["provider"]);
+    assert!(told);
+    assert_eq!(
+        (&elements[0]["name"], &elements[1]["name"]),
+        (&"provider".into(), &"ubuntu".into())
+    );
+    assert_eq!(
+        elements[1]["reasons"],
+        serde_json::json!([{ "reason": "no-operating-system" }])
+    );
+    assert!(elements.iter().any(|element| element["name"] == "ubuntu-common"));
+    let (elements, told) = names(&lab, &["os"]);
+    assert!(!told && elements.len() == 1);
+
+    // Both eras of element-info: what a build takes in, and what the words alone need.
+    let new = lab.run(ELEMENT_INFO, &["provider"]).ok();
+    assert!(
+        new.out.contains(" provider ") && new.out.contains(" ubuntu ubuntu-common\n"),
+        "{}",
+        new.out
+    );
+    assert!(new.err.contains(notice), "{}", new.err);
+    let old = lab.run(ELEMENT_INFO, &["-d", "provider"]).ok();
+    assert_eq!((old.out.as_str(), old.err.as_str()), ("provider\n", ""));
+
+    lab.set("DIB_STRICT", "1");
+    for (program, args) in [
+        (DISK_IMAGE_CREATE, &["-n", "provider"][..]),
+        (ELEMENT_INFO, &["provider"]),
+    ] {
+        lab.run(program, args)
+            .failed(1, "Please include an operating system element");
+    }
+    // An element of one's own that has the name comes first, and has to be one.
+    lab.set("DIB_STRICT", "0").file("ubuntu/README.md", "mine");
+    lab.run(ELEMENT_INFO, &["provider"])
+        .failed(1, "Please include an operating system element");
+    lab.file("ubuntu/element-provides", "operating-system\n");
+    assert_eq!(lab.run(ELEMENT_INFO, &["provider"]).ok().out, "provider ubuntu\n");
 }

@@ -134,6 +134,9 @@ pub struct Args {
     /// Cut hooks off from the network, whatever else is said of it; with --offline nothing is fetched at all
     #[arg(long, help_heading = BEYOND)]
     hermetic: bool,
+    /// Refuse elements none of which is an operating system, instead of adding ubuntu
+    #[arg(long, help_heading = BEYOND)]
+    strict: bool,
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -173,6 +176,7 @@ impl Args {
             privileges: self.privileges,
             network: self.network,
             hermetic: self.hermetic,
+            strict: self.strict,
             minimal: false,
             threads: None,
             elements: self.elements,

@@ -8,11 +8,11 @@ use super::after_help;
 use super::disk_image_create::BEYOND;
 use super::shell::always_quoted;
 use crate::element::library::{Library, Origin};
-use crate::element::resolve::{require_operating_system, resolve};
+use crate::element::resolve::{implicit_notice, resolve, resolve_image};
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::pipeline::{element_array, element_yaml};
-use crate::settings::elements_path;
+use crate::settings::{elements_path, strict};
 use crate::ui;
 
 const EXAMPLES: &str = "\
@@ -32,16 +32,20 @@ program, whose place reads built-in/NAME.";
 /// Print the elements that elements need.
 #[derive(Debug, Parser)]
 #[command(name = "element-info", after_help = after_help(EXAMPLES))]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
 pub struct Args {
     /// Print statements for a shell
     #[arg(long, short)]
     env: bool,
-    /// Print the elements even if none of them is an operating system
+    /// Print the elements and what they need, and add no operating system if none of them is one
     #[arg(long, short = 'd')]
     expand_dependencies: bool,
     /// Print the names of all elements that there are
     #[arg(long, help_heading = BEYOND, conflicts_with_all = ["env", "expand_dependencies", "elements"])]
     all: bool,
+    /// Refuse elements none of which is an operating system, instead of adding ubuntu
+    #[arg(long, help_heading = BEYOND)]
+    strict: bool,
     /// The elements
     #[arg(value_name = "ELEMENT", required_unless_present = "all")]
     elements: Vec<String>,
@@ -56,10 +60,16 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
         }
         return Ok(());
     }
-    let elements = resolve(&library, &args.elements)?;
-    if !args.expand_dependencies {
-        require_operating_system(&elements)?;
-    }
+    let elements = if args.expand_dependencies {
+        resolve(&library, &args.elements)?
+    } else {
+        let strict = args.strict || strict(environment)?;
+        let (elements, implicit) = resolve_image(&library, &args.elements, strict)?;
+        if implicit {
+            ui::note(implicit_notice());
+        }
+        elements
+    };
     let mut names: Vec<&str> = elements.iter().map(|element| element.name.as_str()).collect();
     if !args.env {
         names.sort_unstable();

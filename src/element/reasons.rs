@@ -22,6 +22,8 @@ pub enum Reason {
     Base,
     /// The element `vm` wants a disk with partitions, and no word named others.
     ForVm,
+    /// No element provides an operating system.
+    NoOperatingSystem,
     /// Another one needs it.
     Dependency {
         /// Which.
@@ -50,6 +52,7 @@ impl fmt::Display for Reason {
             Reason::ImageElement => f.write_str("named by IMAGE_ELEMENT"),
             Reason::Base => f.write_str("part of every build without -n"),
             Reason::ForVm => f.write_str("added for vm"),
+            Reason::NoOperatingSystem => f.write_str("added, since no element given is an operating system"),
             Reason::Dependency { of } => write!(f, "needed by {of}"),
             Reason::Provides { what, needed_by } => write!(f, "provides {what}, needed by {needed_by}"),
             Reason::DependencyOfProvided { of, provided_by } => {
@@ -75,6 +78,7 @@ pub fn reasons(library: &Library, words: &[(&str, WordOrigin)], elements: &[&Ele
                     WordOrigin::Inherited => Reason::ImageElement,
                     WordOrigin::Given => Reason::CommandLine,
                     WordOrigin::ForVm => Reason::ForVm,
+                    WordOrigin::Implicit => Reason::NoOperatingSystem,
                 });
             }
         }

@@ -12,6 +12,37 @@ use crate::suggest::nearest;
 /// The name that some element of a disk image must provide.
 pub const OPERATING_SYSTEM: &str = "operating-system";
 
+/// The element that is taken where none is an operating system.
+pub const IMPLICIT: &str = "ubuntu";
+
+/// Finds the elements of an image: those that `words` need, with an operating system. Where none of them is one, `ubuntu`
+/// joins the words, which is told by the second value; `strict` refuses that.
+pub fn resolve_image<'a>(
+    library: &'a Library,
+    words: &[String],
+    strict: bool,
+) -> Result<(Vec<&'a Element>, bool)> {
+    let elements = resolve(library, words)?;
+    let Err(none) = require_operating_system(&elements) else {
+        return Ok((elements, false));
+    };
+    // One that is there and does not say what it provides would not become an operating system by being named again.
+    if strict || library.get(IMPLICIT).is_none() || words.iter().any(|word| word == IMPLICIT) {
+        return Err(none);
+    }
+    let words: Vec<String> = words.iter().cloned().chain([IMPLICIT.to_owned()]).collect();
+    let elements = resolve(library, &words)?;
+    require_operating_system(&elements)?;
+    Ok((elements, true))
+}
+
+/// What is said when `ubuntu` has joined.
+pub fn implicit_notice() -> String {
+    format!(
+        "no element given provides {OPERATING_SYSTEM}: {IMPLICIT} is added (--strict refuses such builds)"
+    )
+}
+
 /// Finds the elements that `words` need, in a stable order: words first, then their dependencies.
 pub fn resolve<'a>(library: &'a Library, words: &[String]) -> Result<Vec<&'a Element>> {
     let mut order: Vec<String> = Vec::new();
@@ -58,8 +89,9 @@ pub fn require_operating_system(elements: &[&Element]) -> Result<()> {
         return Ok(());
     }
     Err(
-        Error::new(Kind::Elements, "Please include an operating system element")
-            .hint("no element given provides operating-system; add one that does, such as debian-minimal"),
+        Error::new(Kind::Elements, "Please include an operating system element").hint(
+            "no element given provides operating-system; add one that does, such as ubuntu or debian-minimal",
+        ),
     )
 }
 
@@ -148,6 +180,46 @@ mod tests {
         assert_eq!(resolved(&library, &["self", "os"]).unwrap(), ["self", "os"]);
         let word = resolved(&library, &["self", "also"]).unwrap_err().to_string();
         assert!(word.contains("also: already provided by [self]"), "{word}");
+    }
+
+    #[test]
+    fn ubuntu_joins_where_nothing_is_an_operating_system() {
+        let library = |provides: &'static [&'static str]| {
+            library(&[
+                ("app", &["tool"], &[]),
+                ("tool", &[], &[]),
+                ("ubuntu", &["tool"], provides),
+            ])
+        };
+        let image = |library: &Library, words: &[&str], strict| {
+            let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+            let (elements, joined) =
+                resolve_image(library, &words, strict).map_err(|error| error.to_string())?;
+            let names = elements.iter().map(|element| element.name.as_str());
+            Ok::<_, String>((names.collect::<Vec<_>>().join(" "), joined))
+        };
+        let sound = library(&[OPERATING_SYSTEM]);
+        assert_eq!(
+            image(&sound, &["app"], false).unwrap(),
+            ("app ubuntu tool".to_owned(), true)
+        );
+        assert_eq!(
+            image(&sound, &["ubuntu"], true).unwrap(),
+            ("ubuntu tool".to_owned(), false)
+        );
+        let strict = image(&sound, &["app"], true).unwrap_err();
+        assert!(
+            strict.contains("Please include an operating system element"),
+            "{strict}"
+        );
+        // An element of that name that is none does not help.
+        for words in [&["app"][..], &["app", "ubuntu"]] {
+            let none = image(&library(&[]), words, false).unwrap_err();
+            assert!(
+                none.contains("Please include an operating system element"),
+                "{none}"
+            );
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ JSON, version 1:
   program        the version of this program
   settings       by name: {value, origin, name}; origin is flag, environment or default, name the option or variable
   elements       in order: {name, place, provides, reasons}; place is a directory or 'this program'; a reason is
-                 {reason: command-line | image-element | base | for-vm}, {reason: dependency, of},
+                 {reason: command-line | image-element | base | for-vm | no-operating-system}, {reason: dependency, of},
                  {reason: provides, what, needed_by} or {reason: dependency-of-provided, of, provided_by}
   environment_d  snippets in the order in which they are sourced: {snippet, element, path}
   phases         in order: {phase, place, hooks, packages}; place is host, chroot or first boot

@@ -392,6 +392,18 @@ pub static ROWS: &[Row] = &[
         },
     },
     Row {
+        name: "strict",
+        sources: &[
+            Flag("--strict", |flags| flags.strict),
+            Variable(
+                "DIB_STRICT",
+                "1: an operating system must be among the elements, as --strict",
+                |value| any(value) && value != "0",
+            ),
+        ],
+        value: |settings| json!(settings.strict),
+    },
+    Row {
         name: "elements",
         sources: &[
             Flag("ELEMENT", |flags| !flags.elements.is_empty()),
@@ -495,8 +507,9 @@ mod tests {
             line: _,
             word_origins: _,
             origins,
+            strict: _,
         } = Settings::new(Flags::default(), &Environment::default()).unwrap();
-        let fields = 27 + 3 + 2 + 2;
+        let fields = 28 + 3 + 2 + 2;
         // And whether the element `base` is one.
         assert_eq!((ROWS.len(), origins.len()), (fields + 1, fields + 1));
     }

@@ -11,6 +11,9 @@ use oracle::{blackbox, mounted, require};
 
 use crate::lab::{DIB, Lab};
 
+mod containers;
+mod elements;
+
 const TOOLS: [&str; 9] = [
     "mksquashfs",
     "mke2fs",

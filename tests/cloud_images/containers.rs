@@ -1,0 +1,109 @@
+//! Roots of container images: of archives, without an engine, and of what an engine builds and saves.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::elements::furnish;
+use super::run;
+use crate::lab::Lab;
+
+/// A lab with an archive of a root, and engines that save it and note down how they were called.
+fn lab() -> Option<Lab> {
+    let mut lab = Lab::new()?;
+    let root = lab.dir().join("cloud");
+    furnish(&root);
+    let archive = lab.dir().join("saved.tar").display().to_string();
+    run("tar", &["-C", root.to_str().unwrap(), "-cpf", &archive, "."]);
+    let bin = lab.dir().join("bin");
+    fs::create_dir(&bin).unwrap();
+    for engine in ["docker", "podman"] {
+        let script = "#!/bin/bash\necho \"${0##*/} $*\" >>engine-calls\n\
+                      case \"$1 $2\" in\nsave*) cp \"$SAVED\" \"$3\" ;;\n'image inspect') exit 1 ;;\nesac\n";
+        fs::write(bin.join(engine), script).unwrap();
+        fs::set_permissions(bin.join(engine), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display());
+    lab.set("PATH", &path).set("SAVED", &archive);
+    lab.hook(
+        "cleanup.d/99-see",
+        "[ -e $TARGET_ROOT/etc/sudoers ] && touch seen",
+    );
+    Some(lab)
+}
+
+#[test]
+fn an_archive_needs_no_engine() {
+    let Some(mut lab) = lab() else { return };
+    let archive = lab.dir().join("saved.tar").display().to_string();
+    lab.set("DIB_CONTAINER_IMAGE", &archive);
+    for element in ["containerfile", "docker"] {
+        lab.build(&["-t", "raw", element, "probe"]).ok();
+        assert!(lab.out("seen").is_file());
+        fs::remove_file(lab.out("seen")).unwrap();
+        assert!(!lab.out("engine-calls").exists());
+    }
+}
+
+#[test]
+fn an_engine_builds_what_a_dockerfile_says() {
+    let Some(mut lab) = lab() else { return };
+    let args = ["no-final-image", "containerfile", "probe"];
+    let said = lab.build(&args);
+    assert_eq!(said.status, 1);
+    assert!(
+        [said.out, said.err]
+            .concat()
+            .contains("There is no container: set DIB_CONTAINER_IMAGE")
+    );
+    lab.file("probe/containerfiles/7", "FROM scratch\n");
+    lab.set("DIB_RELEASE", "7")
+        .set("DIB_CONTAINERFILE_BUILDOPTS", "--squash --pull")
+        .set("DIB_CONTAINER_CONTEXT", "context");
+    lab.build(&args).ok();
+    assert!(lab.out("seen").is_file());
+    let calls = lab.text("engine-calls");
+    let calls: Vec<&str> = calls.lines().collect();
+    assert!(calls[0].starts_with("podman build -t dib-build-"), "{calls:?}");
+    assert!(
+        calls[0].contains(" --network host --squash --pull -f "),
+        "{calls:?}"
+    );
+    assert!(calls[0].ends_with("/containerfiles/7 context"), "{calls:?}");
+    assert!(calls[1].starts_with("podman save -o ") && calls[2].starts_with("podman rmi -f dib-build-"));
+    lab.set("DIB_CONTAINERFILE_RUNTIME", "no-such-engine");
+    let said = lab.build(&args);
+    assert!(
+        [said.out, said.err]
+            .concat()
+            .contains("there is no no-such-engine")
+    );
+}
+
+#[test]
+fn docker_is_asked_for_an_image_by_name() {
+    let Some(mut lab) = lab() else { return };
+    let args = ["no-final-image", "docker", "probe"];
+    let said = lab.build(&args);
+    assert!(
+        [said.out, said.err]
+            .concat()
+            .contains("There is no container: set DIB_CONTAINER_IMAGE")
+    );
+    lab.set("DISTRO_NAME", "debian").set("DIB_RELEASE", "12");
+    lab.build(&args).ok();
+    lab.set("DIB_DOCKER_IMAGE", "mine:1")
+        .set("DIB_CONTAINER_PLATFORM", "linux/arm64");
+    lab.build(&args).ok();
+    let calls = lab.text("engine-calls");
+    let pulls: Vec<_> = calls
+        .lines()
+        .filter(|line| line.starts_with("docker pull"))
+        .collect();
+    assert_eq!(
+        pulls,
+        [
+            "docker pull debian:12",
+            "docker pull --platform linux/arm64 mine:1"
+        ]
+    );
+}

@@ -1,0 +1,681 @@
+//! The elements whose root is a cloud image, each built of an image that other tools made of a small root.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use oracle::http::{Asked, Reply, Server};
+
+use super::run;
+use crate::lab::{DIB, Lab};
+use crate::rung::{Rung, Stairs};
+
+/// Programs of the distributions that hooks call: each notes down that it was.
+const STUBS: [&str; 9] = [
+    "apt-get",
+    "dpkg-divert",
+    "dnf",
+    "rpm",
+    "setfiles",
+    "subscription-manager",
+    "systemctl",
+    "systemd-machine-id-setup",
+    "yum",
+];
+
+const SOURCES: &str = "deb [arch=amd64] http://archive.test/ubuntu noble main\n\
+                       # deb http://archive.test/ubuntu noble-proposed main\n\
+                       deb http://security.test/ubuntu noble-security main\n";
+const DEB822: &str = "Types: deb\nURIs: http://archive.test/ubuntu/\nSuites: noble\n\n\
+                      Types: deb\nURIs: http://security.test/ubuntu/\nSuites: noble-security\n";
+
+/// Directories of the root.
+const DIRS: [&str; 8] = [
+    "boot/loader/entries",
+    "etc/apt/apt.conf.d",
+    "etc/apt/sources.list.d",
+    "etc/dnf",
+    "etc/selinux/targeted/contexts/files",
+    "etc/ssh",
+    "etc/yum.repos.d",
+    "var/cache/apt/archives",
+];
+
+/// Files of the root.
+const FILES: [(&str, &str); 9] = [
+    ("etc/apt/sources.list", SOURCES),
+    ("etc/apt/sources.list.d/ubuntu.sources", DEB822),
+    ("etc/dnf/dnf.conf", "[main]\nkeepcache=0\n"),
+    ("etc/selinux/targeted/contexts/files/file_contexts", "/.* label\n"),
+    (
+        "etc/sudoers",
+        "Defaults requiretty\nDefaults secure_path = /sbin:/bin\nroot ALL=(ALL) ALL\n",
+    ),
+    ("etc/ssh/sshd_config", "Port 22\nMatch User git\n"),
+    ("etc/ssh/ssh_host_rsa_key", "not a secret\n"),
+    (
+        "etc/yum.repos.d/fedora.repo",
+        "[fedora]\n#baseurl=http://place.test/pub/fedora/linux/releases/os/\nmetalink=https://place.test/m\n",
+    ),
+    (
+        "boot/loader/entries/ffffffffffffffffffffffffffffffff-5.14.conf",
+        "title\n",
+    ),
+];
+
+/// How Debian calls the machine's architecture, and how Red Hat does.
+pub(super) fn architectures() -> (&'static str, &'static str) {
+    match std::env::consts::ARCH {
+        "aarch64" => ("arm64", "aarch64"),
+        _ => ("amd64", "x86_64"),
+    }
+}
+
+/// Makes a root that the hooks of distributions work in.
+pub(super) fn furnish(root: &Path) {
+    fs::create_dir(root).unwrap();
+    let fixture = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/fixtures/elements/mini-os/root.d/10-mini-root"
+    );
+    let status = Command::new(fixture)
+        .env("TARGET_ROOT", root)
+        .env("MINI_OS_SMALL", "1")
+        .status();
+    assert!(status.unwrap().success());
+    let script = |name: &str, text: &str| {
+        let path = root.join("bin").join(name);
+        fs::write(&path, format!("#!/bin/bash\necho \"{name} $*\" >>/calls\n{text}")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    for name in STUBS {
+        script(name, "");
+    }
+    script("dpkg-query", "case \"$*\" in *xapian*) exit 1 ;; esac\n");
+    script(
+        "systemd-machine-id-setup",
+        "echo 0123456789abcdef0123456789abcdef >/etc/machine-id\n",
+    );
+    // What it keeps is what hooks before it were lent, and one package more.
+    script(
+        "dnf",
+        "if [ -d /tmp/yum ]; then\n    find /tmp/yum -name '*.rpm' >>/calls\n\
+         mkdir -p /tmp/yum/x/base\n    echo rpm >/tmp/yum/x/base/tool.rpm\nfi\n",
+    );
+    for dir in DIRS {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    for (name, text) in FILES {
+        fs::write(root.join(name), text).unwrap();
+    }
+}
+
+/// A hook that shows what became of the root.
+const SEE: &str =
+    "cd $TARGET_ROOT; tar -cf - calls etc boot tmp | (mkdir -p $OLDPWD/seen && tar -xf - -C $OLDPWD/seen)";
+
+/// A lab with images of the root.
+struct Cloud {
+    lab: Lab,
+    root: PathBuf,
+}
+
+impl Cloud {
+    fn new() -> Option<Self> {
+        if !oracle::require(&["mke2fs", "qemu-img", "mksquashfs", "tar", "gzip"]) {
+            return None;
+        }
+        let lab = Lab::new()?;
+        let root = lab.dir().join("cloud");
+        furnish(&root);
+        lab.hook("cleanup.d/99-see", SEE);
+        Some(Self { lab, root })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.lab.dir().join(name).display().to_string()
+    }
+
+    fn squashfs(&self) -> Vec<u8> {
+        let path = self.path("squashfs");
+        let args = [
+            self.root.to_str().unwrap(),
+            &path,
+            "-quiet",
+            "-no-progress",
+            "-noappend",
+        ];
+        run("mksquashfs", &args);
+        fs::read(path).unwrap()
+    }
+
+    fn qcow2(&self) -> String {
+        let (raw, qcow2) = (self.path("raw"), self.path("image.qcow2"));
+        oracle::mke2fs(&self.root, Path::new(&raw), 96 << 20);
+        run(
+            "qemu-img",
+            &["convert", "-c", "-f", "raw", "-O", "qcow2", &raw, &qcow2],
+        );
+        qcow2
+    }
+
+    /// What the root came to, as the hook saw it.
+    fn seen(&self, name: &str) -> String {
+        self.lab.text(&format!("seen/{name}"))
+    }
+
+    fn calls(&self) -> String {
+        self.seen("calls")
+    }
+}
+
+fn sha256(bytes: &[u8], dir: &Path) -> String {
+    let path = dir.join("to-digest");
+    fs::write(&path, bytes).unwrap();
+    let said = oracle::run("sha256sum", &[path.as_os_str()]);
+    said.split(' ').next().unwrap().to_owned()
+}
+
+const ARGS: [&str; 4] = ["-t", "raw", "ubuntu", "probe"];
+
+/// The name of the image that `ubuntu` wants.
+fn ubuntu_image() -> String {
+    format!("noble-server-cloudimg-{}.squashfs", architectures().0)
+}
+
+/// A server of Ubuntu's images: the image as `bodies` has it, request by request, the last one for ever.
+fn ubuntu_server(cloud: &Cloud, image: &[u8], bodies: Vec<Vec<u8>>) -> Server {
+    let name = ubuntu_image();
+    let sums = format!(
+        "{}  other.img\n{} *{name}\n",
+        "0".repeat(64),
+        sha256(image, cloud.lab.dir())
+    );
+    let asked_for = std::sync::atomic::AtomicUsize::new(0);
+    Server::start(move |_, asked| {
+        if asked.target == "/current/SHA256SUMS" {
+            return Reply::file(asked, sums.as_bytes(), "\"sums\"");
+        }
+        if asked.target != format!("/current/{name}") {
+            return Reply::new(404, "no such file");
+        }
+        let at = asked_for
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+            .min(bodies.len() - 1);
+        Reply::file(asked, &bodies[at], &format!("\"{at}\""))
+    })
+}
+
+#[test]
+fn ubuntu_is_its_cloud_image_with_what_the_element_adds() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let image = cloud.squashfs();
+    let server = ubuntu_server(&cloud, &image, vec![image.clone()]);
+    cloud
+        .lab
+        .set("DIB_CLOUD_IMAGES", &server.url("/current"))
+        .set("DIB_DISTRIBUTION_MIRROR", "http://mirror.test/u&buntu")
+        .set("DIB_DISTRIBUTION_MIRROR_UBUNTU_IGNORE", "security|^# ")
+        .set("DIB_DISTRIBUTION_MIRROR_VERIFY_HTTPS", "0");
+    let hook = "grep -q Verify-Peer /etc/apt/apt.conf.d/60img-build-mirror";
+    cloud.lab.hook("install.d/50-check", hook);
+    cloud.lab.build(&ARGS).ok();
+    assert!(cloud.lab.out("image.raw").is_file());
+
+    let calls = cloud.calls();
+    for call in [
+        "install dkms linux-image-generic",
+        "apt-get update",
+        "--assume-yes autoremove",
+    ] {
+        assert!(calls.contains(call), "no {call} in {calls}");
+    }
+    assert_eq!(
+        cloud.seen("etc/cloud/cloud.cfg.d/91-dib-cloud-init-datasources.cfg"),
+        "datasource_list: [ Ec2, None ]\ndatasource:\n  Ec2:\n    strict_id: false\n"
+    );
+    let mirrored = |text: &str| text.replace("http://archive.test/ubuntu", "http://mirror.test/u&buntu");
+    let one_line = mirrored(SOURCES).replace(
+        "# deb http://mirror.test/u&buntu",
+        "# deb http://archive.test/ubuntu",
+    );
+    assert_eq!(cloud.seen("etc/apt/sources.list"), one_line);
+    let deb822 = mirrored(DEB822).replace("u&buntu/", "u&buntu");
+    assert_eq!(cloud.seen("etc/apt/sources.list.d/ubuntu.sources"), deb822);
+    assert!(
+        !cloud
+            .lab
+            .out("seen/etc/apt/apt.conf.d/60img-build-mirror")
+            .exists()
+    );
+    assert_eq!(cloud.seen("etc/machine-id"), "uninitialized\n");
+
+    // The cache has both, and the server is only asked for something newer.
+    let cache = cloud.lab.dir().join("home/.cache/image-create");
+    assert_eq!(fs::read(cache.join(ubuntu_image())).unwrap(), image);
+    let sums = format!("SHA256SUMS.ubuntu.noble.{}", architectures().0);
+    assert!(cache.join(sums).is_file());
+    let before = server.asked().len();
+    cloud.lab.build(&ARGS).ok();
+    let again = server.asked();
+    assert_eq!(again.len(), before + 2);
+    assert!(
+        again[before..]
+            .iter()
+            .all(|asked| asked.header("if-none-match").is_some())
+    );
+}
+
+#[test]
+fn an_image_that_does_not_fit_its_digest_is_fetched_once_more() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let image = cloud.squashfs();
+    let damaged = b"an error page".to_vec();
+    let server = ubuntu_server(&cloud, &image, vec![damaged.clone(), image.clone()]);
+    cloud.lab.set("DIB_CLOUD_IMAGES", &server.url("/current"));
+    let said = cloud.lab.build(&ARGS).ok();
+    assert!(said.out.contains("Fetching both once more"), "{}", said.out);
+    let forced: Vec<Asked> = server.asked().split_off(2);
+    assert_eq!(forced.len(), 2);
+    assert!(
+        forced.iter().all(|asked| asked.header("cache-control").is_some()),
+        "{forced:?}"
+    );
+
+    let server = ubuntu_server(&cloud, &image, vec![damaged]);
+    cloud.lab.set("DIB_CLOUD_IMAGES", &server.url("/current"));
+    let said = cloud.lab.build(&ARGS);
+    assert_eq!(said.status, 1, "{}", said.err);
+    let text = [said.out, said.err].concat();
+    assert!(
+        text.contains(&format!("{} has the SHA-256", ubuntu_image())),
+        "{text}"
+    );
+    assert_eq!(server.asked().len(), 4);
+    assert!(
+        !cloud
+            .lab
+            .names()
+            .iter()
+            .any(|name| name.starts_with("image.raw."))
+    );
+}
+
+#[test]
+fn what_is_not_on_the_server_is_told() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let server = ubuntu_server(&cloud, b"", vec![Vec::new()]);
+    cloud
+        .lab
+        .set("DIB_CLOUD_IMAGES", &server.url("/current"))
+        .set("BASE_IMAGE_FILE", "absent.img");
+    let said = cloud.lab.build(&ARGS);
+    assert_eq!(said.status, 1);
+    let text = [said.out, said.err].concat();
+    let arch = architectures().0;
+    let told = format!(
+        "There is no image: check DIB_RELEASE (noble), ARCH ({arch}), DIB_CLOUD_IMAGES and BASE_IMAGE_FILE"
+    );
+    assert!(text.contains(&told), "{text}");
+}
+
+#[test]
+fn offline_nobody_is_asked_for_what_is_there() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let image = cloud.squashfs();
+    let server = ubuntu_server(&cloud, &image, vec![image.clone()]);
+    cloud.lab.set("DIB_CLOUD_IMAGES", &server.url("/current"));
+    // What is not there is fetched all the same.
+    let args = [&["--offline"], &ARGS[..]].concat();
+    cloud.lab.build(&args).ok();
+    assert_eq!(server.asked().len(), 2);
+    cloud.lab.build(&args).ok();
+    assert_eq!(server.asked().len(), 2);
+}
+
+#[test]
+fn a_local_image_needs_no_server() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let server = Server::start(|_, _| Reply::new(500, "broken"));
+    let tar = cloud.path("root.tar");
+    run("tar", &["-C", cloud.root.to_str().unwrap(), "-cpf", &tar, "."]);
+    run("gzip", &[&tar]);
+    cloud
+        .lab
+        .set("DIB_CLOUD_IMAGES", &server.url("/current"))
+        .set("DIB_LOCAL_IMAGE", &format!("{tar}.gz"));
+    cloud.lab.build(&ARGS).ok();
+    // As it is where no element is an operating system, with base, too.
+    let said = cloud.lab.build_with_base(&["-t", "raw", "probe"]).ok();
+    assert!(said.out.contains("ubuntu is added"), "{}", said.out);
+    assert!(cloud.calls().contains("linux-image-generic"));
+    assert_eq!(server.asked().len(), 0);
+
+    let other = if architectures().0 == "amd64" {
+        "arm64"
+    } else {
+        "amd64"
+    };
+    let said = cloud.lab.build(&[&["-a", other], &ARGS[..]].concat());
+    assert_eq!(said.status, 1);
+    let text = [said.out, said.err].concat();
+    assert!(text.contains(&format!("The image is not for {other}")), "{text}");
+}
+
+#[test]
+fn a_user_builds_it_too() {
+    let Some(mut stairs) = Stairs::new(Rung::T2) else {
+        return;
+    };
+    let root = stairs.lab.dir().join("cloud");
+    furnish(&root);
+    let tar = stairs.lab.dir().join("root.tar").display().to_string();
+    run("tar", &["-C", root.to_str().unwrap(), "-cpf", &tar, "."]);
+    stairs.lab.hook("cleanup.d/99-see", "cp $TARGET_ROOT/calls calls");
+    let body = fs::read(&tar).unwrap();
+    let name = ubuntu_image();
+    let sums = format!("{}  {name}\n", sha256(&body, stairs.lab.dir()));
+    let server = Server::start(move |_, asked| {
+        let body = if asked.target.ends_with("SHA256SUMS") {
+            sums.as_bytes()
+        } else {
+            &body
+        };
+        Reply::file(asked, body, "\"one\"")
+    });
+    stairs.lab.set("DIB_CLOUD_IMAGES", &server.url("/current"));
+    stairs.build(&ARGS).ok();
+    assert!(stairs.lab.out("image.raw").is_file());
+    assert!(stairs.lab.text("calls").contains("linux-image-generic"));
+}
+
+/// A server of Fedora's images, of which one is there.
+fn fedora_server(image: Vec<u8>) -> Server {
+    let arch = architectures().1;
+    let names = [
+        format!("Fedora-Cloud-Base-37-1.2.{arch}.qcow2"),
+        format!("Fedora-Cloud-Base-37-1.10.{arch}.qcow2"),
+        format!("Fedora-Cloud-Base-37-1.10.{arch}.raw.xz"),
+        "Fedora-Cloud-Base-37-1.11.s390x.qcow2".to_owned(),
+        format!("Fedora-Cloud-Base-36-2.1.{arch}.qcow2"),
+    ];
+    let newest = names[1].clone();
+    let page = names.join("</a> <a>");
+    Server::start(move |_, asked| match asked.target.as_str() {
+        "/images/" => Reply::file(asked, page.as_bytes(), "\"page\""),
+        target if target == format!("/images/{newest}") => Reply::file(asked, &image, "\"image\""),
+        _ => Reply::new(404, "no such file"),
+    })
+}
+
+#[test]
+fn fedora_is_the_newest_image_of_the_index() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let server = fedora_server(fs::read(cloud.qcow2()).unwrap());
+    cloud
+        .lab
+        .set("DIB_CLOUD_IMAGES", &server.url("/images"))
+        .set("DIB_DISTRIBUTION_MIRROR", "http://mirror.test/linux/");
+    let args = ["-t", "raw", "-p", "vim,libfoo-dev", "fedora", "probe"];
+    cloud.lab.build(&args).ok();
+    let calls = cloud.calls();
+    for call in [
+        "dnf -y install cloud-init",
+        "dnf -y install vim-enhanced libfoo-devel",
+        "setfiles -F",
+    ] {
+        assert!(calls.contains(call), "no {call} in {calls}");
+    }
+    assert!(
+        calls.contains("python3\ndnf -y install cloud-init"),
+        "nothing was lent yet: {calls}"
+    );
+    assert_eq!(
+        cloud.seen("etc/sudoers"),
+        "Defaults secure_path = /sbin:/bin:/usr/local/bin\nroot ALL=(ALL) ALL\n"
+    );
+    assert_eq!(cloud.seen("etc/sysconfig/network"), "NOZEROCONF=yes\n");
+    assert_eq!(
+        cloud.seen("etc/dnf/dnf.conf"),
+        "[main]\nkeepcache=0\n",
+        "as it was"
+    );
+    assert!(
+        cloud
+            .seen("etc/yum.repos.d/fedora.repo")
+            .contains("\nbaseurl=http://mirror.test/linux/releases/os/\n#metalink=")
+    );
+    // Packages come to the host, and from there to the next build.
+    let cached = cloud
+        .lab
+        .dir()
+        .join("home/.cache/image-create/yum/x/base/tool.rpm");
+    assert_eq!(fs::read_to_string(cached).unwrap(), "rpm\n");
+    assert!(!cloud.lab.out("seen/tmp/yum").exists());
+    cloud.lab.build(&args).ok();
+    let calls = cloud.calls();
+    assert!(calls.contains("python3\n/tmp/yum/x/base/tool.rpm\n"), "{calls}");
+
+    cloud.lab.set("DIB_RELEASE", "38");
+    let said = cloud.lab.build(&args);
+    assert!([said.out, said.err].concat().contains("No image at"));
+    let said = cloud.lab.build(&[&["-a", "armhf"], &args[..]].concat());
+    assert!(
+        [said.out, said.err]
+            .concat()
+            .contains("Fedora has no cloud image for armhf")
+    );
+}
+
+#[test]
+fn centos_is_checked_by_the_digest_beside_the_image() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let image = fs::read(cloud.qcow2()).unwrap();
+    let arch = architectures().1;
+    let name = format!("CentOS-Stream-GenericCloud-9-20240101.0.{arch}.qcow2");
+    let page = format!("<a href=\"{name}\"> <a href=\"CentOS-Stream-GenericCloud-9-latest.{arch}.qcow2\">");
+    let digest = sha256(&image, cloud.lab.dir());
+    for right in [false, true] {
+        let (image, page, name) = (image.clone(), page.clone(), name.clone());
+        let digest = if right { digest.clone() } else { "1".repeat(64) };
+        let server = Server::start(move |_, asked| match asked.target.strip_prefix("/images/") {
+            Some("") => Reply::file(asked, page.as_bytes(), "\"page\""),
+            Some(file) if file == name => Reply::file(asked, &image, "\"image\""),
+            Some(file) if file == format!("{name}.SHA256SUM") => {
+                let text = format!("# {name}: 1 bytes\nSHA256 ({name}) = {digest}\n");
+                Reply::file(asked, text.as_bytes(), &format!("\"{digest}\""))
+            }
+            _ => Reply::new(404, "no such file"),
+        });
+        cloud.lab.set("DIB_CLOUD_IMAGES", &server.url("/images/"));
+        let said = cloud.lab.build(&["-t", "raw", "centos", "probe"]);
+        if right {
+            said.ok();
+        } else {
+            assert_eq!(said.status, 1);
+            assert!([said.out, said.err].concat().contains("has the SHA-256"));
+        }
+    }
+    assert!(cloud.calls().contains("dnf -y install cloud-init"));
+    // Boot entries are those of the machine id that the image got.
+    let entries = fs::read_dir(cloud.lab.out("seen/boot/loader/entries")).unwrap();
+    let entries: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(entries, ["0123456789abcdef0123456789abcdef-5.14.conf"]);
+}
+
+#[test]
+fn rhel_is_what_the_user_has() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let args = ["-t", "raw", "rhel", "probe"];
+    let said = cloud.lab.build(&args);
+    assert_eq!(said.status, 1);
+    assert!(
+        [said.out, said.err]
+            .concat()
+            .contains("DIB_LOCAL_IMAGE is not set")
+    );
+    let image = cloud.qcow2();
+    cloud.lab.set("DIB_LOCAL_IMAGE", &image);
+    cloud.lab.build(&args).ok();
+    assert!(!cloud.calls().contains("subscription-manager"));
+    cloud.lab.set("REG_METHOD", "portal");
+    let said = cloud.lab.build(&args);
+    assert!(
+        [said.out, said.err]
+            .concat()
+            .contains("set REG_ACTIVATION_KEY and REG_ORG")
+    );
+    cloud
+        .lab
+        .set("REG_ORG", "7")
+        .set("REG_ACTIVATION_KEY", "images")
+        .set("REG_REPOS", "one,two");
+    cloud.lab.build(&args).ok();
+    let calls = cloud.calls();
+    let ours: Vec<_> = calls
+        .lines()
+        .filter_map(|line| line.strip_prefix("subscription-manager "))
+        .collect();
+    assert_eq!(
+        ours,
+        [
+            "register --org=7 --activationkey=images",
+            "repos --enable=one",
+            "repos --enable=two",
+            "unregister",
+            "clean"
+        ]
+    );
+}
+
+#[test]
+fn services_of_a_cloud_are_configured() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let image = cloud.qcow2();
+    cloud
+        .lab
+        .set("DIB_LOCAL_IMAGE", &image)
+        .set("DIB_CLOUD_INIT_ALLOW_SSH_PWAUTH", "1")
+        .set("DIB_CLOUD_INIT_SSH_KEY_TYPES", "ed25519 rsa")
+        .set("DIB_CLOUD_INIT_DATASOURCES", "ConfigDrive, OpenStack");
+    let args = [
+        "no-final-image",
+        "ubuntu",
+        "cloud-init",
+        "openssh-server",
+        "probe",
+    ];
+    cloud.lab.build(&args).ok();
+    let calls = cloud.calls();
+    assert!(
+        calls.contains("install cloud-init") && calls.contains("openssh-server"),
+        "{calls}"
+    );
+    assert!(calls.contains("systemctl enable ssh.service"), "{calls}");
+    let config = |name: &str| cloud.seen(&format!("etc/cloud/cloud.cfg.d/{name}"));
+    assert_eq!(config("10_ssh_pwauth.cfg"), "ssh_pwauth: true\n");
+    assert_eq!(
+        config("10_ssh_key_types.cfg"),
+        "ssh_genkeytypes: [ ed25519, rsa ]\n"
+    );
+    assert_eq!(
+        config("91-dib-cloud-init-datasources.cfg"),
+        "datasource_list: [ ConfigDrive, OpenStack, None ]\ndisable_network_activation: true\n"
+    );
+    // The first setting counts, and none may stand in the block of another.
+    let sshd = cloud.seen("etc/ssh/sshd_config");
+    assert!(
+        sshd.starts_with("KexAlgorithms ") && sshd.ends_with("\nPort 22\nMatch User git\n"),
+        "{sshd}"
+    );
+    assert!(!cloud.lab.out("seen/etc/ssh/ssh_host_rsa_key").exists());
+    let unit = "seen/etc/systemd/system/multi-user.target.wants/dib-ssh-host-keys.service";
+    assert!(cloud.lab.out(unit).is_symlink());
+
+    cloud.lab.set("DIB_OPENSSH_SERVER_HARDENING", "0");
+    cloud.lab.build(&args).ok();
+    assert_eq!(cloud.seen("etc/ssh/sshd_config"), "Port 22\nMatch User git\n");
+    let none = ["no-final-image", "mini-os", "cloud-init-datasources"];
+    cloud.lab.set("DIB_CLOUD_INIT_DATASOURCES", "");
+    let said = cloud.lab.build(&none);
+    assert!(
+        [said.out, said.err]
+            .concat()
+            .contains("DIB_CLOUD_INIT_DATASOURCES is not set")
+    );
+}
+
+#[test]
+fn debian_and_ubuntu_from_their_archives_are_planned() {
+    let lab = Lab::unprivileged();
+    let plan = |args: &[&str]| lab.run(DIB, &[&["plan"], args].concat()).ok().out;
+    let debian = plan(&["debian"]);
+    for part in [
+        "08-debootstrap",
+        "75-debian-minimal-baseinstall",
+        "80-enable-server",
+        "openssh-server",
+    ] {
+        assert!(debian.contains(part), "no {part} in {debian}");
+    }
+    let ubuntu = plan(&["-a", "riscv64", "ubuntu-minimal"]);
+    for part in [
+        "08-debootstrap",
+        "75-ubuntu-minimal-baseinstall",
+        "02-kernel",
+        "99-autoremove",
+    ] {
+        assert!(ubuntu.contains(part), "no {part} in {ubuntu}");
+    }
+}
+
+/// A directory of programs that come before the host's own.
+fn programs(lab: &mut Lab, scripts: &[(&str, &str)]) {
+    let bin = lab.dir().join("bin");
+    fs::create_dir_all(&bin).unwrap();
+    for (name, script) in scripts {
+        fs::write(bin.join(name), format!("#!/bin/bash\nset -eu\n{script}")).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", bin.display());
+    lab.set("PATH", &path);
+}
+
+#[test]
+fn packages_of_red_hat_need_the_hosts_dnf() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let root = cloud.root.display().to_string();
+    cloud.lab.set("CLOUD_ROOT", &root);
+    let args = ["no-final-image", "fedora-minimal", "probe"];
+    if oracle::find("dnf").is_none() && oracle::find("yum").is_none() && oracle::find("dnf5").is_none() {
+        let said = cloud.lab.build(&args);
+        assert_eq!(said.status, 1);
+        assert!(
+            [said.out, said.err]
+                .concat()
+                .contains("This host has neither dnf nor yum")
+        );
+    }
+    let script = "echo \"$@\" >>dnf-calls\nfor word in \"$@\"; do case $word in\n--installroot=*) cp -a $CLOUD_ROOT/. ${word#*=} ;;\n\
+                  --setopt=reposdir=*) cat ${word##*=}/*.repo >repos ;;\nesac; done\n";
+    programs(&mut cloud.lab, &[("dnf5", script)]);
+    cloud.lab.build(&args).ok();
+    let calls = cloud.lab.text("dnf-calls");
+    assert!(
+        calls.contains("--releasever=37") && calls.contains("install fedora-release-cloud"),
+        "{calls}"
+    );
+    assert!(cloud.lab.text("repos").contains("[updates]"));
+    assert!(cloud.calls().contains("rpm --rebuilddb") && cloud.calls().contains("NetworkManager"));
+    assert_eq!(cloud.seen("etc/hostname"), "fedora\n");
+    cloud
+        .lab
+        .build(&["no-final-image", "centos-minimal", "probe"])
+        .ok();
+    let calls = cloud.lab.text("dnf-calls");
+    assert!(
+        calls.contains("--releasever=9 ") && calls.contains("centos-stream-release"),
+        "{calls}"
+    );
+}

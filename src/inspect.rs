@@ -5,6 +5,7 @@
 //! | [`container`] | a file → the bytes of a disk or an archive, whatever compresses or contains them |
 //! | [`table`] | a disk → its partitions |
 //! | [`contents`] | a partition → what it holds, and a file system → its tree and the store of its files |
+//! | [`layout`] | a container image, an archive or a directory → the tree of its root |
 //! | [`root`] | a disk → the trees that make up its root, each with its mount point |
 //!
 //! Nothing is mounted and no device is needed. An image is hostile until read: whatever it says, reading it ends with trees
@@ -12,12 +13,13 @@
 
 pub mod container;
 pub mod contents;
+pub mod layout;
 pub mod root;
 pub mod table;
 
 use std::path::{Path, PathBuf};
 
-use image_formats::{fat, qcow2, squashfs, tar};
+use image_formats::{fat, oci, qcow2, squashfs, tar};
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +85,12 @@ pub enum InspectError {
         /// Why.
         source: squashfs::Error,
     },
+    /// A container image cannot be read.
+    #[error(transparent)]
+    Oci(#[from] oci::Error),
+    /// A directory cannot be read.
+    #[error(transparent)]
+    Scan(#[from] image_core::scan::Error),
     /// An archive cannot be read.
     #[error(transparent)]
     Tar(#[from] tar::Error),

@@ -560,7 +560,7 @@ fn absolute(path: &Path) -> Result<PathBuf> {
 }
 
 /// The host's architecture, in the words of Debian: that of its packages where it has such, else the kernel's.
-fn host_arch() -> String {
+pub fn host_arch() -> String {
     let status = std::fs::read("/var/lib/dpkg/status").unwrap_or_default();
     dpkg_arch(&String::from_utf8_lossy(&status)).map_or_else(kernel_arch, str::to_owned)
 }

@@ -2,21 +2,23 @@
 //!
 //! FILE is the image's name below URL and in the cache, where it is fetched to unless the server has no other. Images are
 //! read as they are: no archive of the root is made of them, so ARCHIVE and CACHED only matter where they are there already
-//! and, offline, the image is not. `DIB_LOCAL_IMAGE` names another image, and then nothing is fetched.
+//! and, offline, the image is not. `DIB_LOCAL_IMAGE` names another image, and then nothing is fetched; it may be the directory of a container image.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use image_formats::oci::Choice;
 
 use crate::cache::{Entry, State, Wish};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::fetch::Fetcher;
 use crate::fetch::url::Url;
-use crate::inspect::root;
+use crate::inspect::{layout, root};
 use crate::sandbox::rooted::Rooted;
 use crate::sandbox::sudo;
+use crate::settings::host_arch;
 use crate::ui;
 
 /// Lays the root of a disk image, or of an archive, out in the tree of the build.
@@ -65,7 +67,8 @@ fn extract(args: &Args, environment: &Environment) -> Result<()> {
         .non_empty("TMP_BUILD_DIR")
         .map_or_else(std::env::temp_dir, PathBuf::from);
     let image = image(args, environment, &place("DIB_IMAGE_CACHE")?)?;
-    lay_out(&image, &tree, &scratch)
+    let arch = environment.text("ARCH")?.map_or_else(host_arch, str::to_owned);
+    lay_out(&image, &tree, &layout::choice(environment, &arch)?, &scratch)
 }
 
 /// The image, which is on this machine then.
@@ -91,9 +94,10 @@ fn image(args: &Args, environment: &Environment, cache: &Path) -> Result<PathBuf
 }
 
 /// Lays the root of an image out, with all that is mounted in it.
-pub(super) fn lay_out(image: &Path, tree: &Path, scratch: &Path) -> Result<()> {
+pub(super) fn lay_out(image: &Path, tree: &Path, choice: &Choice, scratch: &Path) -> Result<()> {
     let read = || format!("cannot use the image {}", image.display());
-    let parts = root::read(image, scratch).map_err(|error| Error::new(Kind::Host, read()).because(error))?;
+    let parts =
+        root::read(image, choice, scratch).map_err(|error| Error::new(Kind::Host, read()).because(error))?;
     for part in parts {
         let place = Rooted::open(tree).host(read)?;
         let names: Vec<&[u8]> = part.at.as_bytes().split(|byte| *byte == b'/').collect();

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 use image_core::scan::{self, scan};
-use image_formats::tar;
 
 use super::after_help;
 use crate::environment::Environment;
 use crate::error::{Context, Result};
 use crate::filesystem;
 use crate::identity;
+use crate::inspect::layout;
 use crate::pipeline::make;
 use crate::settings::{Flags, Settings};
 use crate::ui::colour::When;
@@ -32,7 +32,7 @@ Examples:
 #[derive(Debug, Parser)]
 #[command(name = "assemble", args_override_self = true, after_help = after_help(EXAMPLES))]
 pub struct Args {
-    /// Directory, or uncompressed tar archive
+    /// Directory, or uncompressed tar archive: a root, or a container image (OCI, docker) with the root
     #[arg(value_name = "TREE")]
     tree: PathBuf,
     /// Name of the image, without the suffix of its type
@@ -112,7 +112,8 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let options = filesystem::options(&settings, environment, identity)?;
     let umask = current_umask();
     let tried = || format!("cannot read {}", args.tree.display());
-    if args.tree.is_dir() {
+    let container = args.tree.join("oci-layout").is_file();
+    if args.tree.is_dir() && !container {
         let how = scan::Options {
             threads: args.threads,
             ..scan::Options::default()
@@ -120,8 +121,14 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
         let (tree, store) = scan(&args.tree, &how).image(tried)?;
         make(&settings, &tree, &store, &options, umask)
     } else {
-        let archive = File::open(&args.tree).image(tried)?;
-        let (tree, store) = tar::read(archive, &args.tree).image(tried)?;
+        let choice = layout::choice(environment, &settings.arch)?;
+        let read = if container {
+            layout::of_dir(&args.tree, &choice, &settings.tmp_dir)
+        } else {
+            let archive = File::open(&args.tree).image(tried)?;
+            layout::of_archive(archive, &args.tree, &choice, &settings.tmp_dir)
+        };
+        let (tree, store) = read.image(tried)?;
         make(&settings, &tree, &store, &options, umask)
     }
 }

@@ -4,16 +4,18 @@
 //! last file system is the root. Where that leaves none, what looked like `/boot` is the root. Partitions without a file
 //! system (for boot code or swap) are passed over.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+use image_core::Tree;
 use image_core::read_at::Slice;
-use image_formats::tar;
+use image_formats::oci::Choice;
+use image_formats::tar::TarStore;
 
 use super::InspectError;
 use super::container::{self, Bytes};
 use super::contents::{self, Contents, Files};
+use super::layout;
 use super::table::{self, Partition, Purpose};
 
 /// The GUIDs of an EFI system partition and of an extended boot loader partition, in the bytes of a table.
@@ -33,15 +35,19 @@ pub struct Mounted {
     pub files: Files,
 }
 
-/// Opens an image and reads its root and what belongs to it, the root first.
-pub fn read(path: &Path, scratch: &Path) -> Result<Vec<Mounted>, InspectError> {
+/// Opens an image and reads its root and what belongs to it, the root first. Of a container image the one of `choice` is
+/// taken.
+pub fn read(path: &Path, choice: &Choice, scratch: &Path) -> Result<Vec<Mounted>, InspectError> {
+    if path.is_dir() {
+        return Ok(packed_root(layout::of_dir(path, choice, scratch)?));
+    }
     let opened = container::open(path, scratch)?;
     let whole = contents::of(&opened.bytes)?;
     if whole == Contents::Tar {
         let file = opened
             .file
             .ok_or(InspectError::Container("an archive in a disk image"))?;
-        return tar_root(file, path);
+        return Ok(packed_root(layout::of_archive(file, path, choice, scratch)?));
     }
     let partitions = match whole {
         Contents::Unknown | Contents::Other(_) => table::read(&opened.bytes)?,
@@ -52,20 +58,21 @@ pub fn read(path: &Path, scratch: &Path) -> Result<Vec<Mounted>, InspectError> {
             Contents::Unknown => Err(InspectError::NoRoot {
                 found: "neither a file system nor a partition table is there".to_owned(),
             }),
-            _ => Ok(vec![Mounted {
-                at: "",
-                files: contents::read(opened.bytes, whole, "the image")?,
-            }]),
+            _ => Ok(whole_root(contents::read(opened.bytes, whole, "the image")?)),
         };
     }
     of_disk(&opened.bytes, &partitions)
 }
 
-fn tar_root(file: File, path: &Path) -> Result<Vec<Mounted>, InspectError> {
-    let (tree, store) = tar::read(file, path)?;
+/// A root of an archive or of several.
+fn packed_root((tree, store): (Tree, TarStore)) -> Vec<Mounted> {
     let store = Box::new(store);
-    let files = Files { tree, store };
-    Ok(vec![Mounted { at: "", files }])
+    whole_root(Files { tree, store })
+}
+
+/// A root with nothing mounted in it.
+fn whole_root(files: Files) -> Vec<Mounted> {
+    vec![Mounted { at: "", files }]
 }
 
 /// A partition with what it holds.

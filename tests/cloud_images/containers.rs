@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::elements::furnish;
 use super::run;
-use crate::lab::Lab;
+use crate::lab::{DIB, Lab};
 
 /// A lab with an archive of a root, and engines that save it and note down how they were called.
 fn lab() -> Option<Lab> {
@@ -106,4 +106,65 @@ fn docker_is_asked_for_an_image_by_name() {
             "docker pull --platform linux/arm64 mine:1"
         ]
     );
+}
+
+/// Images of the root, made by umoci and copied by skopeo: a directory, and archives of both kinds.
+fn images(lab: &Lab) -> [String; 3] {
+    let path = |name: &str| lab.dir().join(name).display().to_string();
+    let (layout, bundle) = (path("oci"), path("bundle"));
+    let image = format!("{layout}:mine");
+    run("umoci", &["init", "--layout", &layout]);
+    run("umoci", &["new", "--image", &image]);
+    run("umoci", &["unpack", "--image", &image, &bundle]);
+    run("cp", &["-a", &path("cloud/."), &format!("{bundle}/rootfs")]);
+    run("umoci", &["repack", "--image", &image, &bundle]);
+    let copies = ["oci-archive", "docker-archive"].map(|kind| {
+        let (from, to) = (
+            format!("oci:{image}"),
+            format!("{kind}:{}:test/mine:1", path(kind)),
+        );
+        run("skopeo", &["--insecure-policy", "copy", "-q", &from, &to]);
+        path(kind)
+    });
+    let [oci, docker] = copies;
+    [layout, oci, docker]
+}
+
+#[test]
+fn container_images_are_roots_without_an_engine() {
+    if !oracle::require(&["umoci", "skopeo", "gzip"]) {
+        return;
+    }
+    let Some(mut lab) = lab() else { return };
+    let images = images(&lab);
+    for image in &images {
+        lab.set("DIB_CONTAINER_IMAGE", image);
+        lab.build(&["no-final-image", "containerfile", "probe"]).ok();
+        fs::remove_file(lab.out("seen")).unwrap();
+        lab.run(DIB, &["assemble", image, "-o", "assembled", "-t", "raw"])
+            .ok();
+        let sudoers = ["-R", "cat /etc/sudoers", "assembled.raw"];
+        let said = lab.run("/usr/sbin/debugfs", &sudoers).ok();
+        assert!(said.out.contains("requiretty"), "{image}: {}", said.out);
+    }
+    run("gzip", &["-k", &images[1]]);
+    lab.set("DIB_CONTAINER_IMAGE", &format!("{}.gz", images[1]));
+    lab.build(&["no-final-image", "docker", "probe"]).ok();
+
+    lab.set("DIB_CONTAINER_PLATFORM", "linux/s390x");
+    let said = lab.build(&["no-final-image", "docker", "probe"]);
+    assert_eq!(said.status, 1);
+    let text = [said.out, said.err].concat();
+    assert!(text.contains("no image is for linux/s390x; there are:"), "{text}");
+    lab.set("DIB_CONTAINER_PLATFORM", "linux");
+    let said = lab.build(&["no-final-image", "docker", "probe"]);
+    assert!([said.out, said.err].concat().contains("'linux' is no platform"));
+    // A file of that name makes no container of a root.
+    let root = lab.dir().join("cloud");
+    fs::write(root.join("manifest.json"), "{}").unwrap();
+    let tar = lab.dir().join("with-manifest.tar").display().to_string();
+    run("tar", &["-C", root.to_str().unwrap(), "-cpf", &tar, "."]);
+    lab.set("DIB_CONTAINER_IMAGE", &tar)
+        .set("DIB_CONTAINER_PLATFORM", "");
+    lab.build(&["no-final-image", "docker", "probe"]).ok();
 }

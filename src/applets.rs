@@ -12,9 +12,13 @@
 //! | `package-installs-squash` | the package lists of all elements → one file |
 //! | `package-installs-list` | that file → the packages of one phase |
 //! | `install-static` | a directory of files → the root, links and modes kept |
+//! | `deb-bootstrap` | the archive of Debian or Ubuntu → a root |
+//! | `deb-lock` | packages that were installed since → the lock of a build |
 //! | `source-repositories` | what elements want from elsewhere → the cache, then the tree |
 
 pub mod cache_url;
+pub mod deb_bootstrap;
+pub mod deb_lock;
 pub mod extract_image;
 pub mod install_static;
 pub mod package_installs;
@@ -30,10 +34,12 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 10] = [
+pub const APPLETS: [(&str, Applet); 12] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
+    ("deb-bootstrap", deb_bootstrap::run),
+    ("deb-lock", deb_lock::run),
     ("install-static", install_static::run),
     ("pkg-map", pkg_map::run),
     ("pkg-map-install", pkg_map::run_install),

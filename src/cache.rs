@@ -358,6 +358,20 @@ fn open_part(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Puts a text in the place of a file, whole or not at all.
+pub(crate) fn replace_text(path: &Path, text: &str) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut part = std::ffi::OsString::from(".");
+    part.push(name);
+    part.push(".dib-part");
+    let part = path.with_file_name(part);
+    let file = open_part(&part)?;
+    file.set_len(0)?;
+    io::Write::write_all(&mut &file, text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&part, path)
+}
+
 /// Gives a file that root made to the owner of its directory.
 pub(crate) fn belong_to_parent(file: &File, path: &Path) -> io::Result<()> {
     let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {

@@ -9,6 +9,7 @@ pub mod element_info;
 mod getopt;
 pub mod install_links;
 pub mod lint;
+pub mod lock;
 pub mod manual;
 pub mod plan;
 pub mod run_parts;
@@ -72,6 +73,8 @@ enum Command {
     Create(disk_image_create::Args),
     /// Print what a build would do, and why
     Plan(plan::Args),
+    /// Write down the packages of a build, for --locked
+    Lock(lock::Args),
     /// Write images of a directory or a tar archive, without elements
     Assemble(assemble::Args),
     /// Print the elements that elements need
@@ -152,6 +155,7 @@ fn run(name: &str, args: &[OsString], environment: Environment) -> Result<()> {
         _ => with(args, |dib: Dib| match dib.command {
             Command::Create(parsed) => disk_image_create::run(parsed, &args[1..], environment),
             Command::Plan(parsed) => plan::run(parsed, &args[1..], environment),
+            Command::Lock(parsed) => lock::run(parsed, &args[1..], environment),
             Command::Assemble(parsed) => assemble::run(&parsed, &environment),
             Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
             Command::DiskimageBuilder(parsed) => diskimage_builder::run(&parsed, &environment),

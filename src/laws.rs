@@ -7,6 +7,7 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
+mod bootstrap;
 mod fetching;
 mod words;
 
@@ -29,6 +30,9 @@ use crate::environment::Environment;
 use crate::filesystem;
 use crate::settings::{Flags, Settings, SizeRule, WordOrigin};
 
+pub use bootstrap::{
+    archive_texts, package_files, package_relations, package_solutions, package_versions, signed_texts,
+};
 pub use fetching::{addresses, answers, archives, image_maps, name_servers};
 pub use words::{command_line, hook_names, mount_points, shadow_days, sudo_words};
 

@@ -25,6 +25,7 @@
 //! | [`fetch`] | HTTP, HTTPS and files of this machine → a file: proxies, retries, resumption, names, certificates |
 //! | [`cache`] | what was fetched before: whole or not there, digested, locked |
 //! | [`inspect`] | images of others: containers, partitions and file systems → trees |
+//! | [`bootstrap`] | the archive of Debian or Ubuntu → a root, without their tools |
 //! | [`unpack`] | archives of others → a directory that they cannot leave |
 //! | [`ui`], [`clock`] | all printing, and its time stamps; what a build tells the operator, and programs |
 //! | [`suggest`] | which known word was meant by an unknown one |
@@ -34,6 +35,7 @@
 //! `image-formats`, which know nothing of elements.
 
 pub mod applets;
+pub mod bootstrap;
 pub mod breaks;
 pub mod cache;
 pub mod cli;

@@ -51,3 +51,12 @@ pub mod workdir;
 
 pub use supervise::supervise;
 pub use sys::{inherited, make_errors_of_file_limits};
+
+/// Gives this process mounts of its own, which go when it goes, where the tier has mounts at all. It has one thread.
+pub fn own_mounts(tier: tier::Tier) -> std::io::Result<()> {
+    if tier.has_namespaces() {
+        sys::new_namespaces()?;
+        mounts::make_private()?;
+    }
+    Ok(())
+}

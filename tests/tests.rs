@@ -27,6 +27,7 @@
 //! come with what makes them.
 
 mod assemble;
+mod bootstrap;
 mod break_points;
 mod cloud_images;
 mod command_lines;

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Parser};
 
 use super::after_help;
+use crate::bootstrap::lock::Lock;
 use crate::environment::Environment;
-use crate::error::{Kind, Result};
+use crate::error::{Context as _, Kind, Result};
 use crate::pipeline;
 use crate::plan::BuildPlan;
 use crate::settings::{Flags, Settings};
@@ -137,6 +138,9 @@ pub struct Args {
     /// Refuse elements none of which is an operating system, instead of adding ubuntu
     #[arg(long, help_heading = BEYOND)]
     strict: bool,
+    /// Install the packages that a lock of 'dib lock' names, in their versions, and no others
+    #[arg(long, value_name = "FILE", help_heading = BEYOND)]
+    locked: Option<PathBuf>,
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -184,6 +188,12 @@ impl Args {
         }
     }
 
+    /// The same with an element more.
+    pub(super) fn with_element(mut self, name: &str) -> Self {
+        self.elements.push(name.to_owned());
+        self
+    }
+
     /// The environment that the build sees: the caller's, or with `-c` nearly nothing of it.
     pub(super) fn surroundings(&self, mut environment: Environment) -> Environment {
         if self.clear {
@@ -207,6 +217,11 @@ pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()
 pub(super) fn plan(args: Args, line: &[OsString], environment: Environment) -> Result<BuildPlan> {
     let lost = args.clear && environment.non_empty("ELEMENTS_PATH").is_some();
     let mut environment = args.surroundings(environment);
+    if let Some(path) = &args.locked {
+        Lock::read(path)?;
+        let path = std::path::absolute(path).host(|| format!("cannot read the lock {}", path.display()))?;
+        environment.set("DIB_LOCKED", path);
+    }
     let flags = args.flags(line);
     let exports = flags.exports();
     let settings = Settings::new(flags, &environment)?;

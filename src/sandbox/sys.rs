@@ -183,15 +183,7 @@ pub(super) fn can_notify() -> bool {
 /// Sets a filter on the calls of this thread and of all processes that come from it, and returns where to hear of them.
 pub(super) fn listen(program: &[Instruction]) -> io::Result<OwnedFd> {
     const WAIT_KILLABLE: libc::c_ulong = 1 << 5;
-    let mut filter: Vec<libc::sock_filter> = program
-        .iter()
-        .map(|instruction| libc::sock_filter {
-            code: instruction.code,
-            jt: instruction.when,
-            jf: instruction.otherwise,
-            k: instruction.value,
-        })
-        .collect();
+    let Filter(mut filter) = Filter::new(program);
     let program = libc::sock_fprog {
         len: u16::try_from(filter.len()).map_err(io::Error::other)?,
         filter: filter.as_mut_ptr(),
@@ -218,6 +210,45 @@ pub(super) fn listen(program: &[Instruction]) -> io::Result<OwnedFd> {
             set(libc::SECCOMP_FILTER_FLAG_NEW_LISTENER)
         }
         other => other,
+    }
+}
+
+/// A filter in the kernel's own form, which can be set between fork and exec.
+pub(super) struct Filter(Vec<libc::sock_filter>);
+
+impl Filter {
+    /// A program in that form.
+    pub(super) fn new(program: &[Instruction]) -> Self {
+        let of = |instruction: &Instruction| libc::sock_filter {
+            code: instruction.code,
+            jt: instruction.when,
+            jf: instruction.otherwise,
+            k: instruction.value,
+        };
+        Self(program.iter().map(of).collect())
+    }
+
+    /// Sets it for this thread and all processes that come from it.
+    pub(super) fn set(&self) -> io::Result<()> {
+        let program = libc::sock_fprog {
+            len: u16::try_from(self.0.len()).unwrap_or(u16::MAX),
+            filter: self.0.as_ptr().cast_mut(),
+        };
+        // SAFETY: the program and what it points to live until the call returns; the kernel copies both, and writes
+        // to neither.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                0,
+                &raw const program,
+            )
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 }
 

@@ -1,0 +1,200 @@
+//! Roots of Debian's own archive, beside those that mmdebstrap makes of it: the same but for a written list.
+//!
+//! One test does all suites, since they share what is fetched; the archive is that of the machine's own apt.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use oracle::snapshot::{self, Kind, Snapshot};
+use oracle::{blackbox, find, require, require_root};
+
+/// Suites and architectures.
+const ROOTS: [(&str, &str); 4] = [
+    ("bookworm", "amd64"),
+    ("trixie", "amd64"),
+    ("sid", "amd64"),
+    ("bookworm", "i386"),
+];
+
+/// The written list: files whose bytes depend on the order of what happened, not on what did.
+const BY_ORDER: [(&str, &str); 6] = [
+    ("etc/shells", "shells in the order in which they were configured"),
+    (
+        "var/cache/debconf/config.dat",
+        "owners of questions in the order in which they asked",
+    ),
+    ("var/cache/debconf/templates.dat", "likewise"),
+    (
+        "var/lib/apt/extended_states",
+        "packages in the order in which apt found them",
+    ),
+    (
+        "var/lib/dpkg/diversions",
+        "diversions in the order in which they were made",
+    ),
+    (
+        "var/lib/dpkg/triggers/File",
+        "interests in the order in which packages were unpacked",
+    ),
+];
+
+/// The written list, second part: what tools kept of the state before the last.
+const OF_BEFORE: [&str; 4] = [
+    "var/cache/debconf/config.dat-old",
+    "var/cache/debconf/templates.dat-old",
+    "var/lib/dpkg/diversions-old",
+    "var/lib/dpkg/status-old",
+];
+
+/// The written list, third part: names of one file that bookworm's `usrmerge` moves one by one, which parts them. Here
+/// `/bin` is `/usr/bin` from the start.
+const PARTED: [&str; 2] = ["usr/bin/gunzip", "usr/bin/uncompress"];
+
+/// The address of the archive that the machine's apt uses.
+fn archive() -> Option<String> {
+    let apt = find("apt-get")?;
+    let args = [
+        "indextargets",
+        "--format",
+        "$(RELEASE) $(REPO_URI)",
+        "Created-By: Packages",
+    ];
+    let output = blackbox::run(&apt, &args, &[("PATH", "/usr/bin:/bin")], Path::new("/"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let (_, uri) = lines.find(|(release, _)| !release.contains('-'))?;
+    Some(uri.trim_end_matches('/').to_owned())
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// Runs a program to its end, as root, with what both contenders see.
+fn run(program: &Path, args: &[&str], dir: &Path) -> String {
+    let cache = dir.join("cache");
+    let environment = [
+        ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("HOME", text(dir)),
+        ("TMPDIR", text(dir)),
+        ("DIB_IMAGE_CACHE", text(&cache)),
+    ];
+    let output = blackbox::run(program, args, &environment, dir);
+    let said = [&output.stdout[..], &output.stderr[..]]
+        .map(String::from_utf8_lossy)
+        .concat();
+    assert!(
+        output.status.success(),
+        "{}: {}\n{said}",
+        program.display(),
+        output.status
+    );
+    said
+}
+
+fn by_mmdebstrap(dir: &Path, suite: &str, architecture: &str, archive: &str) -> PathBuf {
+    let root = dir.join("theirs");
+    let keys = concat!(env!("CARGO_MANIFEST_DIR"), "/elements/debootstrap/keyrings");
+    let conf = "/etc/apt/apt.conf.d/98dates";
+    let args = [
+        "--variant=minbase",
+        "--mode=root",
+        &format!("--arch={architecture}"),
+        &format!("--keyring={keys}"),
+        // A mirror may be frozen.
+        &format!("--setup-hook=echo 'Acquire::Check-Valid-Until \"false\";' >\"$1{conf}\""),
+        &format!("--customize-hook=rm \"$1{conf}\""),
+        suite,
+        text(&root),
+        archive,
+    ];
+    run(&find("mmdebstrap").unwrap(), &args, dir);
+    root
+}
+
+fn by_us(dir: &Path, suite: &str, architecture: &str, archive: &str) -> PathBuf {
+    let (root, link) = (dir.join("ours"), dir.join("deb-bootstrap"));
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dib"), &link).unwrap();
+    let arch = format!("--arch={architecture}");
+    run(
+        &link,
+        &["--no-check-valid-until", &arch, suite, text(&root), archive],
+        dir,
+    );
+    fs::remove_file(link).unwrap();
+    root
+}
+
+/// A snapshot without times, and without what differs from run to run of the same tool.
+fn comparable(root: &Path) -> Snapshot {
+    let mut snapshot = snapshot::of_dir(root);
+    snapshot.retain(|path, _| !OF_BEFORE.iter().any(|of| of.as_bytes() == path));
+    for (path, file) in &mut snapshot {
+        file.mtime = (0, 0);
+        let name = String::from_utf8_lossy(path).into_owned();
+        if BY_ORDER.iter().any(|(of, _)| *of == name) {
+            let bytes = fs::read(root.join(&name)).unwrap();
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let mut words: Vec<&str> = text
+                .split(['\n', ',', ' '])
+                .filter(|word| !word.is_empty())
+                .collect();
+            words.sort_unstable();
+            file.kind = Kind::Symlink(words.join("\n").into_bytes());
+        }
+        if PARTED.contains(&name.as_str()) {
+            (file.links, file.same_as) = (1, path.clone());
+        }
+        if let Kind::Regular { data, .. } = &mut file.kind {
+            data.clear();
+        }
+    }
+    snapshot
+}
+
+/// Every difference, one a line.
+fn differences(theirs: &Snapshot, ours: &Snapshot) -> String {
+    let all: BTreeSet<&Vec<u8>> = theirs.keys().chain(ours.keys()).collect();
+    let differing = all.iter().filter(|path| theirs.get(**path) != ours.get(**path));
+    let lines = differing.map(|path| {
+        let show = |snapshot: &Snapshot| snapshot.get(*path).map(|file| format!("{file:?}"));
+        format!(
+            "{}\n  {:?}\n  {:?}\n",
+            String::from_utf8_lossy(path),
+            show(theirs),
+            show(ours)
+        )
+    });
+    lines.collect()
+}
+
+#[test]
+fn roots_are_those_of_mmdebstrap() {
+    if !require(&["mmdebstrap", "arch-test", "chroot", "apt-get"]) || !require_root() {
+        return;
+    }
+    let Some(archive) = archive() else {
+        oracle::skip("the machine's apt names no archive");
+        return;
+    };
+    let shared = tempfile::tempdir().unwrap();
+    fs::create_dir(shared.path().join("cache")).unwrap();
+    for (suite, architecture) in ROOTS {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(shared.path().join("cache"), dir.path().join("cache")).unwrap();
+        // mmdebstrap's apt drops its privileges, and must reach what it works on.
+        fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let theirs = by_mmdebstrap(dir.path(), suite, architecture, &archive);
+        let ours = by_us(dir.path(), suite, architecture, &archive);
+        let told = differences(&comparable(&theirs), &comparable(&ours));
+        assert!(told.is_empty(), "{suite} for {architecture}:\n{told}");
+        let chroot = find("chroot").unwrap();
+        for check in [["dpkg", "--verify"], ["dpkg", "--audit"]] {
+            let said = run(&chroot, &[&[text(&ours)], &check[..]].concat(), dir.path());
+            assert_eq!(said, "", "{suite} for {architecture}: {check:?}");
+        }
+        let update = run(&chroot, &[text(&ours), "apt-get", "check"], dir.path());
+        assert!(!update.contains("E:"), "{update}");
+    }
+}

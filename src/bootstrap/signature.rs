@@ -8,14 +8,16 @@
 //! What is read afterwards is the text that was signed, and nothing around it.
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use pgp::armor::Dearmor;
 use pgp::composed::{
     CleartextSignedMessage, Deserializable as _, DetachedSignature, SignedPublicKey, SignedPublicSubKey,
 };
 use pgp::crypto::hash::HashAlgorithm;
-use pgp::packet::{Signature, SignatureType};
+use pgp::packet::{Packet, PacketParser, Signature, SignatureType};
 use pgp::types::{KeyDetails as _, Tag, VerifyingKey};
 
 use crate::error::{Context as _, Error, Kind, Result};
@@ -97,18 +99,18 @@ impl Keyring {
     /// Reads keys.
     pub fn read(bytes: &[u8], name: &str) -> Result<Self> {
         let wrong = |told: &str| Error::new(Kind::Host, format!("{name} is no key ring: {told}"));
-        let armored = bytes.trim_ascii_start().starts_with(b"-----BEGIN");
-        let keys: std::result::Result<Vec<_>, _> = if armored {
-            blocks(bytes)
-                .flat_map(|block| match SignedPublicKey::from_armor_many(block) {
-                    Ok((keys, _)) => keys.collect(),
-                    Err(error) => vec![Err(error)],
-                })
-                .collect()
+        let mut keys = Vec::new();
+        if bytes.trim_ascii_start().starts_with(b"-----BEGIN") {
+            for block in blocks(bytes) {
+                let mut inside = Vec::new();
+                let mut reader = Dearmor::new(block);
+                let read = reader.read_to_end(&mut inside);
+                read.map_err(|error| wrong(&error.to_string()))?;
+                keys.extend(keys_of(&inside).map_err(|error| wrong(&error.to_string()))?);
+            }
         } else {
-            SignedPublicKey::from_bytes_many(bytes).and_then(Iterator::collect)
-        };
-        let keys = keys.map_err(|error| wrong(&error.to_string()))?;
+            keys = keys_of(bytes).map_err(|error| wrong(&error.to_string()))?;
+        }
         if keys.is_empty() {
             return Err(wrong("it holds no key"));
         }
@@ -129,6 +131,12 @@ impl fmt::Display for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
     }
+}
+
+/// The keys in a row of packets. What `GnuPG` notes of its trust stands between a name and its signatures, and parts them.
+fn keys_of(bytes: &[u8]) -> pgp::errors::Result<Vec<SignedPublicKey>> {
+    let packets = PacketParser::new(bytes).filter(|packet| !matches!(packet, Ok(Packet::Trust(_))));
+    SignedPublicKey::from_packets(packets.peekable()).collect()
 }
 
 /// The armored blocks of a text: key rings are made of several by `cat`.
@@ -356,4 +364,21 @@ fn lent_right(
         return Err(SignatureError::Expired(id.to_owned()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_key_vouches_for_itself() {
+        // When the newest of them was made, all were in force.
+        let then = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 55);
+        for ring in Keyring::shipped().unwrap() {
+            for key in &ring.keys {
+                let id = format!("{:X}", key.primary_key.fingerprint());
+                assert_eq!(own_right(key, &id, then), Ok(()), "{ring}");
+            }
+        }
+    }
 }

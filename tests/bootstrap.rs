@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use oracle::http::{Reply, Server};
 use oracle::{require, require_root};
 
-use crate::lab::{DIB, Lab, Said};
+use crate::lab::{DIB, DISK_IMAGE_CREATE, Lab, Said};
 use mirror::{Mirror, Style, hex};
 
 /// The applet in a lab.
@@ -460,4 +460,55 @@ fn a_lock_pins_what_was_chosen() {
     fs::write(lab.out("lock"), "{}").unwrap();
     choose(&lab, &mirror, &url, &["--locked=lock"]).failed(1, "lock is no lock: missing field");
     choose(&lab, &mirror, &url, &["--locked=lock", "--lock=lock"]).failed(1, "cannot be used with");
+}
+
+#[test]
+fn a_build_writes_its_lock_or_says_that_it_cannot() {
+    let Some(lab) = Lab::new() else { return };
+    let lock = ["lock", "--file", "x.lock", "-n", "mini-os", "probe"];
+    lab.hook("cleanup.d/10-nothing", ":");
+    lab.run(DIB, &lock)
+        .failed(1, "no element of this build writes a lock");
+    lab.hook("cleanup.d/10-lock", "echo locked >\"$DIB_LOCK\"");
+    lab.run(DIB, &lock).ok();
+    assert_eq!(lab.text("x.lock"), "locked\n");
+    assert_eq!(lab.names(), ["x.lock"], "no image, and no half of a lock");
+    lab.run(DISK_IMAGE_CREATE, &["--locked", "none", "mini-os"])
+        .failed(1, "cannot read the lock none");
+    lab.run(DISK_IMAGE_CREATE, &["--locked", "x.lock", "mini-os"])
+        .failed(1, "x.lock is no lock");
+}
+
+/// Versions of some pieces, in the order that dpkg gives them.
+#[test]
+fn versions_sort_as_dpkg_itself_sorts_them() {
+    const PIECES: [&str; 13] = [
+        "0", "1", "9", "10", "01", "~", "~~", "+", "-1", ".", "a", "Z", "+b1",
+    ];
+    if !require(&["dpkg"]) {
+        return;
+    }
+    let mut state = 1_u64;
+    let mut next = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut version = || {
+        let epoch = ["", "", "0:", "1:"][next(4)];
+        let pieces: String = (0..next(5)).map(|_| PIECES[next(13)]).collect();
+        format!("{epoch}{}{pieces}", next(3))
+    };
+    let dpkg = oracle::find("dpkg").unwrap();
+    for _ in 0..400 {
+        let (a, b) = (version(), version());
+        let words = [("lt", "less"), ("eq", "equal"), ("gt", "greater")];
+        let judged = words.map(|(word, _)| {
+            let args = ["--compare-versions", &a, word, &b];
+            oracle::blackbox::run(&dpkg, &args, &[("PATH", "/usr/bin:/bin")], Path::new("/"))
+                .status
+                .success()
+        });
+        let ours = diskimage_builder::bootstrap::version::compare(&a, &b);
+        assert_eq!(judged, [ours.is_lt(), ours.is_eq(), ours.is_gt()], "{a} {b}");
+    }
 }

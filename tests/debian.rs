@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -153,6 +153,94 @@ rmdir \"$bare\"
     }
 }
 
+/// All that a build finds on the host's PATH: what the hooks of elements themselves call. No apt-get, dpkg, debootstrap,
+/// gpg, curl, tar or qemu-img is among it; apt-config tells whether this machine's mirror is past its date on purpose.
+const HOSTS: [&str; 53] = [
+    "apt-config",
+    "awk",
+    "basename",
+    "bash",
+    "cat",
+    "chmod",
+    "chown",
+    "chroot",
+    "comm",
+    "cp",
+    "cut",
+    "date",
+    "dirname",
+    "echo",
+    "env",
+    "expr",
+    "false",
+    "find",
+    "grep",
+    "head",
+    "id",
+    "install",
+    "ln",
+    "ls",
+    "mkdir",
+    "mktemp",
+    "mount",
+    "mv",
+    "nproc",
+    "printf",
+    "pwd",
+    "readlink",
+    "realpath",
+    "rm",
+    "rmdir",
+    "sed",
+    "seq",
+    "sha256sum",
+    "sh",
+    "sleep",
+    "sort",
+    "stat",
+    "tail",
+    "tee",
+    "test",
+    "touch",
+    "tr",
+    "true",
+    "umount",
+    "uname",
+    "uniq",
+    "wc",
+    "xargs",
+];
+
+/// Links the host's few programs in a directory.
+fn few_programs(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    for name in HOSTS {
+        let program = oracle::find(name).unwrap_or_else(|| panic!("no {name}"));
+        symlink(program, dir.join(name)).unwrap();
+    }
+    for name in ["newuidmap", "newgidmap"] {
+        symlink(oracle::find(name).unwrap(), dir.join(name)).unwrap();
+    }
+}
+
+/// An archive that the apt of this machine knows: of the suite, or of its security updates.
+fn archive(security: bool) -> String {
+    let apt = oracle::find("apt-get").expect("the machine of this test has apt");
+    let format = "$(RELEASE) $(REPO_URI)";
+    let args = ["indextargets", "--format", format, "Created-By: Packages"];
+    let output = blackbox::run(&apt, &args, &[("PATH", "/usr/bin:/bin")], Path::new("/"));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let found = lines.find(|(release, _)| {
+        if security {
+            release.ends_with("-security")
+        } else {
+            !release.contains('-')
+        }
+    });
+    found.map_or(String::new(), |(_, uri)| uri.trim_end_matches('/').to_owned())
+}
+
 /// Where and how one build runs: nothing of it may show in the image.
 struct Surroundings<'a> {
     rung: Rung,
@@ -186,17 +274,20 @@ fn build(dir: &Path, name: &str, spied: Option<&Path>, surroundings: &Surroundin
         program.display()
     );
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let path = text(&dir.join("programs"));
     let (cache, tmp, elements) = (text(&cache), text(&tmp), text(&elements));
     let epoch = EPOCH.to_string();
+    let (main_archive, security_archive) = (archive(false), archive(true));
     let mut environment = vec![
-        ("PATH", path),
+        ("PATH", path.as_str()),
         ("HOME", &cache),
         ("TMPDIR", &tmp),
         ("TZ", surroundings.zone),
         ("SOURCE_DATE_EPOCH", &epoch),
         ("ELEMENTS_PATH", &elements),
         ("ARCH", "amd64"),
+        ("DIB_DISTRIBUTION_MIRROR", &main_archive),
+        ("DIB_DEBIAN_SECURITY_MIRROR", &security_archive),
         ("DIB_IMAGE_CACHE", &cache),
     ];
     let spied = spied.map(text);
@@ -432,8 +523,10 @@ fn debian_minimal_is_whole_boots_and_repeats() {
         dir.join("disk-image-create"),
     )
     .unwrap();
+    few_programs(&dir.join("programs"));
     let [first, second, third] = ["first", "second", "third"].map(|name| dir.join(name));
     let spied = dir.join("spied");
+    let one_processor = format!("{} -c 0", oracle::find("taskset").unwrap().display());
     let of_root = Surroundings {
         rung: Rung::T0,
         tmpdir: "tmp",
@@ -446,7 +539,7 @@ fn debian_minimal_is_whole_boots_and_repeats() {
         tmpdir: "else/where",
         zone: "Asia/Tokyo",
         umask: "077",
-        by: "taskset -c 0",
+        by: &one_processor,
     };
     let of_a_user = Surroundings {
         rung: Rung::T2,

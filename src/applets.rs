@@ -8,7 +8,7 @@
 //! | `pkg-map`, `pkg-map-install` | generic package names → those of a distribution; the maps → the tree |
 //! | `svc-map-install` | the service maps of all elements → one in the tree |
 //! | `cache-url` | an address → a file, fetched only if the server has another |
-//! | `extract-image` | a cloud image → the tree |
+//! | `extract-image` | a cloud image, or one of a container → the tree |
 //! | `package-installs-squash` | the package lists of all elements → one file |
 //! | `package-installs-list` | that file → the packages of one phase |
 //! | `install-static` | a directory of files → the root, links and modes kept |

@@ -12,11 +12,10 @@ use crate::lab::{DIB, Lab};
 use crate::rung::{Rung, Stairs};
 
 /// Programs of the distributions that hooks call: each notes down that it was.
-const STUBS: [&str; 9] = [
+const STUBS: [&str; 8] = [
     "apt-get",
+    "dkms",
     "dpkg-divert",
-    "dnf",
-    "rpm",
     "setfiles",
     "subscription-manager",
     "systemctl",
@@ -31,7 +30,7 @@ const DEB822: &str = "Types: deb\nURIs: http://archive.test/ubuntu/\nSuites: nob
                       Types: deb\nURIs: http://security.test/ubuntu/\nSuites: noble-security\n";
 
 /// Directories of the root.
-const DIRS: [&str; 8] = [
+const DIRS: [&str; 10] = [
     "boot/loader/entries",
     "etc/apt/apt.conf.d",
     "etc/apt/sources.list.d",
@@ -39,6 +38,8 @@ const DIRS: [&str; 8] = [
     "etc/selinux/targeted/contexts/files",
     "etc/ssh",
     "etc/yum.repos.d",
+    "lib/modules/6.1/build",
+    "lib/modules/6.2",
     "var/cache/apt/archives",
 ];
 
@@ -96,6 +97,10 @@ pub(super) fn furnish(root: &Path) {
     script(
         "systemd-machine-id-setup",
         "echo 0123456789abcdef0123456789abcdef >/etc/machine-id\n",
+    );
+    script(
+        "rpm",
+        "[ \"$*\" != '--query --last kernel-core' ] || printf 'kernel-core-%s.fc37   Tue\\n' 6.2 6.1\n",
     );
     // What it keeps is what hooks before it were lent, and one package more.
     script(
@@ -226,6 +231,7 @@ fn ubuntu_is_its_cloud_image_with_what_the_element_adds() {
     let calls = cloud.calls();
     for call in [
         "install dkms linux-image-generic",
+        "dkms autoinstall -k 6.1\napt-get",
         "apt-get update",
         "--assume-yes autoremove",
     ] {
@@ -335,6 +341,28 @@ fn offline_nobody_is_asked_for_what_is_there() {
 }
 
 #[test]
+fn builds_of_one_image_take_turns() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let image = cloud.squashfs();
+    let server = ubuntu_server(&cloud, &image, vec![image.clone()]);
+    let locks = cloud.path("locks");
+    fs::create_dir(&locks).unwrap();
+    cloud
+        .lab
+        .set("DIB_CLOUD_IMAGES", &server.url("/current"))
+        .set("DIB_LOCKFILES", &locks)
+        .set("DIB_LOCK_SECONDS", "1");
+    let lock = fs::File::create(Path::new(&locks).join(ubuntu_image() + ".lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let said = cloud.lab.build(&ARGS);
+    assert_eq!((said.status, server.asked().len()), (1, 0));
+    let text = [said.out, said.err].concat();
+    assert!(text.contains("Another build has been working on"), "{text}");
+    drop(lock);
+    cloud.lab.build(&ARGS).ok();
+}
+
+#[test]
 fn a_local_image_needs_no_server() {
     let Some(mut cloud) = Cloud::new() else { return };
     let server = Server::start(|_, _| Reply::new(500, "broken"));
@@ -423,6 +451,7 @@ fn fedora_is_the_newest_image_of_the_index() {
     for call in [
         "dnf -y install cloud-init",
         "dnf -y install vim-enhanced libfoo-devel",
+        "dnf -y remove kernel-core-6.1.fc37",
         "setfiles -F",
     ] {
         assert!(calls.contains(call), "no {call} in {calls}");
@@ -456,6 +485,10 @@ fn fedora_is_the_newest_image_of_the_index() {
     cloud.lab.build(&args).ok();
     let calls = cloud.calls();
     assert!(calls.contains("python3\n/tmp/yum/x/base/tool.rpm\n"), "{calls}");
+
+    let before = server.asked().len();
+    cloud.lab.build(&[&["--offline"], &args[..]].concat()).ok();
+    assert_eq!(server.asked().len(), before);
 
     cloud.lab.set("DIB_RELEASE", "38");
     let said = cloud.lab.build(&args);

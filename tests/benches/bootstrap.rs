@@ -97,7 +97,7 @@ impl Bench {
     /// All that a root needs, in a directory in the form of an archive.
     fn mirror(&self) -> String {
         let mirror = self.dir.join("mirror");
-        let address = format!("copy:{}", mirror.display());
+        let address = format!("copy://{}", mirror.display());
         if mirror.exists() {
             return address;
         }

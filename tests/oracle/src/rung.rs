@@ -80,16 +80,33 @@ impl Rung {
     /// The words before a command line that take it to the rung; `etc` is what [`Rung::prepare`] made.
     pub fn words(self, etc: &Path) -> Vec<String> {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        // By whole paths: the PATH of what runs may be short.
+        let tool =
+            |name: &str| crate::find(name).map_or_else(|| name.to_owned(), |path| path.display().to_string());
         match self {
             Rung::T0 => Vec::new(),
-            Rung::T1 => owned(&["setpriv", "--inh-caps", "-all", "--bounding-set", CAPABILITIES]),
+            Rung::T1 => owned(&[
+                &tool("setpriv"),
+                "--inh-caps",
+                "-all",
+                "--bounding-set",
+                CAPABILITIES,
+            ]),
             Rung::T2 | Rung::Sudo => {
                 // Not sh: dash forgets variables whose names it cannot say.
-                let script = "mount --bind \"$1\" /etc && shift && exec setpriv \"$@\"";
+                let (mount, setpriv) = (tool("mount"), tool("setpriv"));
+                let script = format!("{mount} --bind \"$1\" /etc && shift && exec {setpriv} \"$@\"");
                 let (etc, user) = (etc.display().to_string(), USER.to_string());
                 let drop = ["--clear-groups", "--inh-caps", "-all"];
-                let mut words: Vec<String> =
-                    owned(&["unshare", "--mount", "bash", "-c", script, "bash", &etc]);
+                let mut words: Vec<String> = owned(&[
+                    &tool("unshare"),
+                    "--mount",
+                    &tool("bash"),
+                    "-c",
+                    &script,
+                    "bash",
+                    &etc,
+                ]);
                 words.extend(owned(&["--reuid", &user, "--regid", &user]));
                 words.extend(owned(&drop));
                 words

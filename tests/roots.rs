@@ -73,13 +73,18 @@ fn text(path: &Path) -> &str {
 
 /// Runs a program to its end, as root, with what both contenders see.
 fn run(program: &Path, args: &[&str], dir: &Path) -> String {
+    run_with(program, args, dir, &[])
+}
+
+fn run_with(program: &Path, args: &[&str], dir: &Path, more: &[(&str, &str)]) -> String {
     let cache = dir.join("cache");
-    let environment = [
+    let mut environment = vec![
         ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", text(dir)),
         ("TMPDIR", text(dir)),
         ("DIB_IMAGE_CACHE", text(&cache)),
     ];
+    environment.extend(more);
     let output = blackbox::run(program, args, &environment, dir);
     let said = [&output.stdout[..], &output.stderr[..]]
         .map(String::from_utf8_lossy)
@@ -114,16 +119,44 @@ fn by_mmdebstrap(dir: &Path, suite: &str, architecture: &str, archive: &str) -> 
 }
 
 fn by_us(dir: &Path, suite: &str, architecture: &str, archive: &str) -> PathBuf {
-    let (root, link) = (dir.join("ours"), dir.join("deb-bootstrap"));
+    let lock = format!("--lock={}", text(&dir.join("lock")));
+    bootstrap(dir, "ours", &[&lock], &[], (suite, architecture, archive))
+}
+
+/// The same packages again, by the lock and out of the cache: whoever asked the network would find nobody.
+fn once_more(dir: &Path, suite: &str, architecture: &str, archive: &str) -> PathBuf {
+    let lock = format!("--locked={}", text(&dir.join("lock")));
+    let nobody = "http://127.0.0.1:9";
+    let offline = [
+        ("DIB_OFFLINE", "1"),
+        ("http_proxy", nobody),
+        ("https_proxy", nobody),
+    ];
+    bootstrap(dir, "again", &[&lock], &offline, (suite, architecture, archive))
+}
+
+fn bootstrap(
+    dir: &Path,
+    name: &str,
+    args: &[&str],
+    more: &[(&str, &str)],
+    (suite, architecture, archive): (&str, &str, &str),
+) -> PathBuf {
+    let (root, link) = (dir.join(name), dir.join("deb-bootstrap"));
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dib"), &link).unwrap();
     let arch = format!("--arch={architecture}");
-    run(
-        &link,
-        &["--no-check-valid-until", &arch, suite, text(&root), archive],
-        dir,
-    );
+    let last = [suite, text(&root), archive];
+    let args = [&["--no-check-valid-until", &arch], args, &last].concat();
+    run_with(&link, &args, dir, more);
     fs::remove_file(link).unwrap();
     root
+}
+
+fn without_times(mut snapshot: Snapshot) -> Snapshot {
+    for file in snapshot.values_mut() {
+        file.mtime = (0, 0);
+    }
+    snapshot
 }
 
 /// A snapshot without times, and without what differs from run to run of the same tool.
@@ -194,6 +227,9 @@ fn roots_are_those_of_mmdebstrap() {
             let said = run(&chroot, &[&[text(&ours)], &check[..]].concat(), dir.path());
             assert_eq!(said, "", "{suite} for {architecture}: {check:?}");
         }
+        let again = snapshot::of_dir(&once_more(dir.path(), suite, architecture, &archive));
+        let told = differences(&without_times(snapshot::of_dir(&ours)), &without_times(again));
+        assert!(told.is_empty(), "{suite} for {architecture}, once more:\n{told}");
         let update = run(&chroot, &[text(&ours), "apt-get", "check"], dir.path());
         assert!(!update.contains("E:"), "{update}");
     }

@@ -28,7 +28,7 @@ const FORMS: [&str; 17] = [
     "-t ext4 -O ea_inode",
     "-t ext4 -O ^extent,^64bit",
     "-t ext4 -O bigalloc -C 16384",
-    "-t ext4 -O large_dir,project",
+    "-t ext4 -O large_dir,extra_isize",
 ];
 
 fn make(image: &Path, form: &str) {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use oracle::archive::{self, Part};
 use oracle::rung::{self, Rung};
 use oracle::snapshot::{self, File, Kind, Snapshot};
 use oracle::{blackbox, boot, ext4, mounted, qcow2};
@@ -223,24 +224,6 @@ fn few_programs(dir: &Path) {
     }
 }
 
-/// An archive that the apt of this machine knows: of the suite, or of its security updates.
-fn archive(security: bool) -> String {
-    let apt = oracle::find("apt-get").expect("the machine of this test has apt");
-    let format = "$(RELEASE) $(REPO_URI)";
-    let args = ["indextargets", "--format", format, "Created-By: Packages"];
-    let output = blackbox::run(&apt, &args, &[("PATH", "/usr/bin:/bin")], Path::new("/"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    let found = lines.find(|(release, _)| {
-        if security {
-            release.ends_with("-security")
-        } else {
-            !release.contains('-')
-        }
-    });
-    found.map_or(String::new(), |(_, uri)| uri.trim_end_matches('/').to_owned())
-}
-
 /// Where and how one build runs: nothing of it may show in the image.
 struct Surroundings<'a> {
     rung: Rung,
@@ -277,7 +260,10 @@ fn build(dir: &Path, name: &str, spied: Option<&Path>, surroundings: &Surroundin
     let path = text(&dir.join("programs"));
     let (cache, tmp, elements) = (text(&cache), text(&tmp), text(&elements));
     let epoch = EPOCH.to_string();
-    let (main_archive, security_archive) = (archive(false), archive(true));
+    let (main_archive, security_archive) = (
+        archive::of_apt(Part::Suite).expect("the machine of this test has apt"),
+        archive::of_apt(Part::Security).unwrap_or_default(),
+    );
     let mut environment = vec![
         ("PATH", path.as_str()),
         ("HOME", &cache),

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use oracle::archive::{self, Part};
 use oracle::snapshot::{self, Kind, Snapshot};
 use oracle::{blackbox, find, require, require_root};
 
@@ -50,22 +51,6 @@ const OF_BEFORE: [&str; 4] = [
 /// The written list, third part: names of one file that bookworm's `usrmerge` moves one by one, which parts them. Here
 /// `/bin` is `/usr/bin` from the start.
 const PARTED: [&str; 2] = ["usr/bin/gunzip", "usr/bin/uncompress"];
-
-/// The address of the archive that the machine's apt uses.
-fn archive() -> Option<String> {
-    let apt = find("apt-get")?;
-    let args = [
-        "indextargets",
-        "--format",
-        "$(RELEASE) $(REPO_URI)",
-        "Created-By: Packages",
-    ];
-    let output = blackbox::run(&apt, &args, &[("PATH", "/usr/bin:/bin")], Path::new("/"));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    let (_, uri) = lines.find(|(release, _)| !release.contains('-'))?;
-    Some(uri.trim_end_matches('/').to_owned())
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -207,7 +192,7 @@ fn roots_are_those_of_mmdebstrap() {
     if !require(&["mmdebstrap", "arch-test", "chroot", "apt-get"]) || !require_root() {
         return;
     }
-    let Some(archive) = archive() else {
+    let Some(archive) = archive::of_apt(Part::Suite) else {
         oracle::skip("the machine's apt names no archive");
         return;
     };

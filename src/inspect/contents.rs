@@ -78,6 +78,14 @@ pub struct Files {
     pub store: Box<dyn Store>,
 }
 
+impl Files {
+    /// A tree with its store.
+    pub fn new(tree: Tree, store: impl Store + 'static) -> Self {
+        let store = Box::new(store);
+        Self { tree, store }
+    }
+}
+
 impl fmt::Debug for Files {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Files")
@@ -98,30 +106,21 @@ pub fn read(bytes: Bytes, contents: Contents, place: &str) -> Result<Files, Insp
                 place: place.to_owned(),
                 source,
             })?;
-            Ok(Files {
-                tree,
-                store: Box::new(store),
-            })
+            Ok(Files::new(tree, store))
         }
         Contents::Fat => {
             let (tree, store) = fat::read(bytes).map_err(|source| InspectError::Fat {
                 place: place.to_owned(),
                 source,
             })?;
-            Ok(Files {
-                tree,
-                store: Box::new(store),
-            })
+            Ok(Files::new(tree, store))
         }
         Contents::Squashfs => {
             let (tree, store) = squashfs::read(bytes).map_err(|source| InspectError::Squashfs {
                 place: place.to_owned(),
                 source,
             })?;
-            Ok(Files {
-                tree,
-                store: Box::new(store),
-            })
+            Ok(Files::new(tree, store))
         }
         Contents::Tar => Err(not_read("a tar archive")),
         Contents::Other(kind) => Err(not_read(kind)),

@@ -195,28 +195,27 @@ const SUCCEED: u32 = 0x0005_0000;
 
 /// The program by which flushes to disk do nothing, successfully.
 pub(super) fn without_flushes() -> Vec<Instruction> {
-    let mut program = Vec::new();
-    for (interface, numbers) in INTERFACES.iter().zip(FLUSHES) {
+    let sections = FLUSHES.iter().map(|numbers| {
         let mut section = vec![instruction(LOAD, 0, 0, NUMBER)];
         for number in numbers {
-            section.push(instruction(EQUAL, 0, 1, number));
+            section.push(instruction(EQUAL, 0, 1, *number));
             section.push(instruction(RETURN, 0, 0, SUCCEED));
         }
         section.push(instruction(RETURN, 0, 0, ALLOW));
-        let len = u8::try_from(section.len()).expect("the tables are short");
-        program.push(instruction(LOAD, 0, 0, ARCH));
-        program.push(instruction(EQUAL, 0, len, interface.arch));
-        program.extend(section);
-    }
-    program.push(instruction(RETURN, 0, 0, ALLOW));
-    program
+        section
+    });
+    of_sections(sections)
 }
 
 /// The program.
 pub(super) fn program(wanted: &Wanted) -> Vec<Instruction> {
+    of_sections(INTERFACES.iter().map(|interface| section(interface, wanted)))
+}
+
+/// A program of one part for each interface, in their order; calls of another one are allowed.
+fn of_sections(sections: impl Iterator<Item = Vec<Instruction>>) -> Vec<Instruction> {
     let mut program = Vec::new();
-    for interface in &INTERFACES {
-        let section = section(interface, wanted);
+    for (interface, section) in INTERFACES.iter().zip(sections) {
         let len = u8::try_from(section.len()).expect("the tables are short");
         program.push(instruction(LOAD, 0, 0, ARCH));
         program.push(instruction(EQUAL, 0, len, interface.arch));

@@ -36,7 +36,7 @@ pub enum Ending {
 }
 
 impl Ending {
-    fn of(status: ExitStatus) -> Self {
+    pub(super) fn of(status: ExitStatus) -> Self {
         let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
         match status.signal() {
             Some(signal) => Ending::Signalled(byte(signal)),
@@ -198,15 +198,25 @@ pub fn run_self(
         sys::restore(&mask)
     });
     let ended = command.spawn().and_then(|mut child| {
-        let signal = wait_forwarding(Pid::from_child(&child), &signals)?;
+        let pid = Pid::from_child(&child);
+        let signal = wait_heeding(pid, &signals, |number| {
+            if let Some(signal) = Signal::from_named_raw(number.into()) {
+                // It may have ended by itself meanwhile.
+                let _ = rustix::process::kill_process(pid, signal);
+            }
+        })?;
         Ok((Ending::of(child.wait()?), signal))
     });
     sys::restore(&mask)?;
     ended
 }
 
-/// Waits until a child has ended; the first signal that came meanwhile.
-fn wait_forwarding(child: Pid, signals: &OwnedFd) -> io::Result<Option<u8>> {
+/// Waits until a child has ended, and heeds each signal that comes meanwhile; gives the first one.
+pub(super) fn wait_heeding(
+    child: Pid,
+    signals: &OwnedFd,
+    mut heed: impl FnMut(u8),
+) -> io::Result<Option<u8>> {
     let ended = rustix::process::pidfd_open(child, PidfdFlags::empty())?;
     let mut asked = None;
     loop {
@@ -223,10 +233,7 @@ fn wait_forwarding(child: Pid, signals: &OwnedFd) -> io::Result<Option<u8>> {
             let len = rustix::io::read(signals, &mut record)?;
             let number = sys::signal_of(&record[..len]);
             asked = asked.or(Some(number));
-            if let Some(signal) = Signal::from_named_raw(number.into()) {
-                // It may have ended by itself meanwhile.
-                let _ = rustix::process::kill_process(child, signal);
-            }
+            heed(number);
         }
         if !fds[0].revents().is_empty() {
             return Ok(asked);

@@ -11,16 +11,14 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, mknodat, openat, unlinkat};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, getegid, geteuid, getgroups, pidfd_open};
+use rustix::process::{Pid, getegid, geteuid, getgroups};
 
 use super::caller::{Caller, User};
+use super::launch::{Ending, become_program, wait_heeding};
 use super::{idmap, sys};
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
@@ -88,12 +86,14 @@ impl Sudo {
             .arg(dir.path());
         sys::before_exec(&mut command, move || sys::restore(&mask));
         let mut child = command.spawn().host(tried)?;
-        let asked = wait(Pid::from_child(&child), &signals, leash).host(tried)?;
+        let mut leash = Some(leash);
+        // A signal that asks this process to end lets go of the leash, and so ends the second one.
+        let asked = wait_heeding(Pid::from_child(&child), &signals, |_| leash = None).host(tried)?;
         let status = child.wait().host(tried)?;
         // Nothing is left to do that an end by the process's own hand would skip.
         drop(dir);
         std::process::exit(i32::from(
-            asked.map_or_else(|| as_shell(status), |signal| signal.saturating_add(128)),
+            asked.map_or(Ending::of(status), Ending::Signalled).status(),
         ))
     }
 }
@@ -103,41 +103,8 @@ pub fn exec(args: &[OsString]) -> io::Error {
     let Some(sudo) = idmap::find("sudo") else {
         return io::Error::other("this needs root, and there is no sudo");
     };
-    Command::new(sudo).args(["-E", "--"]).args(args).exec()
-}
-
-/// Waits until the second process has ended; lets go of the leash when a signal asks this one to end.
-fn wait(child: Pid, signals: &OwnedFd, leash: OwnedFd) -> io::Result<Option<u8>> {
-    let ended = pidfd_open(child, PidfdFlags::empty())?;
-    let (mut asked, mut leash) = (None, Some(leash));
-    loop {
-        let mut fds = [
-            PollFd::new(&ended, PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
-        ];
-        match poll(&mut fds, None) {
-            Err(Errno::INTR) => continue,
-            other => other?,
-        };
-        if !fds[1].revents().is_empty() {
-            let mut record = [0; 128];
-            let len = rustix::io::read(signals, &mut record)?;
-            asked = asked.or(Some(sys::signal_of(&record[..len])));
-            leash = None;
-        }
-        if !fds[0].revents().is_empty() {
-            drop(leash);
-            return Ok(asked);
-        }
-    }
-}
-
-fn as_shell(status: ExitStatus) -> u8 {
-    let byte = |number: i32| u8::try_from(number).unwrap_or(u8::MAX);
-    match status.signal() {
-        Some(signal) => byte(signal).saturating_add(128),
-        None => byte(status.code().unwrap_or(-1)),
-    }
+    let words = ["-E", "--"].map(OsString::from);
+    become_program(sudo.as_os_str(), &[&words[..], args].concat(), &[])
 }
 
 /// The arguments and the environment of this process; of one that was run on behalf of a user, those of the user.

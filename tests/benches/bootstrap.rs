@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
+use oracle::archive::{self, Part};
 use oracle::contender::Bars;
 use oracle::find;
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let suite = std::env::var("DIB_RELEASE").unwrap_or_else(|_| "bookworm".to_owned());
     let bench = Bench {
         dir: dir.path().to_owned(),
-        archive: archive(),
+        archive: archive::of_apt(Part::Suite).unwrap(),
         suite,
     };
     let mut bars = Bars::default();
@@ -53,24 +54,6 @@ fn main() -> ExitCode {
         );
     }
     bars.verdict()
-}
-
-/// The address of the archive that the machine's apt uses.
-fn archive() -> String {
-    let format = [
-        "indextargets",
-        "--format",
-        "$(RELEASE) $(REPO_URI)",
-        "Created-By: Packages",
-    ];
-    let output = Command::new(find("apt-get").unwrap())
-        .args(format)
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
-    let (_, uri) = lines.find(|(release, _)| !release.contains('-')).unwrap();
-    uri.trim_end_matches('/').to_owned()
 }
 
 struct Bench {

@@ -77,6 +77,11 @@ pub(in crate::sandbox) fn times_of(stat: &Stat) -> Timestamps {
     }
 }
 
+/// Whether an attribute is a label of `SELinux`: that of the place which a file comes from, by another policy.
+pub(super) fn is_label(name: &[u8]) -> bool {
+    name == b"security.selinux"
+}
+
 fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     let mut names = vec![0; 64 * 1024];
     let len = match flistxattr(from, &mut names[..]) {
@@ -86,8 +91,7 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> io::Result<()> {
     let mut value = vec![0; 64 * 1024];
     for name in names[..len]
         .split(|byte| *byte == 0)
-        // A label of SELinux is the host's.
-        .filter(|name| !name.is_empty() && *name != b"security.selinux")
+        .filter(|name| !name.is_empty() && !is_label(name))
     {
         let len = fgetxattr(from, name, &mut value[..])?;
         fsetxattr(to, name, &value[..len], XattrFlags::empty())?;

@@ -20,6 +20,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::Rooted;
+use super::copy::is_label;
 
 /// How deep directories may lie in each other: each on the way is held open.
 const DEPTH_MAX: usize = 400;
@@ -231,7 +232,7 @@ impl<'t> Work<'t> {
         fchown(fd, Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)))?;
         fchmod(fd, Mode::from_raw_mode(meta.mode.into()))?;
         for xattr in self.tree.xattrs(meta.xattrs) {
-            if wanted(&xattr.name) {
+            if !is_label(&xattr.name) {
                 let set = fsetxattr(fd, &xattr.name[..], &xattr.value, XattrFlags::empty());
                 self.note(set)?;
             }
@@ -253,7 +254,7 @@ impl<'t> Work<'t> {
             )?;
         }
         let attributes = self.tree.xattrs(meta.xattrs);
-        for xattr in attributes.iter().filter(|xattr| wanted(&xattr.name)) {
+        for xattr in attributes.iter().filter(|xattr| !is_label(&xattr.name)) {
             let place = [dir.magic_path().as_os_str().as_encoded_bytes(), b"/", name].concat();
             let set = lsetxattr(place, &xattr.name[..], &xattr.value, XattrFlags::empty());
             self.note(set)?;
@@ -271,11 +272,6 @@ impl<'t> Work<'t> {
             other => Ok(other?),
         }
     }
-}
-
-/// Labels of `SELinux` are those of another policy: the image gets its own.
-fn wanted(name: &[u8]) -> bool {
-    name != b"security.selinux"
 }
 
 fn make_directory(parent: &Rooted, name: &[u8]) -> io::Result<Rooted> {

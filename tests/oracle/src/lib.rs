@@ -4,6 +4,7 @@
 //! is missing skips the test with its reason, except where `DIB_TEST_REQUIRE_ALL=1` (CI): there a skip is a failure.
 #![allow(clippy::missing_panics_doc, reason = "a judge's verdict is its panic")]
 
+pub mod archive;
 pub mod blackbox;
 pub mod boot;
 pub mod contender;

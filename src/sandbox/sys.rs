@@ -148,6 +148,25 @@ pub fn make_errors_of_file_limits() -> io::Result<()> {
     }
 }
 
+/// Gives a program to be started the signals of a terminal as a login gives them. Whoever started this program may have
+/// ignored some, as shells do for what they put in the background, and a job cannot be interrupted by what it ignores.
+pub(super) fn heed_the_terminal() -> io::Result<()> {
+    for signal in [
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGHUP,
+    ] {
+        // SAFETY: the default action needs no memory of this program.
+        if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
 /// Restores a mask.
 pub(super) fn restore(mask: &Mask) -> io::Result<()> {
     // SAFETY: the mask came from sigprocmask.

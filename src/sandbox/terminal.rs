@@ -77,6 +77,7 @@ impl Terminal {
             .stdout(slave.try_clone()?)
             .stderr(slave);
         sys::before_exec(&mut command, || {
+            sys::heed_the_terminal()?;
             setsid()?;
             Ok(ioctl_tiocsctty(stdin())?)
         });

@@ -87,12 +87,13 @@ fn page(name: &str, command: Command) -> io::Result<Vec<u8>> {
         .get_after_help()
         .map(ToString::to_string)
         .unwrap_or_default();
+    let command = command.disable_help_subcommand(true);
     let mut command = command.display_name(&title).bin_name(called);
     let usage = command.render_usage().to_string();
     let usage = usage.trim_start_matches("Usage: ").to_owned();
     let command = command.override_usage(usage);
     let has_commands = command.has_subcommands();
-    let man = Man::new(command.disable_help_subcommand(true))
+    let man = Man::new(command)
         .title(title.to_uppercase())
         .section("1")
         .source(format!("diskimage-builder {}", env!("CARGO_PKG_VERSION")))
@@ -104,7 +105,7 @@ fn page(name: &str, command: Command) -> io::Result<Vec<u8>> {
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
     if has_commands {
-        man.render_subcommands_section(&mut page)?;
+        page.extend(commands_section(&man)?);
     }
     let mut roff = Roff::new();
     for (heading, body) in sections(&after) {
@@ -126,6 +127,18 @@ fn page(name: &str, command: Command) -> io::Result<Vec<u8>> {
     roff.to_writer(&mut page)?;
     page.flush()?;
     Ok(page)
+}
+
+/// The commands of a command, each with the name of its page: some are names of the program, too.
+fn commands_section(man: &Man) -> io::Result<Vec<u8>> {
+    let mut section = Vec::new();
+    man.render_subcommands_section(&mut section)?;
+    let section = String::from_utf8_lossy(&section).into_owned();
+    let named = COMMANDS.iter().fold(section, |section, name| {
+        let name = name.replace('-', "\\-");
+        section.replace(&format!("dib\\-{name}(1)"), &format!("{name}(1)"))
+    });
+    Ok(named.into_bytes())
 }
 
 /// Whether a command takes the settings of a build, and so heeds their variables.
@@ -178,6 +191,24 @@ fn section(roff: &mut Roff, heading: &str, body: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_refer_to_pages() {
+        let page = String::from_utf8(page("dib", command_of("dib").unwrap()).unwrap()).unwrap();
+        let plain = page.replace('\\', "");
+        let named: Vec<&str> = plain
+            .split([' ', '\n', ','])
+            .filter_map(|word| word.strip_suffix("(1)"))
+            .collect();
+        assert!(named.len() > COMMANDS.len(), "{named:?}");
+        for name in named {
+            let ours = COMMANDS.contains(&name);
+            let of_dib = name
+                .strip_prefix("dib-")
+                .is_some_and(|command| command_of(command).is_some() && !COMMANDS.contains(&command));
+            assert!(ours || of_dib, "{name}(1) is no page");
+        }
+    }
 
     #[test]
     fn what_follows_the_options_is_cut_at_its_headings() {

@@ -3,6 +3,7 @@
 //! The archives are made here, and `GnuPG` signs them. Whole roots are made of Debian's own archive, in `roots.rs`.
 
 mod mirror;
+mod ubuntu;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -14,8 +14,10 @@
 //! | `install-static` | a directory of files → the root, links and modes kept |
 //! | `deb-bootstrap` | the archive of Debian or Ubuntu → a root |
 //! | `deb-lock` | packages that were installed since → the lock of a build |
+//! | `dib-block-device` | what is asked about the disks → the answer |
 //! | `source-repositories` | what elements want from elsewhere → the cache, then the tree |
 
+pub mod block_device;
 pub mod cache_url;
 pub mod deb_bootstrap;
 pub mod deb_lock;
@@ -34,7 +36,7 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 12] = [
+pub const APPLETS: [(&str, Applet); 13] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
@@ -47,4 +49,5 @@ pub const APPLETS: [(&str, Applet); 12] = [
     ("package-installs-list", package_installs::run_list),
     ("source-repositories", source_repositories::run),
     ("svc-map-install", svc_map::run_install),
+    ("dib-block-device", block_device::run),
 ];

@@ -35,19 +35,8 @@ const OLD_DISTRIBUTIONS: [(&str, Option<u32>); 5] = [
 
 /// The options of the root file system, for the target that the caller's `DIB_RELEASE` and `DISTRO_NAME` name.
 pub fn options(settings: &Settings, environment: &Environment, identity: Identity) -> Result<Options> {
-    let profile = match settings.fs_type.as_str() {
-        "ext4" if is_old(settings, environment)? => Profile::Legacy,
-        "ext4" => Profile::Default,
-        "ext3" => Profile::Ext3,
-        "ext2" => Profile::Ext2,
-        other => {
-            return Err(Error::usage(format!("FS_TYPE: there is no writer of {other}"))
-                .hint("the types are ext4, ext3 and ext2"));
-        }
-    };
-    let mut options = Options::new(profile, identity);
+    let mut options = of_kind(&settings.fs_type, settings, environment, identity)?;
     options.label = label(&settings.root_label)?;
-    options.size = size(settings.size);
     if let Some(mib) = settings.journal_mib {
         options.journal = Journal::Fixed(mib.saturating_mul(1 << 20));
     }
@@ -58,6 +47,30 @@ pub fn options(settings: &Settings, environment: &Environment, identity: Identit
         options.max_size = Some(blocks.saturating_mul(bytes));
     }
     Ok(options)
+}
+
+/// The options of any file system of a kind, sized as the image is asked to be.
+pub fn of_kind(
+    kind: &str,
+    settings: &Settings,
+    environment: &Environment,
+    identity: Identity,
+) -> Result<Options> {
+    let profile = match kind {
+        "ext4" if is_old(settings, environment)? => Profile::Legacy,
+        "ext4" => Profile::Default,
+        "ext3" => Profile::Ext3,
+        "ext2" => Profile::Ext2,
+        other => return Err(no_writer(other)),
+    };
+    let mut options = Options::new(profile, identity);
+    options.size = size(settings.size);
+    Ok(options)
+}
+
+/// The refusal of a type that a user asked for.
+pub fn no_writer(kind: &str) -> Error {
+    Error::usage(format!("FS_TYPE: there is no writer of {kind}")).hint("the types are ext4, ext3 and ext2")
 }
 
 /// Whether the target is too old for what file systems usually have.
@@ -75,16 +88,6 @@ fn is_old(settings: &Settings, environment: &Environment) -> Result<bool> {
         named(name) && last.is_none_or(|last| major.as_ref().is_ok_and(|major| *major <= last))
     });
     Ok(OLD_RELEASES.contains(&release) || numbered)
-}
-
-/// The label that the options give, as fstab names it.
-pub fn label_of(options: &Options) -> String {
-    let end = options
-        .label
-        .iter()
-        .position(|byte| *byte == 0)
-        .unwrap_or(options.label.len());
-    String::from_utf8_lossy(&options.label[..end]).into_owned()
 }
 
 fn label(text: &str) -> Result<[u8; 16]> {
@@ -214,6 +217,6 @@ mod tests {
             "ext2",
         )
         .unwrap();
-        assert_eq!(label_of(&labelled), "other");
+        assert!(labelled.label.starts_with(b"other\0"));
     }
 }

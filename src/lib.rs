@@ -12,6 +12,7 @@
 //! | [`given`] | files that elements give, read within limits |
 //! | [`element`] | the library of elements, their resolution, the tree of hooks; pure |
 //! | [`filesystem`] | the options of the root file system |
+//! | [`blockdevice`] | the disks: partitions, volumes, file systems and where they are mounted |
 //! | [`identity`] | the seed and time stamp of a build: the one place that asks for randomness |
 //! | [`breaks`] | where a build stops for a shell |
 //! | [`plan`] | everything decided, nothing done; `dib plan` prints it |
@@ -35,11 +36,13 @@
 //! `image-formats`, which know nothing of elements.
 
 pub mod applets;
+pub mod blockdevice;
 pub mod bootstrap;
 pub mod breaks;
 pub mod cache;
 pub mod cli;
 pub mod clock;
+mod document;
 pub mod element;
 pub mod environment;
 pub mod error;

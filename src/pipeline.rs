@@ -14,6 +14,7 @@
 //! | everything unmounted, all processes ended, traces cleared | `finalise`, `normalise` |
 //! | scan, plan, copy | `image` |
 
+mod disks;
 mod finalise;
 mod ground;
 mod image;
@@ -28,6 +29,8 @@ use std::path::Path;
 
 use image_core::scan::StandIns;
 
+use crate::blockdevice::facts::Facts;
+use crate::blockdevice::layout::FIRST;
 use crate::breaks::SIZE;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
@@ -151,6 +154,8 @@ impl<'a> Build<'a> {
         ground::require_room(workdir, plan)?;
         let witness = Witness::of(grant).host(|| "cannot hear of the system calls of hooks".to_owned())?;
         let dirs = Dirs::create(workdir, plan)?;
+        disks::write_parameters(plan, &dirs)?;
+        disks::tell(plan, &dirs, None)?;
         let variables = variables(plan, grant, &dirs);
         Ok(Self {
             plan,
@@ -422,25 +427,26 @@ impl<'a> Build<'a> {
         Ok(kib)
     }
 
-    /// The file systems of the layout. The file is replaced, as it is by the original program.
+    /// The file systems of the layout. The file is replaced, as it is by the original program, unless the layout says
+    /// nothing of it.
     fn write_fstab(&self) -> Result<()> {
-        let settings = &self.plan.settings;
-        let line = format!(
-            "LABEL={} / {} defaults 0 1\n",
-            settings.root_label, settings.fs_type
-        );
+        let lines = self.plan.layout.fstab();
+        if lines.is_empty() {
+            return Ok(());
+        }
         let tried = || "cannot write /etc/fstab of the tree".to_owned();
         match self.tree()?.dir("etc").host(tried)? {
-            Some(etc) => etc.write("fstab", 0o644, line.as_bytes()).host(tried),
+            Some(etc) => etc.write("fstab", 0o644, lines.as_bytes()).host(tried),
             None => Ok(()),
         }
     }
 
     /// From now on hooks can name the disk that will be, though there is no such device.
     fn name_devices(&mut self) {
-        self.variables.set("IMAGE_BLOCK_DEVICE", "/dev/dib/image0");
+        let facts = Facts::of(&self.plan.layout, None);
         self.variables
-            .set("IMAGE_BLOCK_DEVICES", "[image0]=/dev/dib/image0 ");
+            .set("IMAGE_BLOCK_DEVICE", format!("/dev/dib/{FIRST}"));
+        self.variables.set("IMAGE_BLOCK_DEVICES", facts.devices());
     }
 
     fn clear(&self) -> Result<()> {

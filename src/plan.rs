@@ -3,6 +3,7 @@
 //! Settings, elements, the tree of hooks and the identity are fixed before the first hook runs, so that a mistake costs
 //! seconds, and so that `dib plan` can print what a build would do, hook by hook.
 
+mod disks;
 pub mod fetches;
 pub mod outline;
 pub mod packages;
@@ -12,6 +13,7 @@ use std::path::Path;
 use image_core::Identity;
 use serde::Serialize;
 
+use crate::blockdevice::{self, Defaults, Layout};
 use crate::breaks::Breaks;
 use crate::element::hooks::HookTree;
 use crate::element::library::{Element, Library};
@@ -19,7 +21,6 @@ use crate::element::reasons::{Reason, reasons};
 use crate::element::resolve::{IMPLICIT, implicit_notice, resolve_image};
 use crate::environment::Environment;
 use crate::error::{Context, Error, Result};
-use crate::filesystem;
 use crate::identity;
 use crate::output;
 use crate::phase::Phase;
@@ -45,8 +46,10 @@ pub struct BuildPlan {
     pub warnings: Vec<String>,
     /// The tree of hooks that they make.
     pub hooks: HookTree,
-    /// The options of the root file system.
-    pub filesystem: ext4_rs_writer::Options,
+    /// The disks.
+    pub layout: Layout,
+    /// The text that describes them.
+    pub layout_text: String,
     /// UUIDs and time stamps.
     pub identity: Identity,
 }
@@ -73,10 +76,15 @@ impl BuildPlan {
         let elements: Vec<Element> = elements.into_iter().cloned().collect();
         let name = format!("{} {}", settings.base_name(), settings.elements.join(" "));
         let identity = identity::fix(&settings.repeat, &name).host(|| "cannot get a random seed".into())?;
-        let filesystem = filesystem::options(&settings, &environment, identity)?;
+        let defaults = Defaults {
+            settings: &settings,
+            environment: &environment,
+            identity,
+        };
+        let (layout, layout_text) = blockdevice::decide(&elements, &defaults)?;
         // `-L` among the options of the file system is a label too.
-        let label = filesystem::label_of(&filesystem);
-        if label != settings.root_label {
+        let label = layout.root().format.label();
+        if label != settings.root_label && layout.is_bare() {
             settings.set("root_label", Origin::Flag("--mkfs-options"));
             settings.root_label = label;
         }
@@ -89,6 +97,7 @@ impl BuildPlan {
             breaks.warnings(),
             library.warnings().to_vec(),
             hooks.warnings(&names),
+            layout.warnings.clone(),
         ];
         Ok(Self {
             settings,
@@ -98,7 +107,8 @@ impl BuildPlan {
             breaks,
             warnings: warnings.concat(),
             hooks,
-            filesystem,
+            layout,
+            layout_text,
             identity,
         })
     }

@@ -2,14 +2,12 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `document` | text → values, each with the line where it stands |
 //! | `schema` | the table of keys; values → entries, or every fault with its file, line and key |
 //! | `images` | entries → images, merged by name; an image → its command line |
 //!
 //! Why each image is a process: a build moves into namespaces of its own and takes its environment from its caller, so
 //! images of one run share nothing, and one that fails leaves the others alone.
 
-mod document;
 mod images;
 mod schema;
 

@@ -6,7 +6,8 @@ use ext4_rs_writer::{Options, Size, layout};
 use image_core::scan::{self, StandIns, scan};
 use image_core::{Store, Tree};
 
-use crate::error::{Context, Result};
+use crate::blockdevice::format::Format;
+use crate::error::{Context, Error, Kind, Result};
 use crate::output::{self, Rules};
 use crate::plan::BuildPlan;
 use crate::settings::{Settings, SizeRule};
@@ -17,7 +18,8 @@ const CLEARED: [&[u8]; 2] = [b"tmp", b"var/log"];
 
 /// The size of the image in KiB, decided by the tree as it is now.
 pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Result<u64> {
-    let bytes = if let Size::Fixed(bytes) = plan.filesystem.size {
+    let options = root_options(plan)?;
+    let bytes = if let Size::Fixed(bytes) = options.size {
         bytes
     } else {
         let exclude = CLEARED.iter().map(|path| path.to_vec()).collect();
@@ -30,7 +32,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Res
                 threads: None,
             },
         )?;
-        let planned = layout(&tree, &plan.filesystem).image(|| "cannot plan the file system".to_owned())?;
+        let planned = layout(&tree, options).image(|| "cannot plan the file system".to_owned())?;
         planned.map().len()
     };
     Ok(bytes / 1024)
@@ -51,9 +53,17 @@ pub(super) fn write(plan: &BuildPlan, tree: &Path, stand_ins: StandIns, kib: u64
     }
     let options = Options {
         size: Size::Fixed(kib.saturating_mul(1024)),
-        ..plan.filesystem.clone()
+        ..root_options(plan)?.clone()
     };
     make(&plan.settings, &tree, &store, &options, umask)
+}
+
+/// The options of the one file system that can be written so far.
+fn root_options(plan: &BuildPlan) -> Result<&Options> {
+    match &plan.layout.root().format {
+        Format::Ext { options, .. } if plan.layout.is_bare() => Ok(options),
+        _ => Err(Error::new(Kind::Image, "no disk with partitions can be written")),
+    }
 }
 
 /// Plans a tree's file system and writes it in every format.

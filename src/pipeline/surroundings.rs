@@ -6,7 +6,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::disks;
 use crate::applets::APPLETS;
+use crate::blockdevice::facts::Facts;
 use crate::element::hooks::materialise;
 use crate::element::library::Origin;
 use crate::environment::Environment;
@@ -53,7 +55,7 @@ pub(super) struct Dirs {
     /// What host hooks source.
     lib: PathBuf,
     /// Room for images.
-    image: PathBuf,
+    pub(super) image: PathBuf,
     /// What of the tree is put aside while hooks run.
     pub(super) aside: PathBuf,
     /// Those through whose names the builder itself goes, by their names.
@@ -208,10 +210,12 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     all.set("ARCH", &settings.arch);
     all.set("IMAGE_NAME", &settings.name);
     all.set("FS_TYPE", &settings.fs_type);
-    all.set("DIB_ROOT_LABEL", &settings.root_label);
-    all.set("DIB_ROOT_FSTYPE", &settings.fs_type);
-    all.set("DIB_BOOT_LABEL", "");
-    all.set("DIB_MOUNTPOINTS", "/");
+    let facts = Facts::of(&plan.layout, None);
+    all.set("DIB_ROOT_LABEL", facts.root_label);
+    all.set("DIB_ROOT_FSTYPE", facts.root_fstype);
+    all.set("DIB_BOOT_LABEL", facts.boot_label);
+    all.set("DIB_MOUNTPOINTS", facts.mount_points);
+    all.set("DIB_BLOCK_DEVICE_PARAMS_YAML", dirs.build.join(disks::PARAMS));
     all.set("DIB_ARGS", record::text(&settings.line));
     all.set("DIB_IMAGE_CACHE", &settings.cache);
     all.set("DIB_LOCKFILES", &settings.lockfiles);

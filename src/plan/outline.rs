@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::Value;
 
+use super::disks::PlannedLayout;
 use super::fetches::{self, PlannedFetch};
 use super::packages::{self, PlannedPackage};
 use super::{BuildPlan, PlannedHook};
@@ -41,6 +42,9 @@ JSON, version 1:
   fetches        what elements declare: {kind, name, element, from, destination, location, reference, overridden_by,
                  fetched, note, cached}; kind is git, tar, file or package of a repository, or mirror; cached is null
                  where it is not known
+  layout         {origin, disks, filesystems}; a disk: {name, size, sector, table, partitions}, size in bytes or null where
+                 the tree decides; a partition: {number, name, size, type}; a file system: {node, type, label, uuid,
+                 mount_point, device, disk, partition, abstraction}; devices are names that hooks see
   outputs        the files of the image
   warnings       what is odd";
 
@@ -56,6 +60,7 @@ pub struct Outline {
     packages: Vec<String>,
     ignored: Vec<PlannedIgnored>,
     fetches: Vec<PlannedFetch>,
+    layout: PlannedLayout,
     outputs: Vec<String>,
     warnings: Vec<String>,
 }
@@ -122,6 +127,7 @@ impl Outline {
             packages: plan.settings.packages.clone(),
             ignored: Vec::new(),
             fetches: fetches::mirrors(&plan.elements, OPERATING_SYSTEM, &variable),
+            layout: PlannedLayout::of(&plan.layout),
             outputs: outputs(plan),
             warnings: plan.warnings.clone(),
         };
@@ -322,6 +328,7 @@ impl fmt::Display for Outline {
         for fetch in &self.fetches {
             writeln!(f, "    {fetch}")?;
         }
+        write!(f, "{}", self.layout)?;
         let outputs = match &self.outputs[..] {
             [] => "none".to_owned(),
             outputs => outputs.join("\n    "),

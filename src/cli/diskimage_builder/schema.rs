@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use super::document::{self, Placed, Value};
+use crate::document::{self, Placed, Value};
 use crate::error::{Context, Error, Result};
 use crate::suggest::nearest;
 
@@ -122,7 +122,7 @@ pub(super) fn check(file: &str, text: &str) -> Result<Vec<Entry>> {
         file,
         text: String::new(),
     };
-    let entries = document::parse(text).map_err(|(line, told)| {
+    let entries = document::parse(text, "list of images").map_err(|(line, told)| {
         let place = line.map_or_else(|| format!("{file}: "), |line| faults.place(line));
         Error::usage(format!("{place}{told}"))
     })?;

@@ -10,14 +10,14 @@ use serde_saphyr::Spanned;
 
 /// A value and the line where it begins, from 1.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Placed<T> {
-    pub(super) value: T,
-    pub(super) line: u64,
+pub(crate) struct Placed<T> {
+    pub(crate) value: T,
+    pub(crate) line: u64,
 }
 
 /// What a document can hold.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Nothing,
     Truth(bool),
     Whole(i128),
@@ -29,7 +29,7 @@ pub(super) enum Value {
 
 impl Value {
     /// What sort of value it is, for messages.
-    pub(super) fn sort(&self) -> &'static str {
+    pub(crate) fn sort(&self) -> &'static str {
         match self {
             Value::Nothing => "nothing",
             Value::Truth(_) => "true or false",
@@ -42,10 +42,10 @@ impl Value {
 }
 
 /// Why a text is no document: the line, if it is known, and what is wrong.
-pub(super) type Unreadable = (Option<u64>, String);
+pub(crate) type Unreadable = (Option<u64>, String);
 
-/// Reads the one document of a text. A text without one is nothing.
-pub(super) fn parse(text: &str) -> Result<Placed<Value>, Unreadable> {
+/// Reads the one document of a text, which `holds` something. A text without one is nothing.
+pub(crate) fn parse(text: &str, holds: &str) -> Result<Placed<Value>, Unreadable> {
     let documents: Vec<Spanned<Value>> = serde_saphyr::from_multiple(text).map_err(|error| {
         let error = error.without_snippet();
         let line = error.location().map(|location| location.line());
@@ -61,7 +61,7 @@ pub(super) fn parse(text: &str) -> Result<Placed<Value>, Unreadable> {
         None => Ok(first),
         Some(second) => Err((
             Some(second.line),
-            "a second document; a file holds one list of images".into(),
+            format!("a second document; a file holds one {holds}"),
         )),
     }
 }
@@ -142,7 +142,11 @@ mod tests {
 
     #[test]
     fn values_know_their_lines_and_sorts() {
-        let document = parse("# images\n- a: 1\n  b: [x,\n    yes, \"5\", 1.5]\n-\n  c:\n").unwrap();
+        let document = parse(
+            "# images\n- a: 1\n  b: [x,\n    yes, \"5\", 1.5]\n-\n  c:\n",
+            "list of images",
+        )
+        .unwrap();
         let Value::List(entries) = document.value else {
             panic!("a list")
         };
@@ -170,21 +174,30 @@ mod tests {
             ]
         );
         assert_eq!(entries[1].line, 6);
-        assert_eq!(parse("{\"a\":\t[true, null]}").unwrap().value.sort(), "a map");
+        assert_eq!(
+            parse("{\"a\":\t[true, null]}", "list of images")
+                .unwrap()
+                .value
+                .sort(),
+            "a map"
+        );
     }
 
     #[test]
     fn a_text_is_one_document_or_none() {
-        assert_eq!(parse("").unwrap().value, Value::Nothing);
-        assert_eq!(parse("# nothing\n").unwrap().value, Value::Nothing);
-        let (line, told) = parse("- a: 1\n---\n- b: 2\n").unwrap_err();
+        assert_eq!(parse("", "list of images").unwrap().value, Value::Nothing);
+        assert_eq!(
+            parse("# nothing\n", "list of images").unwrap().value,
+            Value::Nothing
+        );
+        let (line, told) = parse("- a: 1\n---\n- b: 2\n", "list of images").unwrap_err();
         assert_eq!(
             (line, told.as_str()),
             (Some(3), "a second document; a file holds one list of images")
         );
-        let (line, told) = parse("- a: 1\n- [\n").unwrap_err();
+        let (line, told) = parse("- a: 1\n- [\n", "list of images").unwrap_err();
         assert!(line.is_some() && !told.is_empty(), "{line:?} {told}");
-        let (line, told) = parse("- a: 1\n  a: 2\n").unwrap_err();
+        let (line, told) = parse("- a: 1\n  a: 2\n", "list of images").unwrap_err();
         assert_eq!(line, Some(2), "{told}");
     }
 }

@@ -1,4 +1,4 @@
-//! FAT12, FAT16 and FAT32 file systems as trees: EFI system partitions, say.
+//! FAT12, FAT16 and FAT32 file systems, read as trees and planned from trees: EFI system partitions, say.
 //!
 //! Spec: Microsoft FAT Specification, 2005 <https://academy.cba.mit.edu/classes/networking_communications/SD/FAT.pdf>
 //!
@@ -7,19 +7,33 @@
 //! An image is hostile until read: files and directories together use no cluster twice, so that every chain ends and memory
 //! is bounded by the image.
 //!
-//! Why own code: the crate `fatfs` adds and multiplies what the boot sector says without checks, which is a panic where
-//! overflow is checked, and follows chains that bite their tails.
+//! What is planned is written once: every chain is one run, in the order of the tree, and the same tree gives the same
+//! bytes. Links and special files are refused; owners, modes and xattrs are dropped, as mounting does.
+//!
+//! Why own code: the crate `fatfs` writes directories that `fsck.vfat` wants to repair, and wants the whole volume to write
+//! into. As a reader it adds and multiplies what the boot sector says without checks, which is a panic where overflow is
+//! checked, and follows chains that bite their tails. Tests let it read what is planned here.
 
+mod boot;
 mod clusters;
+mod contents;
+mod disk;
+mod geometry;
+mod layout;
 mod names;
+mod plan;
+mod short;
+mod time;
 
 use std::io;
 
 use image_core::ReadAt;
 use image_core::store::{self, FileId, Open, Store};
-use image_core::tree::{Builder, Data, Meta, NewContent, NodeId, Time, Tree, TreeError};
+use image_core::tree::{Builder, Data, Meta, NewContent, NodeId, Tree, TreeError};
 
 use clusters::{Chain, Volume};
+pub use plan::{Kind, Options, PlanError, least, plan};
+pub use short::BadName;
 
 /// Why an image cannot be read as a tree.
 #[derive(Debug, thiserror::Error)]
@@ -149,61 +163,7 @@ impl<R: ReadAt> Open for OpenFile<'_, R> {
     }
 }
 
-/// A date and a time of day as an entry has them, in UTC.
-fn time(date: u16, time: u16) -> Time {
-    let (year, month, day) = (
-        1980_i64.saturating_add((date >> 9).into()),
-        (date >> 5) & 15,
-        date & 31,
-    );
-    let (hours, minutes, seconds) = (time >> 11, (time >> 5) & 63, (time & 31).saturating_mul(2));
-    // Days since 1970, counting years from March, so that leap days end them.
-    let (month, day) = (i64::from(month.clamp(1, 12)), i64::from(day.clamp(1, 31)));
-    let year = year.saturating_sub(i64::from(month <= 2));
-    let from_march = month.saturating_add(9) % 12;
-    let of_year = from_march
-        .saturating_mul(153)
-        .saturating_add(2)
-        .div_euclid(5)
-        .saturating_add(day)
-        .saturating_sub(1);
-    let leap = year
-        .div_euclid(4)
-        .saturating_sub(year.div_euclid(100))
-        .saturating_add(year.div_euclid(400));
-    let days = year
-        .saturating_mul(365)
-        .saturating_add(leap)
-        .saturating_add(of_year)
-        .saturating_sub(719_468);
-    let of_day = i64::from(hours)
-        .saturating_mul(60)
-        .saturating_add(minutes.into())
-        .saturating_mul(60);
-    Time {
-        secs: days
-            .saturating_mul(86_400)
-            .saturating_add(of_day)
-            .saturating_add(seconds.into()),
-        nanos: 0,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_become_seconds() {
-        let at = |year: u16, month: u16, day: u16| ((year - 1980) << 9) | (month << 5) | day;
-        let cases = [
-            (at(1980, 1, 1), 0, 315_532_800),
-            (at(2000, 2, 29), 0xbf7d, 951_868_798),
-            (at(2024, 3, 1), 0, 1_709_251_200),
-            (at(2100, 3, 1), 0, 4_107_542_400),
-        ];
-        for (date, of_day, secs) in cases {
-            assert_eq!(time(date, of_day).secs, secs);
-        }
-    }
+/// A count of things in memory.
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).expect("a usize fits a u64")
 }

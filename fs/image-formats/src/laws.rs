@@ -9,6 +9,7 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
+mod fat_plan;
 mod oci;
 mod squashfs;
 
@@ -25,6 +26,7 @@ use image_core::tree::{Content, NodeId, Tree};
 use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
+pub use fat_plan::fat_plan;
 pub use oci::oci;
 pub use squashfs::{squashfs, squashfs_codecs};
 

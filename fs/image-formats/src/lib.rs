@@ -2,7 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`fat`] | FAT12, FAT16 and FAT32 read as trees |
+//! | [`fat`] | FAT12, FAT16 and FAT32: planned from trees, and read as trees |
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
 //! | [`oci`] | container images, in OCI layouts and archives of `docker save`, read as trees |
 //! | [`squashfs`] | squashfs images read as trees, and stores that unpack their files from where they lie |

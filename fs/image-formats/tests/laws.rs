@@ -23,6 +23,11 @@ proptest! {
     }
 
     #[test]
+    fn fat_plan(bytes in vec(any::<u8>(), 0..300)) {
+        laws::fat_plan(&bytes);
+    }
+
+    #[test]
     fn tar_reader(bytes in vec(any::<u8>(), 0..300)) {
         laws::tar_reader(&bytes, tempfile::tempfile().unwrap());
     }

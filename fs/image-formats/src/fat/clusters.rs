@@ -4,42 +4,19 @@ use std::collections::HashSet;
 use std::io;
 
 use image_core::ReadAt;
+use zerocopy::FromZeros as _;
+use zerocopy::IntoBytes as _;
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, FromZeros as _, Immutable, IntoBytes, KnownLayout};
 
 use super::Error;
+use super::disk::{Bpb, Bpb32};
 
 /// The most bytes of a directory: 65,536 entries.
 const DIRECTORY_MAX: u64 = 65_536 * 32;
 
-/// The start of the boot sector.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
-#[repr(C, packed)]
-struct BootSector {
-    jmp_boot: [u8; 3],
-    oem_name: [u8; 8],
-    bytes_per_sec: U16,
-    sec_per_clus: u8,
-    rsvd_sec_cnt: U16,
-    num_fats: u8,
-    root_ent_cnt: U16,
-    tot_sec16: U16,
-    media: u8,
-    fat_sz16: U16,
-    sec_per_trk: U16,
-    num_heads: U16,
-    hidd_sec: U32,
-    tot_sec32: U32,
-    fat_sz32: U32,
-    ext_flags: U16,
-    fs_ver: U16,
-    root_clus: U32,
-}
-const _: () = assert!(size_of::<BootSector>() == 48);
-
 /// How wide an entry of the table is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Width {
+pub(super) enum Width {
     Fat12,
     Fat16,
     Fat32,
@@ -73,11 +50,12 @@ pub(super) struct Chain {
 impl<'a, R: ReadAt> Volume<'a, R> {
     pub(super) fn open(source: &'a R) -> Result<Self, Error> {
         let bad = |field, value| Error::BootSector { field, value };
-        let mut boot = BootSector::new_zeroed();
+        let (mut boot, mut boot32) = (Bpb::new_zeroed(), Bpb32::new_zeroed());
         if source.len() < 512 {
             return Err(bad("length", source.len()));
         }
         source.read_exact_at(boot.as_mut_bytes(), 0)?;
+        source.read_exact_at(boot32.as_mut_bytes(), 36)?;
         let sector = u64::from({ boot.bytes_per_sec }.get());
         if !matches!(sector, 512 | 1024 | 2048 | 4096) {
             return Err(bad("bytes in a sector", sector));
@@ -94,7 +72,7 @@ impl<'a, R: ReadAt> Volume<'a, R> {
             0 => u64::from(large.get()),
             small => u64::from(small),
         };
-        let fat_sectors = first_of(boot.fat_sz16, boot.fat_sz32);
+        let fat_sectors = first_of(boot.fat_sz16, boot32.fat_sz32);
         let total = first_of(boot.tot_sec16, boot.tot_sec32);
         let root_len = u64::from({ boot.root_ent_cnt }.get()).saturating_mul(32);
         let root_at = fats.saturating_mul(fat_sectors).saturating_add(reserved);
@@ -118,7 +96,7 @@ impl<'a, R: ReadAt> Volume<'a, R> {
             table: reserved.saturating_mul(sector),
             table_len: fat_sectors.saturating_mul(sector),
             fixed_root: (root_at.saturating_mul(sector), root_len),
-            root_cluster: { boot.root_clus }.get(),
+            root_cluster: { boot32.root_clus }.get(),
             data: data_at.saturating_mul(sector),
             cluster_len: per_cluster.saturating_mul(sector),
             clusters,

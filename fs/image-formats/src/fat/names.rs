@@ -1,35 +1,11 @@
 //! The entries of a directory, with their long names.
 
 use image_core::tree::Time;
-use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::FromBytes as _;
 
-const VOLUME_ID: u8 = 0x08;
-const DIRECTORY: u8 = 0x10;
-const LONG_NAME: u8 = 0x0f;
-const LAST_LONG: u8 = 0x40;
-/// Name and extension are shown in small letters.
-const SMALL_NAME: u8 = 0x08;
-const SMALL_EXTENSION: u8 = 0x10;
-
-/// An entry as it stands on disk.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct Short {
-    name: [u8; 11],
-    attr: u8,
-    nt_res: u8,
-    crt_time_tenth: u8,
-    crt_time: U16,
-    crt_date: U16,
-    lst_acc_date: U16,
-    fst_clus_hi: U16,
-    wrt_time: U16,
-    wrt_date: U16,
-    fst_clus_lo: U16,
-    file_size: U32,
-}
-const _: () = assert!(size_of::<Short>() == 32);
+use super::disk::{
+    DIRECTORY, LAST_LONG, LONG_NAME, LONG_UNITS, SMALL_EXTENSION, SMALL_NAME, Short, VOLUME_ID, checksum,
+};
 
 /// What an entry names.
 #[derive(Clone, Debug)]
@@ -59,7 +35,7 @@ pub(super) fn entries(directory: &[u8]) -> Vec<Entry> {
                     is_directory: short.attr & DIRECTORY != 0,
                     cluster: u32::from(short.fst_clus_lo.get()) | (u32::from(short.fst_clus_hi.get()) << 16),
                     len: short.file_size.get(),
-                    modified: super::time(short.wrt_date.get(), short.wrt_time.get()),
+                    modified: super::time::read(short.wrt_date.get(), short.wrt_time.get()),
                 });
             }
         }
@@ -112,8 +88,7 @@ impl Long {
             *self = Self::default();
             return;
         }
-        let places = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30_usize];
-        let mut part: Vec<u16> = places
+        let mut part: Vec<u16> = LONG_UNITS
             .iter()
             .filter_map(|at| bytes.get(*at..at.saturating_add(2)))
             .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
@@ -125,10 +100,7 @@ impl Long {
 
     /// The name, if all of it is there and belongs to a short name.
     fn name(self, short: &[u8; 11]) -> Option<String> {
-        let sum = short
-            .iter()
-            .fold(0_u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
-        if self.units.is_empty() || self.next != 0 || sum != self.checksum {
+        if self.units.is_empty() || self.next != 0 || checksum(short) != self.checksum {
             return None;
         }
         let units = self.units.split(|unit| *unit == 0).next()?;

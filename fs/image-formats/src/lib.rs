@@ -2,10 +2,20 @@
 //!
 //! | module | what it is |
 //! |---|---|
+<<<<<<< HEAD
 //! | [`fat`] | FAT12, FAT16 and FAT32: planned from trees, and read as trees |
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
+=======
+//! | [`fat`] | FAT12, FAT16 and FAT32 read as trees |
+//! | [`gpt`] | GUID partition tables, and where diskimage-builder lays their partitions |
+//! | [`grub`] | GRUB's boot code for old firmware, embedded without a device |
+//! | [`mbr`] | master boot records and their chains, and where diskimage-builder lays their partitions |
+>>>>>>> 0feff88 (Plan partition tables, swap areas and GRUB's boot code as maps, without a device)
 //! | [`oci`] | container images, in OCI layouts and archives of `docker save`, read as trees |
+//! | [`partitions`] | what every table asks of its partitions |
+//! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
 //! | [`squashfs`] | squashfs images read as trees, and stores that unpack their files from where they lie |
+//! | [`swap`] | swap areas of Linux |
 //! | [`tar`](mod@tar) | archives read as trees, and stores that serve their files from where they lie |
 //!
 //! There is no module for raw images: a [`Map`](image_core::Map) is one.
@@ -17,9 +27,14 @@
 )]
 
 pub mod fat;
+pub mod gpt;
+pub mod grub;
 #[doc(hidden)]
 pub mod laws;
+pub mod mbr;
 pub mod oci;
+pub mod partitions;
 pub mod qcow2;
 pub mod squashfs;
+pub mod swap;
 pub mod tar;

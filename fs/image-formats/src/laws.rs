@@ -10,6 +10,7 @@
 )]
 
 mod fat_plan;
+mod lvm_plan;
 mod oci;
 mod squashfs;
 
@@ -27,6 +28,7 @@ use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
 pub use fat_plan::fat_plan;
+pub use lvm_plan::lvm_plan;
 pub use oci::oci;
 pub use squashfs::{squashfs, squashfs_codecs};
 

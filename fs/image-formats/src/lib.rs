@@ -2,15 +2,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
-<<<<<<< HEAD
 //! | [`fat`] | FAT12, FAT16 and FAT32: planned from trees, and read as trees |
-//! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
-=======
-//! | [`fat`] | FAT12, FAT16 and FAT32 read as trees |
 //! | [`gpt`] | GUID partition tables, and where diskimage-builder lays their partitions |
 //! | [`grub`] | GRUB's boot code for old firmware, embedded without a device |
+//! | [`lvm`] | LVM2: labels and metadata of a volume group, and where its linear logical volumes lie |
 //! | [`mbr`] | master boot records and their chains, and where diskimage-builder lays their partitions |
->>>>>>> 0feff88 (Plan partition tables, swap areas and GRUB's boot code as maps, without a device)
 //! | [`oci`] | container images, in OCI layouts and archives of `docker save`, read as trees |
 //! | [`partitions`] | what every table asks of its partitions |
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
@@ -31,6 +27,7 @@ pub mod gpt;
 pub mod grub;
 #[doc(hidden)]
 pub mod laws;
+pub mod lvm;
 pub mod mbr;
 pub mod oci;
 pub mod partitions;

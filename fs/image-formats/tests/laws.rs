@@ -28,6 +28,11 @@ proptest! {
     }
 
     #[test]
+    fn lvm_plan(bytes in vec(any::<u8>(), 0..200)) {
+        laws::lvm_plan(&bytes);
+    }
+
+    #[test]
     fn tar_reader(bytes in vec(any::<u8>(), 0..300)) {
         laws::tar_reader(&bytes, tempfile::tempfile().unwrap());
     }

@@ -66,6 +66,10 @@ fn fill(root: &Path) {
         )
         .unwrap();
     }
+    // More than a cluster of the root directory.
+    for i in 0..40 {
+        fs::write(root.join(format!("in-the-root-{i}")), "").unwrap();
+    }
     let mut sparse = File::create(root.join("sparse")).unwrap();
     sparse.seek(std::io::SeekFrom::Start(300_000)).unwrap();
     sparse.write_all(b"here").unwrap();
@@ -161,7 +165,7 @@ fn comparable(mut snapshot: snapshot::Snapshot) -> snapshot::Snapshot {
 
 #[test]
 fn every_kind_is_what_others_read() {
-    if !oracle::require(&["fsck.vfat", "mtype"]) {
+    if !oracle::require(&["fsck.vfat", "mtype", "grub-fstest"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -192,6 +196,13 @@ fn every_kind_is_what_others_read() {
             &comparable(snapshot::of_dir(&files)),
             &comparable(snapshot::of_tree(&tree, &store)),
         );
+        for path in [
+            "EFI/BOOT/BOOTX64.EFI",
+            "EFI/a directory with a long name/mixed.Case",
+        ] {
+            let read = oracle::ext4::grub_cat(&image, &format!("/{path}"));
+            assert_eq!(read, fs::read(files.join(path)).unwrap(), "{options:?}");
+        }
         let words = [
             "LC_ALL=C.UTF-8",
             "mtype",
@@ -493,4 +504,25 @@ fn a_second_name_is_a_file_of_its_own() {
     write(&files, &options(Kind::Auto, 2 << 20), &image);
     fsck(&image);
     assert_eq!(of_fatfs(&image), of_host(&files));
+}
+
+#[test]
+fn holes_are_gaps() {
+    let mut builder = Tree::builder(Meta::root(0o755));
+    let data = Data {
+        ranges: Some([4096..8192, 1 << 20..(1 << 20) + 5].into()),
+        ..Data::dense(FileId(3), 2 << 20)
+    };
+    let node = builder.node(Meta::root(0o644), NewContent::File(data)).unwrap();
+    builder.link(NodeId::ROOT, b"sparse", node).unwrap();
+    let map = fat::plan(&builder.build().unwrap(), &options(Kind::Fat16, 64 << 20)).unwrap();
+    let data: Vec<u64> = map
+        .extents()
+        .iter()
+        .filter(|extent| extent.what == "file data")
+        .flat_map(|extent| [extent.start, extent.len])
+        .collect();
+    assert_eq!(data.len(), 4);
+    assert_eq!(data[2] - data[0], (1 << 20) - 4096);
+    assert_eq!([data[1], data[3]], [4096, 5]);
 }

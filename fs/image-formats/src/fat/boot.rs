@@ -33,7 +33,7 @@ pub(super) fn lay_out(
     let info = FsInfo {
         lead_sig: *b"RRaA",
         reserved1: [0; 480],
-        struc_sig: *b"rrAa",
+        struct_sig: *b"rrAa",
         free_count: long(geometry.clusters.saturating_sub(used)).into(),
         nxt_free: long(used.saturating_add(1)).into(),
         reserved2: [0; 12],

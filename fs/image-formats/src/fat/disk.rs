@@ -83,7 +83,7 @@ const _: () = assert!(size_of::<Tail>() == 26);
 pub(super) struct FsInfo {
     pub(super) lead_sig: [u8; 4],
     pub(super) reserved1: [u8; 480],
-    pub(super) struc_sig: [u8; 4],
+    pub(super) struct_sig: [u8; 4],
     pub(super) free_count: U32,
     /// The cluster that was given out last.
     pub(super) nxt_free: U32,

@@ -253,3 +253,73 @@ fn all(options: &Options) -> Vec<Shape> {
     }
     shapes
 }
+
+#[cfg(test)]
+mod tests {
+    use image_core::tree::Time;
+
+    use super::*;
+
+    fn options(kind: Kind, cluster: Option<u32>) -> Options {
+        Options {
+            kind,
+            len: 0,
+            sector: 512,
+            hidden_sectors: 0,
+            label: [b' '; 11],
+            volume_id: 0,
+            cluster,
+            epoch: Time::default(),
+        }
+    }
+
+    #[test]
+    fn no_shorter_one_would_do() {
+        // Bytes around the borders of FAT12 and FAT16, where a few more sectors make other clusters.
+        let cases = [
+            (Kind::Auto, None, 4075 * 2048..4090 * 2048),
+            (Kind::Auto, None, 65_510 * 2048..65_530 * 2048),
+            (Kind::Auto, Some(512), 4075 * 512..4095 * 512),
+            (Kind::Auto, Some(512), 65_510 * 512..65_530 * 512),
+            (Kind::Fat12, None, 4075 * 2048..4095 * 2048),
+            (Kind::Fat32, None, 1..2),
+        ];
+        for (kind, cluster, range) in cases {
+            let options = options(kind, cluster);
+            let step = usize::try_from((range.end - range.start) / 5).unwrap().max(1);
+            for bytes in range.step_by(step) {
+                let needed = |shape: Shape| Ok(u64::div_ceil(bytes, shape.cluster_len()));
+                let fits = |total: &u64| {
+                    choose(&options, *total)
+                        .is_ok_and(|chosen| chosen.clusters >= needed(chosen.shape).unwrap())
+                };
+                let found = (bytes / 512..1 << 32).find(fits);
+                assert_eq!(least(&options, needed).ok(), found, "{options:?} {bytes}");
+            }
+        }
+    }
+
+    #[test]
+    fn clusters_are_aligned_and_counted_by_the_tables() {
+        for (width, per_cluster) in [(Width::Fat12, 4), (Width::Fat16, 8), (Width::Fat32, 64)] {
+            let shape = Shape {
+                width,
+                sector: 512,
+                per_cluster,
+            };
+            let (fewest, most) = width.clusters();
+            for clusters in [fewest, fewest + 1, fewest + 9, most.min(1 << 20)] {
+                let geometry = shape.with(clusters);
+                assert_eq!(geometry.data_at() % per_cluster, 0);
+                assert!(geometry.table * 512 >= width.table_len(clusters + 2));
+                assert_eq!((geometry.total() - geometry.data_at()) / per_cluster, clusters);
+                assert_eq!(shape.within(geometry.total()), Some(geometry));
+                assert!(
+                    shape
+                        .within(geometry.total() - 1)
+                        .is_none_or(|less| less.clusters < clusters)
+                );
+            }
+        }
+    }
+}

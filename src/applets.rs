@@ -1,6 +1,7 @@
 //! What hooks call by name: the same binary under other names, in a directory of the tree of hooks.
 //!
-//! It comes first on the `PATH` of host hooks and last on that in the chroot, where the image's own programs win.
+//! It comes first on the `PATH` of host hooks and last on that in the chroot, where the image's own programs win. But for
+//! the names of GRUB's tools, which come first where the disks are planned already, and are on no `PATH` before.
 //!
 //! | name | what it stands for |
 //! |---|---|
@@ -15,6 +16,9 @@
 //! | `deb-bootstrap` | the archive of Debian or Ubuntu → a root |
 //! | `deb-lock` | packages that were installed since → the lock of a build |
 //! | `dib-block-device` | what is asked about the disks → the answer |
+//! | `grub-install`, `grub-bios-setup` | GRUB's tools, for a disk that is only planned: boot code, the ESP |
+//! | `grub-mkconfig`, `update-grub` | the tree's own, with `grub-probe` answered by us for one call |
+//! | `grub-probe`, `grub-mkrelpath` | answers from the plan of the disks |
 //! | `source-repositories` | what elements want from elsewhere → the cache, then the tree |
 
 pub mod block_device;
@@ -22,6 +26,8 @@ pub mod cache_url;
 pub mod deb_bootstrap;
 pub mod deb_lock;
 pub mod extract_image;
+pub mod grub_install;
+pub mod grub_probe;
 pub mod install_static;
 pub mod package_installs;
 pub mod pkg_map;
@@ -36,7 +42,7 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 13] = [
+pub const APPLETS: [(&str, Applet); 24] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
@@ -50,4 +56,21 @@ pub const APPLETS: [(&str, Applet); 13] = [
     ("source-repositories", source_repositories::run),
     ("svc-map-install", svc_map::run_install),
     ("dib-block-device", block_device::run),
+    ("grub-bios-setup", grub_install::run_setup),
+    ("grub-install", grub_install::run),
+    ("grub-mkconfig", grub_probe::run_config),
+    ("grub-mkrelpath", grub_probe::run_relative),
+    ("grub-probe", grub_probe::run),
+    ("update-grub", grub_probe::run_update),
+    ("grub2-bios-setup", grub_install::run_setup),
+    ("grub2-install", grub_install::run),
+    ("grub2-mkconfig", grub_probe::run_config),
+    ("grub2-mkrelpath", grub_probe::run_relative),
+    ("grub2-probe", grub_probe::run),
 ];
+
+/// Whether a name is one of GRUB's tools, and of the second of its two families of names.
+pub fn of_grub(name: &str) -> Option<bool> {
+    let second = name.starts_with("grub2-");
+    (second || name.starts_with("grub-") || name == "update-grub").then_some(second)
+}

@@ -23,6 +23,7 @@
 //! | [`output`] | a map of extents → files: temporary, digested, synced, renamed |
 //! | [`room`] | how much there is on file systems and in memory |
 //! | [`applets`] | what hooks call by name, the same binary under other names |
+//! | [`boot`] | boot loaders without a disk: GRUB's tools answered from the plan of the disks |
 //! | [`fetch`] | HTTP, HTTPS and files of this machine → a file: proxies, retries, resumption, names, certificates |
 //! | [`cache`] | what was fetched before: whole or not there, digested, locked |
 //! | [`inspect`] | images of others: containers, partitions and file systems → trees |
@@ -37,6 +38,7 @@
 
 pub mod applets;
 pub mod blockdevice;
+pub mod boot;
 pub mod bootstrap;
 pub mod breaks;
 pub mod cache;

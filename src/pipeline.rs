@@ -31,6 +31,7 @@ use image_core::scan::StandIns;
 
 use crate::blockdevice::facts::Facts;
 use crate::blockdevice::layout::FIRST;
+use crate::boot::substitute::put_back;
 use crate::breaks::SIZE;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
@@ -59,7 +60,7 @@ pub use ground::memory_for;
 pub use image::make;
 pub(crate) use normalise::clamp_days;
 use pause::Stop;
-use surroundings::{Dirs, in_chroot, on_host, variables};
+use surroundings::{Dirs, in_chroot, in_chroot_with_disks, on_host, variables};
 pub use surroundings::{element_array, element_yaml};
 
 /// Builds what a plan says.
@@ -224,7 +225,10 @@ impl<'a> Build<'a> {
             }
             Place::Chroot if present => {
                 let sandbox = Sandbox::chroot(&self.dirs.tree);
-                let environment = in_chroot(&self.variables);
+                let environment = match phase {
+                    Phase::Finalise => in_chroot_with_disks(&self.variables, &self.tree()?)?,
+                    _ => in_chroot(&self.variables),
+                };
                 let lent = self.lend()?;
                 self.pause(&before, &sandbox, &environment, Stop::Shell)?;
                 let seen = self.hooks(phase, &sandbox, &environment)?;
@@ -454,6 +458,7 @@ impl<'a> Build<'a> {
         let tree = self.tree()?;
         let tried = || "cannot finish the tree".to_owned();
         finalise::return_resolv_conf(&tree).host(tried)?;
+        put_back(&tree).host(tried)?;
         finalise::clear_traces(&tree).host(tried)?;
         if let Some(epoch) = self.plan.settings.repeat.epoch {
             normalise::normalise(&tree, epoch).host(tried)?;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disks;
-use crate::applets::APPLETS;
+use crate::applets::{APPLETS, of_grub};
 use crate::blockdevice::facts::Facts;
+use crate::boot;
 use crate::element::hooks::materialise;
 use crate::element::library::Origin;
 use crate::environment::Environment;
@@ -18,6 +19,7 @@ use crate::plan::BuildPlan;
 use crate::record;
 use crate::runner;
 use crate::sandbox::caller;
+use crate::sandbox::rooted::Rooted;
 use crate::sandbox::tier::Grant;
 use crate::settings::{Settings, Tmpfs};
 
@@ -26,6 +28,9 @@ const APPLETS_DIR: &str = ".applets";
 
 /// The one that hooks of a user do not want, who need the real one to become root.
 const SUDO_DIR: &str = ".sudo";
+
+/// What stands in for GRUB's tools, under the first and the second of its families of names.
+const GRUB_DIRS: [&str; 2] = [".grub", ".grub2"];
 
 /// What host hooks source from `$_LIB`.
 const LIBRARY: [(&str, &str); 4] = [
@@ -94,10 +99,15 @@ impl Dirs {
         }
         let tried = || "cannot put this program among the hooks".to_owned();
         fs::copy("/proc/self/exe", dirs.runner()).host(tried)?;
-        fs::create_dir(dirs.hooks.join(APPLETS_DIR)).host(tried)?;
-        fs::create_dir(dirs.hooks.join(SUDO_DIR)).host(tried)?;
+        for dir in [APPLETS_DIR, SUDO_DIR].iter().chain(&GRUB_DIRS) {
+            fs::create_dir(dirs.hooks.join(dir)).host(tried)?;
+        }
         for (name, _) in APPLETS {
-            let dir = if name == "sudo" { SUDO_DIR } else { APPLETS_DIR };
+            let dir = match of_grub(name) {
+                Some(second) => GRUB_DIRS[usize::from(second)],
+                None if name == "sudo" => SUDO_DIR,
+                None => APPLETS_DIR,
+            };
             let link = dirs.hooks.join(dir).join(name);
             std::os::unix::fs::symlink(Path::new("..").join(runner::NAME), link).host(tried)?;
         }
@@ -337,6 +347,17 @@ pub(super) fn in_chroot(all: &Environment) -> Environment {
     let lent = "/tmp/in_target.d";
     chroot.set("PATH", format!("{system}:{lent}/{SUDO_DIR}:{lent}/{APPLETS_DIR}"));
     chroot
+}
+
+/// What a chroot phase sees of `all` once the disks are planned: GRUB's tools are ours, by the names that the tree calls
+/// them by. Scripts tell by these names where GRUB's files lie.
+pub(super) fn in_chroot_with_disks(all: &Environment, tree: &Rooted) -> Result<Environment> {
+    let second = boot::says_grub2(tree).host(|| "cannot read /usr/bin of the tree".to_owned())?;
+    let mut chroot = in_chroot(all);
+    let mut path = OsString::from(format!("/tmp/in_target.d/{}:", GRUB_DIRS[usize::from(second)]));
+    path.push(chroot.get("PATH").unwrap_or_default());
+    chroot.set("PATH", path);
+    Ok(chroot)
 }
 
 #[cfg(test)]

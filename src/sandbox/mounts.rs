@@ -55,6 +55,17 @@ pub fn tmpfs(on: &Path, bytes: u64) -> Result<()> {
         .host(|| format!("cannot mount a tmpfs on {}", on.display()))
 }
 
+/// Covers files with another one, for this process and what it becomes or starts: no one else sees it, and it goes when
+/// they end. This process has one thread. `EPERM`: it may not mount, and nothing has changed.
+pub fn cover_privately(files: &[PathBuf], by: &Path) -> io::Result<()> {
+    // What is private stays so in the copy of its mounts.
+    sys::new_namespaces()?;
+    for file in files {
+        mount_bind(by, file)?;
+    }
+    Ok(())
+}
+
 /// Makes a directory a mount point on which devices, set-uid bits and programs count, whatever holds it says.
 ///
 /// In a user namespace what holds it has the last word.

@@ -1,0 +1,18 @@
+if [ "${DIB_EXTLINUX:-0}" != 0 ]; then
+    echo "DIB_EXTLINUX=$DIB_EXTLINUX is not supported: element bootloader installs GRUB 2" >&2
+    exit 1
+fi
+case "${ARCH:-}" in
+arm64 | aarch64) _dib_serial=ttyAMA0,115200 ;;
+ppc*) _dib_serial=hvc0 ;;
+*) _dib_serial=ttyS0,115200 ;;
+esac
+export DIB_BOOTLOADER_DEFAULT_CMDLINE=${DIB_BOOTLOADER_DEFAULT_CMDLINE:-nofb nomodeset gfxpayload=text}
+export DIB_BOOTLOADER_SERIAL_CONSOLE=${DIB_BOOTLOADER_SERIAL_CONSOLE:-$_dib_serial}
+export DIB_BOOTLOADER_USE_SERIAL_CONSOLE=${DIB_BOOTLOADER_USE_SERIAL_CONSOLE:-True}
+export DIB_BOOTLOADER_VIRTUAL_TERMINAL=${DIB_BOOTLOADER_VIRTUAL_TERMINAL-tty0}
+export DIB_NO_TIMER_CHECK=${DIB_NO_TIMER_CHECK:-True}
+export DIB_GRUB_TIMEOUT=${DIB_GRUB_TIMEOUT:-5}
+export DIB_GRUB_TIMEOUT_STYLE=${DIB_GRUB_TIMEOUT_STYLE:-menu}
+export DIB_SKIP_GRUB_PACKAGE_INSTALL=${DIB_SKIP_GRUB_PACKAGE_INSTALL:-False}
+unset _dib_serial

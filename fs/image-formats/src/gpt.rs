@@ -132,7 +132,7 @@ impl Table {
         let usable = self.usable()?;
         let (asked, most) = (self.partitions.len(), ENTRIES);
         if asked > most {
-            let what = "";
+            let what = "partitions";
             return Err(partitions::Error::TooMany { what, asked, most }.into());
         }
         for (number, partition) in self.numbered() {

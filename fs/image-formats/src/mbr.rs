@@ -168,9 +168,9 @@ impl Table {
         }
         let entries = primary.len().saturating_add(usize::from(!logical.is_empty()));
         for (what, asked, most) in [
-            ("primary", primary.len(), PRIMARY_MAX),
-            ("primary and extended", entries, PRIMARY_MAX),
-            ("logical", logical.len(), LOGICAL_MAX),
+            ("primary partitions", primary.len(), PRIMARY_MAX),
+            ("primary and extended partitions", entries, PRIMARY_MAX),
+            ("logical partitions", logical.len(), LOGICAL_MAX),
         ] {
             if asked > most {
                 return Err(partitions::Error::TooMany { what, asked, most }.into());
@@ -179,7 +179,12 @@ impl Table {
         let primary = numbered(1, primary);
         let logical = numbered(5, logical);
         for (number, partition) in primary.iter().chain(&logical) {
-            let (number, kind, end) = (*number, partition.kind, partition.range.end);
+            let (number, kind) = (*number, partition.kind);
+            let Range { start, end } = partition.range;
+            // Of a logical partition, what is checked for room is never empty.
+            if start >= end {
+                return Err(partitions::Error::Empty { number, start, end }.into());
+            }
             if matches!(kind, 0 | 0x05 | 0x0f | 0x85 | 0xc5 | 0xd5) {
                 return Err(Error::Kind { number, kind });
             }
@@ -299,8 +304,7 @@ fn length(range: &Range<u64>) -> u64 {
 
 /// How many sectors so many bytes are.
 fn sectors(bytes: u64) -> u32 {
-    // Only a length can be 2^32, of the extended partition of a disk that is longer than its table reaches.
-    u32::try_from(bytes / SECTOR).unwrap_or(u32::MAX)
+    u32::try_from(bytes / SECTOR).expect("partitions end before END, and begin behind sector 0")
 }
 
 /// The sector of a byte by cylinder, head and sector, of a disk of 255 heads and 63 sectors; the last that can be written

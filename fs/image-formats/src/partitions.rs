@@ -72,9 +72,9 @@ pub enum Error {
         start: u64,
     },
     /// More partitions than the table, or those who read it, can number.
-    #[error("{asked} {what} partitions, and a table holds {most}")]
+    #[error("{asked} {what}, and a table holds {most}")]
     TooMany {
-        /// Of which sort: `"primary"`, say.
+        /// Partitions of which sort.
         what: &'static str,
         /// How many there shall be.
         asked: usize,

@@ -18,6 +18,11 @@ proptest! {
     }
 
     #[test]
+    fn disk_layouts(bytes in vec(any::<u8>(), 0..100)) {
+        laws::disk_layouts(&bytes);
+    }
+
+    #[test]
     fn fat_reader(bytes in vec(any::<u8>(), 0..100)) {
         laws::fat_reader(&bytes);
     }

@@ -11,6 +11,7 @@ pub mod contender;
 pub mod ext4;
 pub mod golden;
 pub mod http;
+pub mod looped;
 pub mod lvm;
 pub mod mounted;
 pub mod place;

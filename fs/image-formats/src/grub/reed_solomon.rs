@@ -2,7 +2,8 @@
 //!
 //! - The field: 256 elements, polynomial 0x11d, whose root `a` generates it. The code of `p` bytes: the remainder by
 //!   (x - a^0) (x - a^1) … (x - a^(p - 1)).
-//! - A block has at most 200 sectors, data and codes together, shared out in proportion. Byte `i` of each of its sectors
+//! - A block has at most 200 sectors, data and codes together, shared out in proportion, in whole sectors
+//!   each, so that one may be left over. Byte `i` of each of its sectors
 //!   is a word of its own, so that a bad sector is one bad byte of each word.
 //! - All data come first, then all codes.
 
@@ -25,7 +26,7 @@ impl Field {
             logarithm: [0; 256],
         };
         let mut element = 1_u8;
-        for (exponent, power) in (0_u8..).zip(&mut field.power) {
+        for (power, exponent) in field.power.iter_mut().zip(0_u8..) {
             *power = element;
             if let Some(logarithm) = field.logarithm.get_mut(usize::from(element)) {
                 *logarithm = exponent;
@@ -99,18 +100,16 @@ pub(super) fn protect(bytes: &mut [u8], redundancy: usize) {
 fn blocks<'a>(mut data: &'a [u8], mut codes: &'a mut [u8]) -> impl Iterator<Item = (&'a [u8], &'a mut [u8])> {
     iter::from_fn(move || {
         let total = data.len().saturating_add(codes.len());
-        let share = if total > BLOCK {
-            // In sectors first, so that all blocks but the last have whole ones.
-            let sectors = data.len().saturating_mul(200).checked_div(total)?;
-            sectors.saturating_mul(SECTOR)
-        } else {
-            data.len()
+        // In sectors first, so that all blocks but the last have whole ones.
+        let share = |of: usize| {
+            let sectors = of.saturating_mul(BLOCK / SECTOR).checked_div(total)?;
+            Some(if total > BLOCK {
+                sectors.saturating_mul(SECTOR)
+            } else {
+                of
+            })
         };
-        let room = if total > BLOCK {
-            BLOCK.saturating_sub(share)
-        } else {
-            codes.len()
-        };
+        let (share, room) = (share(data.len())?, share(codes.len())?);
         let (block, rest) = data.split_at_checked(share)?;
         let (place, places) = std::mem::take(&mut codes).split_at_mut_checked(room)?;
         (data, codes) = (rest, places);

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use flate2::Crc;
 use image_core::ReadAt as _;
+use image_formats::mbr::Entry;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -75,18 +76,6 @@ struct GptEntry {
     partition_name: [U16; 36],
 }
 const _: () = assert!(size_of::<GptEntry>() == 128);
-
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct MbrEntry {
-    boot_indicator: u8,
-    starting_chs: [u8; 3],
-    os_type: u8,
-    ending_chs: [u8; 3],
-    starting_lba: U32,
-    size_in_lba: U32,
-}
-const _: () = assert!(size_of::<MbrEntry>() == 16);
 
 /// The partitions of a disk, in the order of their numbers; none where there is no table.
 pub fn read(disk: &Bytes) -> Result<Vec<Partition>, InspectError> {
@@ -193,10 +182,10 @@ fn range(
 }
 
 /// The four entries of a boot record, if it is one.
-fn boot_record(disk: &Bytes, lba: u64) -> Result<Option<[MbrEntry; 4]>, InspectError> {
+fn boot_record(disk: &Bytes, lba: u64) -> Result<Option<[Entry; 4]>, InspectError> {
     let sector = at::<[u8; 512]>(disk, lba.saturating_mul(512))?;
     let sector = sector.filter(|sector| sector[510..] == [0x55, 0xaa]);
-    Ok(sector.map(|sector| <[MbrEntry; 4]>::read_from_bytes(&sector[446..510]).expect("64 bytes")))
+    Ok(sector.map(|sector| <[Entry; 4]>::read_from_bytes(&sector[446..510]).expect("64 bytes")))
 }
 
 fn is_extended(kind: u8) -> bool {
@@ -208,7 +197,7 @@ fn mbr(disk: &Bytes) -> Result<Vec<Partition>, InspectError> {
         return Ok(Vec::new());
     };
     // The boot sector of a FAT file system ends as one of a disk does, and holds code where entries would be.
-    let is_entry = |entry: &MbrEntry| matches!(entry.boot_indicator, 0 | 0x80);
+    let is_entry = |entry: &Entry| matches!(entry.boot_indicator, 0 | 0x80);
     if !entries.iter().all(is_entry) {
         return Ok(Vec::new());
     }
@@ -228,7 +217,7 @@ fn mbr(disk: &Bytes) -> Result<Vec<Partition>, InspectError> {
     Ok(partitions)
 }
 
-fn mbr_partition(disk: &Bytes, number: u32, start: u64, entry: &MbrEntry) -> Result<Partition, InspectError> {
+fn mbr_partition(disk: &Bytes, number: u32, start: u64, entry: &Entry) -> Result<Partition, InspectError> {
     let end = start.checked_add(entry.size_in_lba.get().into());
     Ok(Partition {
         number,
@@ -255,4 +244,94 @@ fn logical(disk: &Bytes, first: u64, partitions: &mut Vec<Partition>) -> Result<
         record = first.saturating_add(next.starting_lba.get().into());
     }
     Err(damaged(format!("more than {LOGICAL_MAX} logical partitions")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use image_core::laws::copied;
+    use image_core::store::MemoryStore;
+    use image_core::tree::Time;
+    use image_core::{Identity, Map};
+    use image_formats::{gpt, mbr};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn disk(map: &Map) -> Vec<u8> {
+        copied(map, &MemoryStore::default())
+    }
+
+    fn read_back(disk: Vec<u8>) -> Vec<Partition> {
+        let disk: Bytes = Arc::new(disk);
+        read(&disk).unwrap()
+    }
+
+    #[test]
+    fn boot_records_that_we_plan_are_read() {
+        let mut placer = mbr::Placer::new(32 * MIB, MIB).unwrap();
+        let partitions = (0..7).map(|index| mbr::Partition {
+            range: if index < 3 {
+                placer.primary(MIB).unwrap()
+            } else {
+                placer.logical(MIB + 512).unwrap()
+            },
+            kind: 0xc6 + index,
+            boot: false,
+            logical: index >= 3,
+        });
+        let table = mbr::Table {
+            len: 32 * MIB,
+            align: MIB,
+            disk_id: 1,
+            partitions: partitions.collect(),
+            boot_code: None,
+        };
+        let expected = [1, 2, 3, 5, 6, 7, 8].into_iter().zip(&table.partitions);
+        let expected = expected.map(|(number, partition)| Partition {
+            number,
+            range: partition.range.clone(),
+            purpose: Purpose::Type(partition.kind),
+            name: String::new(),
+        });
+        let expected: Vec<_> = expected.collect();
+        assert_eq!(read_back(disk(&mbr::plan(&table).unwrap())), expected);
+    }
+
+    #[test]
+    fn guid_tables_that_we_plan_are_read_from_either_copy() {
+        let identity = Identity::new(b"seed", Time::default(), false);
+        for sector in [512, 4096] {
+            let mut placer = gpt::Placer::new(32 * MIB);
+            let partitions = (1..)
+                .zip(["ef00", "8300", "8200"])
+                .map(|(number, code): (u32, _)| gpt::Partition {
+                    range: placer.partition(4 * MIB).unwrap(),
+                    kind: gpt::kind(code).unwrap(),
+                    uuid: identity.uuid(&format!("partition {number}")),
+                    name: format!("name of {code}"),
+                    attributes: 0,
+                });
+            let table = gpt::Table {
+                len: 32 * MIB,
+                sector,
+                disk_uuid: identity.uuid("disk"),
+                partitions: partitions.collect(),
+                boot_code: None,
+            };
+            let expected = (1..).zip(&table.partitions).map(|(number, partition)| Partition {
+                number,
+                range: partition.range.clone(),
+                purpose: Purpose::Guid(partition.kind),
+                name: partition.name.clone(),
+            });
+            let expected: Vec<_> = expected.collect();
+            let mut disk = disk(&gpt::plan(&table).unwrap());
+            assert_eq!(read_back(disk.clone()), expected);
+            disk[..16384].fill(0);
+            assert_eq!(read_back(disk), expected);
+        }
+    }
 }

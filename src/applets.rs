@@ -19,6 +19,7 @@
 //! | `grub-install`, `grub-bios-setup` | GRUB's tools, for a disk that is only planned: boot code, the ESP |
 //! | `grub-mkconfig`, `update-grub` | the tree's own, with `grub-probe` answered by us for one call |
 //! | `grub-probe`, `grub-mkrelpath` | answers from the plan of the disks |
+//! | `losetup`, `partprobe`, `kpartx`, `udevadm` | in `block-device.d` only: partitions of a file, made known |
 //! | `source-repositories` | what elements want from elsewhere → the cache, then the tree |
 
 pub mod block_device;
@@ -33,6 +34,7 @@ pub mod package_installs;
 pub mod pkg_map;
 mod published;
 pub mod source_repositories;
+pub mod stand_ins;
 pub mod sudo;
 pub mod svc_map;
 
@@ -42,7 +44,7 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 24] = [
+pub const APPLETS: [(&str, Applet); 28] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
@@ -67,6 +69,10 @@ pub const APPLETS: [(&str, Applet); 24] = [
     ("grub2-mkconfig", grub_probe::run_config),
     ("grub2-mkrelpath", grub_probe::run_relative),
     ("grub2-probe", grub_probe::run),
+    ("losetup", stand_ins::run_losetup),
+    ("partprobe", stand_ins::run_partprobe),
+    ("kpartx", stand_ins::run_kpartx),
+    ("udevadm", stand_ins::run_udevadm),
 ];
 
 /// Whether a name is one of GRUB's tools, and of the second of its two families of names.

@@ -7,24 +7,33 @@
 //! | [`sizes`] | sizes and parts of the whole, as layouts write them |
 //! | `resolve`, `volumes` | nodes → [`layout`]: what stands on what |
 //! | [`format`](mod@format) | what stands there, with label and identity |
-//! | [`placing`] | where everything lies, once the tree is known |
+//! | [`split`](mod@split) | one tree → a tree for each file system |
+//! | [`placing`] | where everything lies, once the trees are known |
+//! | [`disk`] | the map of every disk: tables, boot code, volumes, file systems |
 //! | [`facts`] | what hooks can learn of it |
+//! | [`old`] | what `block-device.d` of old made of a file |
 //!
 //! No device of any kind is made or asked: `/dev/dib/image0p1` is a name for what is planned.
 
 mod config;
+pub mod disk;
 pub mod facts;
 pub mod format;
 pub mod layout;
+pub mod old;
 pub mod placing;
 mod resolve;
 pub mod sizes;
 mod source;
+pub mod split;
 #[cfg(test)]
 mod tests;
 mod volumes;
 
 use std::path::Path;
+
+use image_core::Tree;
+use image_core::tree::{Meta, Time};
 
 use self::config::Faults;
 pub use self::format::Defaults;
@@ -48,6 +57,15 @@ pub fn of_file(path: &Path, defaults: &Defaults<'_>) -> Result<Layout> {
 /// The layout of what has no elements: one file system on the whole disk.
 pub fn bare(defaults: &Defaults<'_>) -> Result<Layout> {
     read(&Source::built_in(), defaults)
+}
+
+/// What is on a file system that nothing fills.
+fn empty_tree(epoch: Time) -> Tree {
+    let root = Meta {
+        mtime: epoch,
+        ..Meta::root(0o755)
+    };
+    Tree::builder(root).build().expect("a root alone is a tree")
 }
 
 fn read(source: &Source, defaults: &Defaults<'_>) -> Result<Layout> {

@@ -25,13 +25,15 @@ mod surroundings;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image_core::scan::StandIns;
 
 use crate::blockdevice::facts::Facts;
-use crate::blockdevice::layout::FIRST;
-use crate::boot::substitute::put_back;
+use crate::blockdevice::layout::{FIRST, Layout};
+use crate::blockdevice::old::{self, Divided};
+use crate::blockdevice::placing::Placed;
+use crate::boot::{self, substitute::put_back};
 use crate::breaks::SIZE;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
@@ -57,10 +59,10 @@ use crate::ui::reporter::{Reporter, Subject};
 use crate::ui::screen::Screen;
 
 pub use ground::memory_for;
-pub use image::make;
+pub use image::{Making, name_of};
 pub(crate) use normalise::clamp_days;
 use pause::Stop;
-use surroundings::{Dirs, in_chroot, in_chroot_with_disks, on_host, variables};
+use surroundings::{Dirs, in_chroot, in_chroot_with_disks, on_host, variables, with_disk};
 pub use surroundings::{element_array, element_yaml};
 
 /// Builds what a plan says.
@@ -82,7 +84,9 @@ pub fn run(plan: &BuildPlan, events: &mut Events) -> Result<()> {
         let _ = ui::print(format_args!("Output logs going to: {}\n", path.display()));
     }
     if plan.wants_image() {
-        output::rehearse(&settings.name, &settings.formats)?;
+        for disk in &plan.layout.disks {
+            output::rehearse(&name_of(&settings.name, &disk.name), &settings.formats)?;
+        }
     }
     // Released after the build's directory is gone.
     let endings = Endings::hold()?;
@@ -156,7 +160,7 @@ impl<'a> Build<'a> {
         let witness = Witness::of(grant).host(|| "cannot hear of the system calls of hooks".to_owned())?;
         let dirs = Dirs::create(workdir, plan)?;
         disks::write_parameters(plan, &dirs)?;
-        disks::tell(plan, &dirs, None)?;
+        disks::tell(&plan.layout, &dirs, None)?;
         let variables = variables(plan, grant, &dirs);
         Ok(Self {
             plan,
@@ -183,15 +187,25 @@ impl<'a> Build<'a> {
             self.phase(phase)?;
         }
         self.unmount(mounts)?;
-        let size = self.measure()?;
+        let placed = self.measure()?;
+        disks::tell(&self.plan.layout, &self.dirs, Some(&placed))?;
         self.dirs.name_built()?;
-        self.phase(Phase::BlockDevice)?;
+        let divided = self.divide(&placed)?;
         self.dirs.forget_built()?;
+        let (layout, placed, kept) = match &divided {
+            Some(divided) => (&divided.layout, &divided.placed, Some(&divided.kept)),
+            None => (&self.plan.layout, &placed, None),
+        };
+        self.make_mount_points()?;
         self.write_fstab()?;
-        self.name_devices();
+        self.name_devices(layout);
         let mounts = self.furnish()?;
+        let mut boot = None;
         for phase in [Phase::PreFinalise, Phase::Finalise, Phase::Cleanup] {
+            disks::tell(layout, &self.dirs, Some(placed))?;
             self.phase(phase)?;
+            // What a later hook leaves is what it means.
+            boot = boot::collect(&self.tree()?)?.or(boot);
         }
         self.unmount(mounts)?;
         offspring::end_all(self.grant.tier).host(|| "cannot end what hooks left running".to_owned())?;
@@ -199,7 +213,15 @@ impl<'a> Build<'a> {
         self.dirs.require_unmoved()?;
         self.clear()?;
         if self.plan.wants_image() {
-            image::write(self.plan, &self.dirs.tree, self.stand_ins(), size, self.umask)?;
+            let making = Making {
+                settings: &self.plan.settings,
+                layout,
+                kept,
+                identity: self.plan.identity,
+                boot: boot.as_ref(),
+                umask: self.umask,
+            };
+            image::write(self.plan, &self.dirs.tree, self.stand_ins(), placed, &making)?;
         } else {
             ui::note("no image is wanted");
         }
@@ -217,7 +239,7 @@ impl<'a> Build<'a> {
                 let environment = on_host(&self.variables, &self.dirs);
                 self.pause(&before, &host, &environment, Stop::Command)?;
                 let seen = if present {
-                    self.hooks(phase, &host, &environment)?
+                    self.hooks(phase, &host, &environment)?.0
                 } else {
                     environment
                 };
@@ -231,7 +253,7 @@ impl<'a> Build<'a> {
                 };
                 let lent = self.lend()?;
                 self.pause(&before, &sandbox, &environment, Stop::Shell)?;
-                let seen = self.hooks(phase, &sandbox, &environment)?;
+                let (seen, _) = self.hooks(phase, &sandbox, &environment)?;
                 self.pause(&after, &sandbox, &seen, Stop::Shell)?;
                 self.sourced = Some(seen);
                 lent.take_away()
@@ -247,6 +269,26 @@ impl<'a> Build<'a> {
         }
     }
 
+    /// Runs `block-device.d`, which may divide the first disk as it did in the days of old: on a file that stands for it.
+    fn divide(&mut self, placed: &Placed) -> Result<Option<Divided>> {
+        let phase = Phase::BlockDevice;
+        if !self.plan.layout.is_bare() || !self.dirs.hooks.join(phase.dir()).is_dir() {
+            self.phase(phase)?;
+            return Ok(None);
+        }
+        self.dirs.belong(phase.place())?;
+        let disk = disks::stand_in(&self.dirs, placed)?;
+        let host = Sandbox::host();
+        let environment = with_disk(&on_host(&self.variables, &self.dirs), &self.dirs, &disk);
+        let [before, after] = ["before", "after"].map(|side| format!("{side}-{}", phase.name()));
+        self.pause(&before, &host, &environment, Stop::Command)?;
+        let (seen, heard) = self.hooks(phase, &host, &environment)?;
+        self.pause(&after, &host, &seen, Stop::Shell)?;
+        let told = old::told(&heard);
+        told.map(|name| old::read(&self.plan.layout, &disk, &name))
+            .transpose()
+    }
+
     /// Lends chroot phases what they see of the host: the hooks, and the cache of compilations where element `base`
     /// wants it.
     fn lend(&self) -> Result<Lent> {
@@ -254,8 +296,13 @@ impl<'a> Build<'a> {
         Lent::put(&self.dirs.hooks, &self.dirs.tree, self.grant.tier, cache)
     }
 
-    /// Runs the hooks; returns the environment that they saw.
-    fn hooks(&self, phase: Phase, sandbox: &Sandbox, environment: &Environment) -> Result<Environment> {
+    /// Runs the hooks; returns the environment that they saw, and what those of `block-device.d` printed.
+    fn hooks(
+        &self,
+        phase: Phase,
+        sandbox: &Sandbox,
+        environment: &Environment,
+    ) -> Result<(Environment, Vec<u8>)> {
         let _phase = ui::phase(&phase.dir(), format_args!("Running hooks of {}", phase.dir()));
         let there = match sandbox.root {
             Some(_) => Path::new("/tmp/in_target.d").to_owned(),
@@ -277,20 +324,26 @@ impl<'a> Build<'a> {
         };
         let (seen, ran) = match sourced {
             Ok(seen) => {
-                let ran = parts.run(&names, &seen, trace);
+                let ran = match phase {
+                    Phase::BlockDevice => parts.run_listening(&names, &seen, trace),
+                    _ => parts.run(&names, &seen, trace).map(|()| Vec::new()),
+                };
                 (seen, ran)
             }
             Err(error) => (environment.clone(), Err(error)),
         };
-        if let Err(error) = ran {
-            let error = self.failed(phase, error);
-            self.pause_after_error(phase.place(), sandbox, &seen)?;
-            return Err(error);
-        }
+        let heard = match ran {
+            Ok(heard) => heard,
+            Err(error) => {
+                let error = self.failed(phase, error);
+                self.pause_after_error(phase.place(), sandbox, &seen)?;
+                return Err(error);
+            }
+        };
         self.dirs
             .require_unmoved()
             .map_err(|error| Error::new(error.kind(), format!("phase {}", phase.dir())).because(error))?;
-        Ok(seen)
+        Ok((seen, heard))
     }
 
     /// Lays `first-boot.d` into the image. Element `base` brings what runs it.
@@ -422,13 +475,36 @@ impl<'a> Build<'a> {
             .host(|| "cannot remove /lost+found of the tree".to_owned())
     }
 
-    /// Decides the size of the image; hooks learn it in KiB.
-    fn measure(&mut self) -> Result<u64> {
+    /// Decides where everything lies; hooks learn the size of the first disk, in KiB.
+    fn measure(&mut self) -> Result<Placed> {
         self.pause_around(&format!("before-{SIZE}"), Place::Host)?;
-        let kib = image::measure(self.plan, &self.dirs.tree, self.stand_ins())?;
-        self.variables.set("DIB_IMAGE_SIZE", kib.to_string());
+        let placed = image::measure(self.plan, &self.dirs.tree, self.stand_ins())?;
+        let first = self.plan.layout.disks.iter().position(|disk| disk.name == FIRST);
+        let bytes = first.map_or(0, |first| placed.disks[first].len);
+        self.variables.set("DIB_IMAGE_SIZE", (bytes / 1024).to_string());
         self.pause_around(&format!("after-{SIZE}"), Place::Host)?;
-        Ok(kib)
+        Ok(placed)
+    }
+
+    /// Directories for the file systems of the layout, which hooks find in place as if they were mounted.
+    fn make_mount_points(&self) -> Result<()> {
+        let tree = self.tree()?;
+        for point in self
+            .plan
+            .layout
+            .mount_points()
+            .filter(|point| point.starts_with('/'))
+        {
+            let tried = || format!("cannot make {point} in the tree");
+            let mut path = PathBuf::from(".");
+            for name in point.split('/').filter(|name| !name.is_empty()) {
+                if let Some(dir) = tree.dir(&path).host(tried)? {
+                    dir.make_dir(name, 0o755).host(tried)?;
+                }
+                path.push(name);
+            }
+        }
+        Ok(())
     }
 
     /// The file systems of the layout. The file is replaced, as it is by the original program, unless the layout says
@@ -446,8 +522,8 @@ impl<'a> Build<'a> {
     }
 
     /// From now on hooks can name the disk that will be, though there is no such device.
-    fn name_devices(&mut self) {
-        let facts = Facts::of(&self.plan.layout, None);
+    fn name_devices(&mut self, layout: &Layout) {
+        let facts = Facts::of(layout, None);
         self.variables
             .set("IMAGE_BLOCK_DEVICE", format!("/dev/dib/{FIRST}"));
         self.variables.set("IMAGE_BLOCK_DEVICES", facts.devices());

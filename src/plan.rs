@@ -24,6 +24,7 @@ use crate::error::{Context, Error, Result};
 use crate::identity;
 use crate::output;
 use crate::phase::Phase;
+use crate::pipeline::name_of;
 use crate::runner::{hook_names, hook_order, is_hook_name};
 use crate::settings::origins::Origin;
 use crate::settings::{Settings, WordOrigin};
@@ -113,6 +114,25 @@ impl BuildPlan {
         })
     }
 
+    /// How long disks shall be whose layout leaves it open; `None`: as long as they need.
+    ///
+    /// Of the variable, but not of the option, the original program is known to take 525 MiB more for an EFI system
+    /// partition, and callers know its sums.
+    pub fn disk_size(&self) -> Option<u64> {
+        const PADDING: u64 = 525 << 20;
+        let bytes = self.settings.disk_size()?;
+        let efi = self
+            .elements
+            .iter()
+            .any(|element| element.name.contains("block-device-efi"));
+        let padding = if efi && self.settings.size_is_inherited() {
+            PADDING
+        } else {
+            0
+        };
+        Some(bytes + padding)
+    }
+
     /// Whether there shall be outputs: an element whose name says so forbids them.
     pub fn wants_image(&self) -> bool {
         let forbids = |element: &Element| element.name.contains("no-final-image");
@@ -141,17 +161,28 @@ impl BuildPlan {
         self.settings.ccache.as_deref().filter(|_| base)
     }
 
+    /// The outputs, disk by disk.
+    pub fn outputs(&self) -> impl Iterator<Item = (String, &output::Format)> {
+        let Settings { name, formats, .. } = &self.settings;
+        let disks = self.layout.disks.iter().map(|disk| name_of(name, &disk.name));
+        disks.flat_map(move |name| {
+            formats
+                .iter()
+                .map(move |format| (format!("{name}.{format}"), format))
+        })
+    }
+
     /// The event that begins a build.
     pub fn started(&self) -> Event {
-        let target = |format: &output::Format| Target {
-            path: format!("{}.{format}", self.settings.name),
+        let target = |(path, format): (String, &output::Format)| Target {
+            path,
             format: format.to_string(),
         };
         Event::BuildStarted {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             architecture: self.settings.arch.clone(),
             elements: self.elements.iter().map(|element| element.name.clone()).collect(),
-            outputs: self.settings.formats.iter().map(target).collect(),
+            outputs: self.outputs().map(target).collect(),
         }
     }
 }

@@ -265,6 +265,33 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
 
     /// Runs the hooks in an environment, one after another, up to the first that fails.
     pub fn run(&self, names: &Regex, environment: &Environment, trace: bool) -> Result<(), RunError> {
+        self.run_by(names, trace, |hook| self.sandbox.run_hook(hook, environment))
+    }
+
+    /// Runs them, and returns what they wrote to their standard output.
+    pub fn run_listening(
+        &self,
+        names: &Regex,
+        environment: &Environment,
+        trace: bool,
+    ) -> Result<Vec<u8>, RunError> {
+        let mut heard = Vec::new();
+        self.run_by(names, trace, |hook| {
+            let (ending, bytes) = self.sandbox.capture_hook(hook, environment)?;
+            // Who follows the build sees it, too, if a little later.
+            let _ = ui::print(format_args!("{}", String::from_utf8_lossy(&bytes)));
+            heard.extend(bytes);
+            Ok(ending)
+        })?;
+        Ok(heard)
+    }
+
+    fn run_by(
+        &self,
+        names: &Regex,
+        trace: bool,
+        mut run: impl FnMut(&Path) -> io::Result<Ending>,
+    ) -> Result<(), RunError> {
         let (hooks, ignored) = self.list(names)?;
         for name in ignored.iter().filter(|_| trace) {
             ui::note(format_args!(
@@ -279,7 +306,7 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
             let path = self.there.join(OsStr::from_bytes(&name));
             ui::note(format_args!("{} Running {}", NAME, path.display()));
             let hook = ui::hook(&name);
-            let ran = match self.sandbox.run_hook(&path, environment) {
+            let ran = match run(&path) {
                 Ok(Ending::Exited(0)) => self.judge(&name),
                 Ok(ending) => Err(RunError::Hook {
                     name: name.clone(),

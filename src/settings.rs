@@ -359,6 +359,20 @@ impl Settings {
         }
     }
 
+    /// How long a disk shall be, in whole 64 KiB; `None`: as long as it needs.
+    pub fn disk_size(&self) -> Option<u64> {
+        match self.size {
+            SizeRule::Kib(kib) => Some(kib.next_multiple_of(64).saturating_mul(1024)),
+            _ => None,
+        }
+    }
+
+    /// Whether the size was said by a variable.
+    pub fn size_is_inherited(&self) -> bool {
+        let row = origins::ROWS.iter().position(|row| row.name == "size");
+        row.is_some_and(|row| matches!(self.origins[row], Origin::Environment(_)))
+    }
+
     /// The name of the outputs without the directory.
     pub fn base_name(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()

@@ -99,6 +99,27 @@ fn help() {
 }
 
 #[test]
+fn layouts() {
+    let lab = Lab::unprivileged();
+    lab.file("os/element-provides", "operating-system\n")
+        .file("one/block-device-default.yaml", "- local_loop: {name: image1}\n")
+        .file("two/block-device-default.yaml", "- local_loop: {name: image0}\n");
+    let mut session = Session::new(lab);
+    for text in [
+        "/no/such/layout",
+        "[]",
+        "- local_lop: {name: image0}\n- mkfs: {type: ext4}\n",
+        "- local_loop: {name: image0, size: 5k}\n- mkfs: {base: imago0, type: xfs}\n",
+    ] {
+        session.run(&[("DIB_BLOCK_DEVICE_CONFIG", text)], DIB, &["plan", "-n", "os"]);
+    }
+    for elements in [&["os", "one"][..], &["os", "one", "two"]] {
+        session.run(&[], DIB, &[&["plan", "-n"], elements].concat());
+    }
+    session.check("layouts.txt");
+}
+
+#[test]
 fn command_lines() {
     let lab = Lab::unprivileged();
     lab.file("os/element-provides", "operating-system\n");

@@ -19,12 +19,13 @@
 //! | 14 `resolv.conf` | `hooks::names_are_resolved_as_the_host_does`, `finalisation::resolv_conf_is_what_elements_make_of_it` |
 //! | 15 traces; 16 fstab; 17 top-level dotfiles | `finalisation::traces_of_the_build_are_gone` |
 //! | 18 sizes; 19 options of the file system | `sizes`, `finalisation::a_label_reaches_file_system_fstab_and_hooks` |
+//! | 20 tables, 21 what is rejected of a layout | `disks::tables_are_those_that_upstream_makes`; the unit tests of `blockdevice` |
 //! | 23 names, 24 old outputs, 25 digests, 26 compression, 29 logs | `outputs` |
 //! | 30 manifests, 31 no image | `records` |
 //! | 34 `first-boot.d` | `first_boot`, and a boot in `debian.rs` |
 //!
-//! 20 to 22, partitions and the sizes in their configuration, 27 and 28, other formats, 32 and 33, ramdisks and kernels,
-//! come with what makes them.
+//! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27 and 28, other formats, 32 and 33, ramdisks and
+//! kernels, come with what makes them.
 
 mod assemble;
 mod bootstrap;
@@ -32,6 +33,7 @@ mod break_points;
 mod cloud_images;
 mod command_lines;
 mod compile_cache;
+mod disks;
 mod documents;
 mod downloads;
 mod element_habits;

@@ -102,18 +102,19 @@ impl Reader<'_> {
         };
         for entry in entries {
             match &entry.value {
-                Value::Map(keys) => match &keys[..] {
-                    [(key, value)] => self.entry(key, value),
-                    _ => {
-                        let names: Vec<&str> = keys.iter().map(|(key, _)| key.value.as_str()).collect();
-                        let told = format!(
-                            "an entry should be a map of one key, the module; this one has {}: {}",
-                            keys.len(),
-                            names.join(", ")
-                        );
-                        self.faults.add(entry.line, told);
+                Value::Map(keys) => {
+                    if let [(key, value)] = &keys[..] {
+                        self.entry(key, value);
+                        continue;
                     }
-                },
+                    let names: Vec<&str> = keys.iter().map(|(key, _)| key.value.as_str()).collect();
+                    let told = format!(
+                        "an entry should be a map of one key, the module; this one has {}: {}",
+                        keys.len(),
+                        names.join(", ")
+                    );
+                    self.faults.add(entry.line, told);
+                }
                 other => {
                     let told = format!("an entry should be a map of one module, found {}", other.sort());
                     self.faults.add(entry.line, told);
@@ -124,18 +125,16 @@ impl Reader<'_> {
 
     fn entry(&mut self, key: &Placed<String>, value: &Placed<Value>) {
         let module = MODULES.iter().find(|(name, _)| *name == key.value);
-        match module {
-            Some((name, known)) => self.node(name, known, value, None),
-            None => {
-                let names: Vec<&str> = MODULES.iter().map(|(name, _)| *name).collect();
-                let meant = match nearest(&key.value, names.iter().copied()) {
-                    Some(near) => format!("did you mean {near}?"),
-                    None => format!("the modules are {}", names.join(", ")),
-                };
-                self.faults
-                    .add(key.line, format!("unknown module '{}'; {meant}", key.value));
-            }
+        if let Some((name, known)) = module {
+            return self.node(name, known, value, None);
         }
+        let names: Vec<&str> = MODULES.iter().map(|(name, _)| *name).collect();
+        let meant = match nearest(&key.value, names.iter().copied()) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("the modules are {}", names.join(", ")),
+        };
+        let told = format!("unknown module '{}'; {meant}", key.value);
+        self.faults.add(key.line, told);
     }
 
     /// Reads a node and its children.

@@ -126,12 +126,14 @@ impl Facts {
 
     /// Names and devices of disks and partitions, as pairs for an associative array of bash.
     pub fn devices(&self) -> String {
-        let mut pairs = String::new();
+        let mut named = Vec::new();
         for disk in &self.disks {
-            pairs += &format!("[{}]={} ", disk.name, disk.device);
-            for partition in &disk.partitions {
-                pairs += &format!("[{}]={} ", partition.name, partition.device);
-            }
+            named.push((&*disk.name, &disk.device));
+            named.extend(
+                disk.partitions
+                    .iter()
+                    .map(|partition| (&*partition.name, &partition.device)),
+            );
         }
         let volumes = self
             .filesystems
@@ -139,9 +141,10 @@ impl Facts {
             .filter(|filesystem| filesystem.abstraction == "lvm");
         for volume in volumes {
             let name = volume.device.rsplit('-').next().unwrap_or_default();
-            pairs += &format!("[{name}]={} ", volume.device);
+            named.push((name, &volume.device));
         }
-        pairs
+        let pair = |(name, device): (&str, &String)| ["[", name, "]=", device, " "].concat();
+        named.into_iter().map(pair).collect()
     }
 
     /// The file's text.

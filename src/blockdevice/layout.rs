@@ -1,10 +1,13 @@
 //! A layout: the disks of a build, what divides them, what is on them and where it is mounted. A value, decided before the
 //! first hook; lengths and places come later, when the tree is there (`placing`).
 
+use image_core::{Identity, Tree};
 use uuid::Uuid;
 
 use super::format::Format;
 use super::sizes::{Amount, Decimal};
+use super::split::split;
+use crate::error::{Context, Result};
 
 /// The disk whose image is called as the user said.
 pub const FIRST: &str = "image0";
@@ -245,6 +248,12 @@ impl Layout {
     /// Whether the layout is one file system on one disk without a table.
     pub fn is_bare(&self) -> bool {
         self.disks.len() == 1 && self.filesystems.len() == 1 && self.root().place == Place::Disk(0)
+    }
+
+    /// Cuts a tree at the mount points: a tree for each file system that is mounted, in order.
+    pub fn cut(&self, tree: &Tree, identity: Identity) -> Result<Vec<Tree>> {
+        let points: Vec<&str> = self.mount_points().filter(|point| *point != "none").collect();
+        split(tree, &points, identity.epoch).image(|| "cannot cut the tree at its mount points".to_owned())
     }
 
     /// The lines of the image's fstab, in mount order; empty: the tree keeps its own.

@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
+use image_formats::gpt;
+
 use super::config::{self, Config, Faults, Node};
 use super::format::{Defaults, Format, Refusal, Wish};
 use super::layout::{Disk, FIRST, FileSystem, Fstab, Layout, Mount, Partition, Place, Table, TableKind};
 use super::sizes::Amount;
 use super::volumes;
+use crate::document::Value;
 use crate::error::Error;
 use crate::suggest::nearest;
 
@@ -250,7 +253,11 @@ impl<'a> Resolver<'a> {
             let gpt = matches!(table.kind, TableKind::Gpt { .. });
             let flags = Flags::read(node, gpt, self.faults);
             let size = node.must("size", self.faults, config::amount);
-            let code = node.text("type", self.faults);
+            let code = node.read("type", self.faults, |value| match value {
+                // `8E00` is a power of ten to YAML.
+                Value::Fraction(_) => Err("expected a text, found a number; put it in quotes".into()),
+                value => config::text(value),
+            });
             let logical = !gpt && !flags.primary;
             if !gpt && flags.primary && logicals > 0 {
                 node.fault(
@@ -267,7 +274,14 @@ impl<'a> Resolver<'a> {
                 primaries
             };
             let code = match code {
-                Some(code) if gpt => code,
+                Some(code) if gpt => {
+                    if gpt::kind(&code).is_none() {
+                        let told =
+                            format!("'{code}' is no type of a gpt: a code of sgdisk, or a GUID, in quotes");
+                        node.fault("type", &told, self.faults);
+                    }
+                    code
+                }
                 Some(code) => mbr_type(node, &code, self.faults),
                 None => if gpt { "8300" } else { "83" }.to_owned(),
             };

@@ -5,8 +5,10 @@ use image_core::tree::Time;
 
 use super::facts::Facts;
 use super::layout::{Layout, Place, TableKind, Volume};
+use super::placing::place;
 use super::source::Source;
 use super::{Defaults, read};
+use crate::boot::BootCode;
 use crate::environment::Environment;
 use crate::error::{Kind, Result};
 use crate::settings::{Flags, Settings};
@@ -148,7 +150,8 @@ fn partitions_of_an_mbr_are_numbered_as_linux_does() {
         "- local_loop: {name: image0}\n- partitioning:\n    base: image0\n    label: mbr\n    align: 2MiB\n    partitions:\n",
     );
     for (name, flags) in [("root", "boot, primary"), ("a", "primary"), ("b", ""), ("c", "")] {
-        text += &format!("      - {{name: {name}, size: 10MiB, type: '0x82', flags: [{flags}]}}\n");
+        let row = format!("      - {{name: {name}, size: 10MiB, type: '0x82', flags: [{flags}]}}\n");
+        text += &row;
     }
     text += "- mkfs: {base: root}\n- mount: {base: mkfs_root, mount_point: /}\n";
     let layout = layout(&text);
@@ -264,140 +267,143 @@ fn volumes_are_linear() {
     }
 }
 
+/// Changes of [`EFI`]: what, to what, and what is told of it.
+const FAULTS: &[(&str, &str, &str)] = &[
+    (
+        "name: BSP",
+        "name: ESP",
+        "f:17: Duplicate node name: ESP; line 7 has it, too",
+    ),
+    (
+        "base: image0",
+        "base: image1",
+        "f:4: partitioning image1: base: there is no node 'image1'; did you mean image0?",
+    ),
+    (
+        "label: gpt",
+        "label: gtp",
+        "f:5: partitioning image0: label: 'gtp' is neither mbr nor gpt",
+    ),
+    (
+        "size: 550MiB",
+        "size: 550mib",
+        "f:9: partition ESP: size: '550mib' is no size",
+    ),
+    (
+        "size: 550MiB",
+        "sise: 550MiB",
+        "f:7: partition ESP: size is missing",
+    ),
+    (
+        "size: 100%",
+        "size: 101%",
+        "f:22: partition root: size: '101%' is no part of the whole",
+    ),
+    (
+        "size: 8MiB",
+        "size: 8MiB\n        flags: [primary]",
+        "f:20: partition BSP: flags: a gpt knows no primary partitions",
+    ),
+    (
+        "size: 8MiB",
+        "size: 8MiB\n        flags: [bot]",
+        "f:20: partition BSP: flags: 'bot' is neither boot nor primary",
+    ),
+    (
+        "type: vfat",
+        "type: xfs",
+        "f:11: mkfs mkfs_ESP: type: there is no writer of xfs; the types are ext4, ext3, ext2, vfat and swap",
+    ),
+    (
+        "type: ext4",
+        "type: btrfs",
+        "f:24: mkfs mkfs_root: type: there is no writer of btrfs",
+    ),
+    (
+        "type: ext4",
+        "type: vfat",
+        "f:24: mkfs mkfs_root: type: a root is ext4, ext3 or ext2, not vfat",
+    ),
+    (
+        "type: vfat",
+        "type: vfat\n          label: a-long-label",
+        "f:12: mkfs mkfs_ESP: label: 'a-long-label' is longer than the 11 bytes",
+    ),
+    (
+        "type: vfat",
+        "type: vfat\n          label: 'a?'",
+        "f:12: mkfs mkfs_ESP: label: 'a?': no label of a FAT holds '?'",
+    ),
+    (
+        "type: vfat",
+        "type: vfat\n          label: cloudimg-rootfs",
+        "f:12: mkfs mkfs_ESP: label: 'cloudimg-rootfs' is longer",
+    ),
+    (
+        "type: ext4",
+        "type: ext4\n          label: MKFS_ESP",
+        "label: 'MKFS_ESP' is the label of",
+    ),
+    (
+        "type: ext4",
+        "type: ext4\n          label: seventeen-letters",
+        "f:25: mkfs mkfs_root: label: 'seventeen-letters' is longer than the 16",
+    ),
+    (
+        "type: ext4",
+        "type: ext4\n          uuid: x",
+        "f:25: mkfs mkfs_root: uuid: 'x' is no UUID",
+    ),
+    (
+        "type: ext4",
+        "type: ext4\n          opts: -Y",
+        "f:25: mkfs mkfs_root: opts: unknown option '-Y'",
+    ),
+    (
+        "type: vfat",
+        "type: vfat\n          opts: -n X",
+        "f:12: mkfs mkfs_ESP: opts: '-n' has no place here",
+    ),
+    (
+        "mount_point: /boot/efi",
+        "mount_point: /",
+        "mount_point: '/' is where mount_mkfs_ESP is mounted",
+    ),
+    (
+        "mount_point: /boot/efi",
+        "mount_point: /boot/../efi",
+        "f:13: mount mount_mkfs_ESP: mount_point: '/boot/../efi' is no absolute path without detours",
+    ),
+    (
+        "mount_point: /boot/efi",
+        "mount_point: efi",
+        "f:13: mount mount_mkfs_ESP: mount_point: 'efi' is no absolute path",
+    ),
+    (
+        "mount_point: /\n",
+        "mount_point: /usr\n",
+        "f:2: nothing is mounted on /, where the root file system belongs",
+    ),
+    (
+        "name: image0\n",
+        "name: image1\n    block_size: 1024\n",
+        "f:3: local_loop image1: block_size: '1024' is neither 512 nor 4096",
+    ),
+    (
+        "name: image0\n- partitioning:\n    base: image0",
+        "name: disk\n- partitioning:\n    base: disk",
+        "f:2: no local_loop is called image0, whose image is the output",
+    ),
+    (
+        "label: gpt",
+        "label: mbr",
+        "f:18: partition BSP: type: 'EF02' is no type of an mbr: two hexadecimal digits, in quotes",
+    ),
+];
+
 #[test]
 fn what_cannot_be_is_told_with_its_line() {
-    for (from, to, told) in [
-        (
-            "name: BSP",
-            "name: ESP",
-            "f:17: Duplicate node name: ESP; line 7 has it, too",
-        ),
-        (
-            "base: image0",
-            "base: image1",
-            "f:4: partitioning image1: base: there is no node 'image1'; did you mean image0?",
-        ),
-        (
-            "label: gpt",
-            "label: gtp",
-            "f:5: partitioning image0: label: 'gtp' is neither mbr nor gpt",
-        ),
-        (
-            "size: 550MiB",
-            "size: 550mib",
-            "f:9: partition ESP: size: '550mib' is no size",
-        ),
-        (
-            "size: 550MiB",
-            "sise: 550MiB",
-            "f:7: partition ESP: size is missing",
-        ),
-        (
-            "size: 100%",
-            "size: 101%",
-            "f:22: partition root: size: '101%' is no part of the whole",
-        ),
-        (
-            "size: 8MiB",
-            "size: 8MiB\n        flags: [primary]",
-            "f:20: partition BSP: flags: a gpt knows no primary partitions",
-        ),
-        (
-            "size: 8MiB",
-            "size: 8MiB\n        flags: [bot]",
-            "f:20: partition BSP: flags: 'bot' is neither boot nor primary",
-        ),
-        (
-            "type: vfat",
-            "type: xfs",
-            "f:11: mkfs mkfs_ESP: type: there is no writer of xfs; the types are ext4, ext3, ext2, vfat and swap",
-        ),
-        (
-            "type: ext4",
-            "type: btrfs",
-            "f:24: mkfs mkfs_root: type: there is no writer of btrfs",
-        ),
-        (
-            "type: ext4",
-            "type: vfat",
-            "f:24: mkfs mkfs_root: type: a root is ext4, ext3 or ext2, not vfat",
-        ),
-        (
-            "type: vfat",
-            "type: vfat\n          label: a-long-label",
-            "f:12: mkfs mkfs_ESP: label: 'a-long-label' is longer than the 11 bytes",
-        ),
-        (
-            "type: vfat",
-            "type: vfat\n          label: 'a?'",
-            "f:12: mkfs mkfs_ESP: label: 'a?': no label of a FAT holds '?'",
-        ),
-        (
-            "type: vfat",
-            "type: vfat\n          label: cloudimg-rootfs",
-            "f:12: mkfs mkfs_ESP: label: 'cloudimg-rootfs' is longer",
-        ),
-        (
-            "type: ext4",
-            "type: ext4\n          label: MKFS_ESP",
-            "label: 'MKFS_ESP' is the label of",
-        ),
-        (
-            "type: ext4",
-            "type: ext4\n          label: seventeen-letters",
-            "f:25: mkfs mkfs_root: label: 'seventeen-letters' is longer than the 16",
-        ),
-        (
-            "type: ext4",
-            "type: ext4\n          uuid: x",
-            "f:25: mkfs mkfs_root: uuid: 'x' is no UUID",
-        ),
-        (
-            "type: ext4",
-            "type: ext4\n          opts: -Y",
-            "f:25: mkfs mkfs_root: opts: unknown option '-Y'",
-        ),
-        (
-            "type: vfat",
-            "type: vfat\n          opts: -n X",
-            "f:12: mkfs mkfs_ESP: opts: '-n' has no place here",
-        ),
-        (
-            "mount_point: /boot/efi",
-            "mount_point: /",
-            "mount_point: '/' is where mount_mkfs_ESP is mounted",
-        ),
-        (
-            "mount_point: /boot/efi",
-            "mount_point: /boot/../efi",
-            "f:13: mount mount_mkfs_ESP: mount_point: '/boot/../efi' is no absolute path without detours",
-        ),
-        (
-            "mount_point: /boot/efi",
-            "mount_point: efi",
-            "f:13: mount mount_mkfs_ESP: mount_point: 'efi' is no absolute path",
-        ),
-        (
-            "mount_point: /\n",
-            "mount_point: /usr\n",
-            "f:2: nothing is mounted on /, where the root file system belongs",
-        ),
-        (
-            "name: image0\n",
-            "name: image1\n    block_size: 1024\n",
-            "f:3: local_loop image1: block_size: '1024' is neither 512 nor 4096",
-        ),
-        (
-            "name: image0\n- partitioning:\n    base: image0",
-            "name: disk\n- partitioning:\n    base: disk",
-            "f:2: no local_loop is called image0, whose image is the output",
-        ),
-        (
-            "label: gpt",
-            "label: mbr",
-            "f:18: partition BSP: type: 'EF02' is no type of an mbr: two hexadecimal digits, in quotes",
-        ),
-    ] {
+    for (from, to, told) in FAULTS.iter().copied() {
         assert!(EFI.contains(from), "{from}");
         let really = refused(&EFI.replacen(from, to, 1));
         assert!(
@@ -447,4 +453,38 @@ fn identities_derive_from_the_builds() {
     assert_eq!(Facts::of(&one, None), Facts::of(&two, None));
     let given = EFI.replace("type: vfat", "type: vfat\n          uuid: 12AB-34cd");
     assert_eq!(Facts::of(&layout(&given), None).filesystems[1].uuid, "12AB-34CD");
+}
+
+/// Why the disks of a text cannot have boot code.
+fn boot_refused(text: &str) -> String {
+    let layout = layout(text);
+    let epoch = Time::default();
+    let trees: Vec<_> = layout.mount_points().map(|_| super::empty_tree(epoch)).collect();
+    let placed = place(&layout, &trees, Some(700 << 20), epoch).unwrap();
+    let boot = BootCode {
+        disk: "image0".into(),
+        boot: vec![0; 512],
+        core: vec![0; 30_000],
+        reed_solomon: false,
+    };
+    let identity = Identity::new(b"test", epoch, false);
+    let maps = super::disk::maps(&layout, &placed, &trees, None, Some(&boot), identity);
+    maps.unwrap_err().message()
+}
+
+#[test]
+fn boot_code_without_a_place_is_refused() {
+    let told = "disk image0 cannot have boot code for the BIOS: ";
+    let bare = Source::built_in().text;
+    assert_eq!(boot_refused(&bare), format!("{told}it has no partition table"));
+    let none = EFI.replace("'EF02'", "'8300'");
+    assert_eq!(
+        boot_refused(&none),
+        format!("{told}it has a GPT, and no partition of type EF02 (BIOS boot)")
+    );
+    let no_grub = boot_refused(EFI);
+    assert!(
+        no_grub.starts_with(&format!("{told}its area does not do: boot.img has 512 bytes")),
+        "{no_grub}"
+    );
 }

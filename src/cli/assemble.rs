@@ -8,13 +8,14 @@ use clap::{ArgAction, Parser};
 use image_core::scan::{self, scan};
 
 use super::after_help;
+use crate::blockdevice::{self, Defaults};
 use crate::environment::Environment;
 use crate::error::{Context, Result};
-use crate::filesystem;
 use crate::identity;
-use crate::inspect::layout;
-use crate::pipeline::make;
+use crate::inspect::layout as containers;
+use crate::pipeline::Making;
 use crate::settings::{Flags, Settings};
+use crate::ui;
 use crate::ui::colour::When;
 
 const EXAMPLES: &str = "\
@@ -24,6 +25,17 @@ Examples:
 
   dib assemble rootfs.tar -o small --minimal --label data --mkfs-options '-O ^has_journal'
       the smallest image of an archive, owners and devices as in the archive, without root
+
+  dib assemble ./rootfs -o disk -t raw --block-device layout.yaml
+      disk.raw with the partitions that layout.yaml describes, for example
+
+        - local_loop:
+            name: image0
+            partitioning:
+              label: gpt
+              partitions:
+                - {name: ESP, type: EF00, size: 64MiB, mkfs: {type: vfat, mount: {mount_point: /boot/efi}}}
+                - {name: root, size: 100%, mkfs: {mount: {mount_point: /}}}
 
   SOURCE_DATE_EPOCH=1700000000 dib assemble ./rootfs -o same --seed same
       the same bytes every time";
@@ -71,6 +83,9 @@ pub struct Args {
     /// Label of the file system [default: cloudimg-rootfs]
     #[arg(long, visible_alias = "root-label", value_name = "LABEL")]
     label: Option<String>,
+    /// Layout of the disk, or disks, in YAML: partitions, LVM, file systems and mount points [default: one file system]
+    #[arg(long, value_name = "FILE")]
+    block_device: Option<PathBuf>,
     /// Derive UUIDs from this text
     #[arg(long, value_name = "TEXT")]
     seed: Option<String>,
@@ -109,8 +124,26 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let settings = Settings::new(args.flags(), environment)?;
     let identity = identity::fix(&settings.repeat, settings.base_name())
         .host(|| "cannot get a random seed".to_owned())?;
-    let options = filesystem::options(&settings, environment, identity)?;
-    let umask = current_umask();
+    let defaults = Defaults {
+        settings: &settings,
+        environment,
+        identity,
+    };
+    let layout = match &args.block_device {
+        Some(file) => blockdevice::of_file(file, &defaults)?,
+        None => blockdevice::bare(&defaults)?,
+    };
+    for warning in &layout.warnings {
+        ui::warn(warning);
+    }
+    let making = Making {
+        settings: &settings,
+        layout: &layout,
+        identity,
+        kept: None,
+        boot: None,
+        umask: current_umask(),
+    };
     let tried = || format!("cannot read {}", args.tree.display());
     let container = args.tree.join("oci-layout").is_file();
     if args.tree.is_dir() && !container {
@@ -119,17 +152,17 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
             ..scan::Options::default()
         };
         let (tree, store) = scan(&args.tree, &how).image(tried)?;
-        make(&settings, &tree, &store, &options, umask)
+        making.make(&tree, &store)
     } else {
-        let choice = layout::choice(environment, &settings.arch)?;
+        let choice = containers::choice(environment, &settings.arch)?;
         let read = if container {
-            layout::of_dir(&args.tree, &choice, &settings.tmp_dir)
+            containers::of_dir(&args.tree, &choice, &settings.tmp_dir)
         } else {
             let archive = File::open(&args.tree).image(tried)?;
-            layout::of_archive(archive, &args.tree, &choice, &settings.tmp_dir)
+            containers::of_archive(archive, &args.tree, &choice, &settings.tmp_dir)
         };
         let (tree, store) = read.image(tried)?;
-        make(&settings, &tree, &store, &options, umask)
+        making.make(&tree, &store)
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::blockdevice::facts::{FILE, Facts};
+use crate::blockdevice::layout::{FIRST, Layout};
 use crate::blockdevice::placing::Placed;
 use crate::error::{Context, Result};
 use crate::plan::BuildPlan;
+use crate::sandbox::caller;
 use crate::sandbox::rooted::Rooted;
 
 use super::surroundings::Dirs;
@@ -19,12 +21,23 @@ pub(super) const PARAMS: &str = "block-device/params.yaml";
 const CONFIG: &str = "block-device/config.yaml";
 
 /// Writes the facts where hooks find them.
-pub(super) fn tell(plan: &BuildPlan, dirs: &Dirs, placed: Option<&Placed>) -> Result<()> {
+pub(super) fn tell(layout: &Layout, dirs: &Dirs, placed: Option<&Placed>) -> Result<()> {
     let tried = || format!("cannot write {FILE} among the hooks");
-    let facts = Facts::of(&plan.layout, placed);
+    let facts = Facts::of(layout, placed);
     let hooks = Rooted::open(&dirs.hooks).host(tried)?;
     hooks.remove_all(FILE).host(tried)?;
     hooks.write(FILE, 0o644, facts.json().as_bytes()).host(tried)
+}
+
+/// Makes the file that stands for the first disk while `block-device.d` runs.
+pub(super) fn stand_in(dirs: &Dirs, placed: &Placed) -> Result<PathBuf> {
+    let path = dirs.image.join(format!("{FIRST}.raw"));
+    let tried = || format!("cannot make {}", path.display());
+    let file = fs::File::create_new(&path).host(tried)?;
+    file.set_len(placed.disks.first().map_or(0, |disk| disk.len))
+        .host(tried)?;
+    caller::own(&file).host(tried)?;
+    Ok(path)
 }
 
 /// Writes the files of the original's engine, which elements may look into.

@@ -1,13 +1,16 @@
-//! From the finished tree to the outputs: scan, plan, copy.
+//! From the finished tree to the outputs: scan, cut, place, plan, copy.
 
 use std::path::Path;
 
-use ext4_rs_writer::{Options, Size, layout};
 use image_core::scan::{self, StandIns, scan};
-use image_core::{Store, Tree};
+use image_core::{Identity, Store, Tree};
 
-use crate::blockdevice::format::Format;
-use crate::error::{Context, Error, Kind, Result};
+use crate::blockdevice::disk;
+use crate::blockdevice::layout::{FIRST, Layout};
+use crate::blockdevice::old::Kept;
+use crate::blockdevice::placing::{Placed, place};
+use crate::boot::BootCode;
+use crate::error::{Context, Error, Result};
 use crate::output::{self, Rules};
 use crate::plan::BuildPlan;
 use crate::settings::{Settings, SizeRule};
@@ -16,30 +19,52 @@ use crate::ui::{self, usage::Usage};
 /// What is cleared when the tree is finished has no say in the size of the image: logs differ from run to run.
 const CLEARED: [&[u8]; 2] = [b"tmp", b"var/log"];
 
-/// The size of the image in KiB, decided by the tree as it is now.
-pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Result<u64> {
-    let options = root_options(plan)?;
-    let bytes = if let Size::Fixed(bytes) = options.size {
-        bytes
-    } else {
-        let exclude = CLEARED.iter().map(|path| path.to_vec()).collect();
-        let _work = ui::work("measure the tree");
-        let (tree, _) = scanned(
-            tree,
-            &scan::Options {
-                exclude,
-                stand_ins,
-                threads: None,
-            },
-        )?;
-        let planned = layout(&tree, options).image(|| "cannot plan the file system".to_owned())?;
-        planned.map().len()
-    };
-    Ok(bytes / 1024)
+/// What is made of a tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Making<'a> {
+    /// What was asked for.
+    pub settings: &'a Settings,
+    /// The disks.
+    pub layout: &'a Layout,
+    /// UUIDs and time stamps.
+    pub identity: Identity,
+    /// What hooks of old wrote on the first disk.
+    pub kept: Option<&'a Kept>,
+    /// What disks boot, for the BIOS.
+    pub boot: Option<&'a BootCode>,
+    /// What outputs may not grant.
+    pub umask: u32,
 }
 
-/// Scans the tree, plans its file system and writes it in every format.
-pub(super) fn write(plan: &BuildPlan, tree: &Path, stand_ins: StandIns, kib: u64, umask: u32) -> Result<()> {
+/// Where everything on the disks lies, decided by the tree as it is now.
+pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Result<Placed> {
+    let size = plan.disk_size();
+    let layout = &plan.layout;
+    if layout.disks.iter().all(|disk| disk.size.or(size).is_some()) {
+        return place(layout, &[], size, plan.identity.epoch);
+    }
+    let exclude = CLEARED.iter().map(|path| path.to_vec()).collect();
+    let _work = ui::work("measure the tree");
+    let (tree, _) = scanned(
+        tree,
+        &scan::Options {
+            exclude,
+            stand_ins,
+            threads: None,
+        },
+    )?;
+    let trees = layout.cut(&tree, plan.identity)?;
+    place(layout, &trees, size, plan.identity.epoch)
+}
+
+/// Scans the tree, plans its disks and writes them in every format.
+pub(super) fn write(
+    plan: &BuildPlan,
+    tree: &Path,
+    stand_ins: StandIns,
+    placed: &Placed,
+    making: &Making<'_>,
+) -> Result<()> {
     let how = scan::Options {
         stand_ins,
         ..scan::Options::default()
@@ -51,50 +76,60 @@ pub(super) fn write(plan: &BuildPlan, tree: &Path, stand_ins: StandIns, kib: u64
     if let Some(usage) = Usage::wanted(&plan.environment, &tree) {
         ui::note(usage);
     }
-    let options = Options {
-        size: Size::Fixed(kib.saturating_mul(1024)),
-        ..root_options(plan)?.clone()
-    };
-    make(&plan.settings, &tree, &store, &options, umask)
+    let trees = making.layout.cut(&tree, making.identity)?;
+    making.write(&trees, &store, placed)
 }
 
-/// The options of the one file system that can be written so far.
-fn root_options(plan: &BuildPlan) -> Result<&Options> {
-    match &plan.layout.root().format {
-        Format::Ext { options, .. } if plan.layout.is_bare() => Ok(options),
-        _ => Err(Error::new(Kind::Image, "no disk with partitions can be written")),
+impl Making<'_> {
+    /// Places what a tree fills, and writes the disks in every format.
+    pub fn make(&self, tree: &Tree, store: &impl Store) -> Result<()> {
+        let trees = self.layout.cut(tree, self.identity)?;
+        let size = self.settings.disk_size();
+        let placed =
+            place(self.layout, &trees, size, self.identity.epoch).map_err(|error| self.advise(error))?;
+        self.write(&trees, store, &placed)
+    }
+
+    /// Plans the disks and writes them in every format.
+    fn write(&self, trees: &[Tree], store: &impl Store, placed: &Placed) -> Result<()> {
+        let Self { settings, layout, .. } = *self;
+        let work = ui::work("plan the file system");
+        let maps = disk::maps(layout, placed, trees, self.kept, self.boot, self.identity);
+        drop(work);
+        let maps = maps.map_err(|error| self.advise(error))?;
+        let mut qcow2 = output::qcow2_options(settings.format_options.as_deref())?;
+        if let Some(threads) = settings.threads {
+            qcow2.threads = threads;
+        }
+        for (disk, map) in maps {
+            let rules = Rules {
+                name: name_of(&settings.name, &disk),
+                compress: settings.compress,
+                qcow2: qcow2.clone(),
+                checksums: settings.checksums,
+                overwrite: settings.overwrite,
+                mode: 0o666 & !self.umask,
+            };
+            output::write_all(&map, store, &settings.formats, &rules)?;
+        }
+        Ok(())
+    }
+
+    fn advise(&self, error: Error) -> Error {
+        match self.settings.size {
+            SizeRule::Kib(_) => error.hint("--image-size sets the size of the image"),
+            _ => error.hint("--image-extra-size gives the tree more room"),
+        }
     }
 }
 
-/// Plans a tree's file system and writes it in every format.
-pub fn make(
-    settings: &Settings,
-    tree: &Tree,
-    store: &impl Store,
-    options: &Options,
-    umask: u32,
-) -> Result<()> {
-    let work = ui::work("plan the file system");
-    let planned = layout(tree, options).image(|| "cannot plan the file system".to_owned());
-    drop(work);
-    let planned = planned.map_err(|error| match settings.size {
-        SizeRule::Kib(_) => error.hint("--image-size sets the size of the image"),
-        _ => error.hint("--image-extra-size gives the tree more room"),
-    })?;
-    ui::note(planned.summary().to_string().trim_end());
-    let mut qcow2 = output::qcow2_options(settings.format_options.as_deref())?;
-    if let Some(threads) = settings.threads {
-        qcow2.threads = threads;
+/// What the outputs of a disk are called: those of the first as the user said, the others with their disk's name.
+pub fn name_of(name: &str, disk: &str) -> String {
+    if disk == FIRST {
+        name.to_owned()
+    } else {
+        format!("{name}-{disk}")
     }
-    let rules = Rules {
-        name: settings.name.clone(),
-        compress: settings.compress,
-        qcow2,
-        checksums: settings.checksums,
-        overwrite: settings.overwrite,
-        mode: 0o666 & !umask,
-    };
-    output::write_all(planned.map(), store, &settings.formats, &rules)
 }
 
 fn scanned(tree: &Path, options: &scan::Options) -> Result<(Tree, scan::DirStore)> {

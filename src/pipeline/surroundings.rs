@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disks;
-use crate::applets::{APPLETS, of_grub};
+use crate::applets::{APPLETS, of_grub, stand_ins};
 use crate::blockdevice::facts::Facts;
 use crate::boot;
 use crate::element::hooks::materialise;
@@ -31,6 +31,9 @@ const SUDO_DIR: &str = ".sudo";
 
 /// What stands in for GRUB's tools, under the first and the second of its families of names.
 const GRUB_DIRS: [&str; 2] = [".grub", ".grub2"];
+
+/// What only `block-device.d` finds, and first of all.
+const PARTITIONS_DIR: &str = ".block-device";
 
 /// What host hooks source from `$_LIB`.
 const LIBRARY: [(&str, &str); 4] = [
@@ -99,13 +102,14 @@ impl Dirs {
         }
         let tried = || "cannot put this program among the hooks".to_owned();
         fs::copy("/proc/self/exe", dirs.runner()).host(tried)?;
-        for dir in [APPLETS_DIR, SUDO_DIR].iter().chain(&GRUB_DIRS) {
+        for dir in [APPLETS_DIR, SUDO_DIR, PARTITIONS_DIR].iter().chain(&GRUB_DIRS) {
             fs::create_dir(dirs.hooks.join(dir)).host(tried)?;
         }
         for (name, _) in APPLETS {
             let dir = match of_grub(name) {
                 Some(second) => GRUB_DIRS[usize::from(second)],
                 None if name == "sudo" => SUDO_DIR,
+                None if stand_ins::NAMES.contains(&name) => PARTITIONS_DIR,
                 None => APPLETS_DIR,
             };
             let link = dirs.hooks.join(dir).join(name);
@@ -331,6 +335,17 @@ pub(super) fn on_host(all: &Environment, dirs: &Dirs) -> Environment {
         }
     }
     host.set("PATH", path);
+    host
+}
+
+/// What `block-device.d` sees: the file that stands for the disk, and what makes its partitions known.
+pub(super) fn with_disk(seen: &Environment, dirs: &Dirs, disk: &Path) -> Environment {
+    let mut host = seen.clone();
+    let mut path = dirs.hooks.join(PARTITIONS_DIR).into_os_string();
+    path.push(":");
+    path.push(seen.get("PATH").unwrap_or_default());
+    host.set("PATH", path);
+    host.set("IMAGE_BLOCK_DEVICE", disk);
     host
 }
 

@@ -37,17 +37,21 @@ struct PlannedPartition {
 }
 
 impl PlannedLayout {
-    pub(super) fn of(layout: &Layout) -> Self {
+    pub(super) fn of(layout: &Layout, size: Option<u64>) -> Self {
         Self {
             origin: layout.origin.clone(),
-            disks: layout.disks.iter().map(PlannedDisk::of).collect(),
+            disks: layout
+                .disks
+                .iter()
+                .map(|disk| PlannedDisk::of(disk, size))
+                .collect(),
             filesystems: Facts::of(layout, None).filesystems,
         }
     }
 }
 
 impl PlannedDisk {
-    fn of(disk: &Disk) -> Self {
+    fn of(disk: &Disk, size: Option<u64>) -> Self {
         let partition = |partition: &Partition| PlannedPartition {
             number: partition.number,
             name: partition.name.clone(),
@@ -60,7 +64,7 @@ impl PlannedDisk {
         let table = disk.table.as_ref();
         Self {
             name: disk.name.clone(),
-            size: disk.size,
+            size: disk.size.or(size),
             sector: disk.sector,
             table: table.map(|table| table.kind.name()),
             partitions: table.map_or(Vec::new(), |table| {

@@ -127,7 +127,7 @@ impl Outline {
             packages: plan.settings.packages.clone(),
             ignored: Vec::new(),
             fetches: fetches::mirrors(&plan.elements, OPERATING_SYSTEM, &variable),
-            layout: PlannedLayout::of(&plan.layout),
+            layout: PlannedLayout::of(&plan.layout, plan.disk_size()),
             outputs: outputs(plan),
             warnings: plan.warnings.clone(),
         };
@@ -235,8 +235,7 @@ fn outputs(plan: &BuildPlan) -> Vec<String> {
     if plan.elements.iter().any(|element| forbids(&element.name)) {
         return Vec::new();
     }
-    let output = |format| format!("{}.{format}", plan.settings.name);
-    plan.settings.formats.iter().map(output).collect()
+    plan.outputs().map(|(path, _)| path).collect()
 }
 
 impl PlannedSettings {

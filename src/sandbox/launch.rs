@@ -1,13 +1,15 @@
 //! Starting processes, on the host or in a chroot: the only place of the program that does.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{MemfdFlags, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Gid, Pid, PidfdFlags, Signal, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -125,19 +127,25 @@ impl Sandbox {
         .map(Ending::of)
     }
 
-    /// Runs a hook: an executable file, or a text without `#!`, which a shell then reads.
+    /// Runs a hook.
     pub fn run_hook(&self, hook: &Path, environment: &Environment) -> io::Result<Ending> {
-        match self.run(hook.as_os_str(), &[], environment) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {}
-            other => return other,
-        }
-        let args = [hook.as_os_str().to_owned()];
-        match self.run(OsStr::new("/bin/bash"), &args, environment) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.run(OsStr::new("/bin/sh"), &args, environment)
-            }
-            other => other,
-        }
+        as_hook(hook, |program, args| self.run(program, args, environment))
+    }
+
+    /// Runs a hook, and returns what it had written to its standard output when it ended. What it leaves running is not
+    /// waited for: so this is memory, and no pipe, whose end would be.
+    pub fn capture_hook(&self, hook: &Path, environment: &Environment) -> io::Result<(Ending, Vec<u8>)> {
+        let memory = rustix::fs::memfd_create("hook", MemfdFlags::CLOEXEC)?;
+        rustix::fs::fcntl_setfl(&memory, OFlags::APPEND)?;
+        let mut heard = File::from(memory);
+        let ending = as_hook(hook, |program, args| {
+            let mut command = self.command(program, args, environment);
+            command.stdout(heard.try_clone()?).status().map(Ending::of)
+        })?;
+        let mut bytes = Vec::new();
+        heard.rewind()?;
+        heard.read_to_end(&mut bytes)?;
+        Ok((ending, bytes))
     }
 
     /// Runs a program to its end and returns what it wrote to its standard output.
@@ -179,6 +187,19 @@ impl Sandbox {
             });
         }
         command
+    }
+}
+
+/// Runs a hook: an executable file, or a text without `#!`, which a shell then reads.
+fn as_hook<T>(hook: &Path, run: impl Fn(&OsStr, &[OsString]) -> io::Result<T>) -> io::Result<T> {
+    match run(hook.as_os_str(), &[]) {
+        Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => {}
+        other => return other,
+    }
+    let args = [hook.as_os_str().to_owned()];
+    match run(OsStr::new("/bin/bash"), &args) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => run(OsStr::new("/bin/sh"), &args),
+        other => other,
     }
 }
 

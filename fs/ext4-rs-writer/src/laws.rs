@@ -22,7 +22,7 @@ use image_core::store::{self, FileId, Open};
 use image_core::tree::{Content, Time};
 use image_core::{Extent, Identity, Map, Store as _, Tree};
 
-use crate::features::Compat;
+use crate::features::{Compat, RoCompat};
 use crate::units::BlockSize;
 use crate::{Error, Journal, Layout, Options, Profile, Size, layout, mke2fs};
 
@@ -82,6 +82,11 @@ pub fn ext4_reader(bytes: &[u8]) {
         let at = index(draw.below(end.min(len)));
         image[at] = draw.byte();
     }
+    read_or_refused(image);
+}
+
+/// Reads an image, and the start of each of its files.
+fn read_or_refused(image: Vec<u8>) {
     match crate::read(image) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok((tree, store)) => tree.nodes().iter().for_each(|node| {
@@ -91,6 +96,57 @@ pub fn ext4_reader(bytes: &[u8]) {
             }
         }),
     }
+}
+
+/// A drawn journal over a sound file system: reading it ends, with a tree whose files can be read or refused, or with a
+/// refusal that can be printed.
+pub fn ext4_journal(bytes: &[u8]) {
+    const BLOCK: usize = 1024;
+    let mut draw = Draw::new(bytes);
+    let mut options = Options::new(Profile::Default, Identity::new(b"seed", Time::default(), false));
+    options.block_size = BlockSize::KIB_1;
+    options.size = Size::Minimal;
+    options.journal = Journal::Fixed(1 << 20);
+    // Without checksums what is drawn gets further.
+    options.features.ro_compat.remove(RoCompat::METADATA_CSUM);
+    let Ok(tree) = drawn::tree(&mut draw) else { return };
+    let Ok(layout) = layout(&tree, &options) else {
+        return;
+    };
+    let mut image = copied(layout.map(), &Digits);
+    let recover = 1024 + std::mem::offset_of!(crate::superblock::Superblock, s_feature_incompat);
+    image[recover] |= 4;
+    let begins = [0xc0, 0x3b, 0x39, 0x98, 0, 0, 0, 4];
+    let mut blocks = (0..image.len()).step_by(BLOCK);
+    let journal = blocks.find(|at| image[*at..].starts_with(&begins)).unwrap();
+    let mut put = |at: usize, word: u32| image[at..at + 4].copy_from_slice(&word.to_be_bytes());
+    let len = 8 + u32::from(draw.byte() % 16);
+    let start = 1 + u32::from(draw.byte()) % (len - 1);
+    for (field, word) in [
+        (0x10, len),
+        (0x18, 5),
+        (0x1c, start),
+        (0x28, u32::from(draw.byte() % 8)),
+    ] {
+        put(journal + field, word);
+    }
+    let (mut at, mut sequence) = (start, 5);
+    while !draw.is_empty() {
+        let block = journal + BLOCK * index(at.into());
+        let kind = u32::from(*draw.pick(&[1_u8, 1, 2, 2, 5, 5, 0, 9]));
+        for (field, word) in [(0, 0xc03b_3998), (4, kind), (8, sequence)] {
+            put(block + field, word);
+        }
+        let words = u32::from(draw.byte() % 12);
+        put(block + 12, if kind == 5 { 16 + 4 * words } else { words });
+        for word in 0..index(words.into()) {
+            let drawn = u32::from_be_bytes([0, *draw.pick(&[0_u8, 0, 0, 9]), draw.byte(), draw.byte()]);
+            put(block + 16 + 4 * word, drawn);
+        }
+        sequence += u32::from(kind == 2);
+        at = if at + 1 == len { 1 } else { at + 1 };
+    }
+    read_or_refused(image);
 }
 
 /// Serves files of digits, however many and however long.

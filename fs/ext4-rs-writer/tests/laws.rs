@@ -24,6 +24,11 @@ proptest! {
     }
 
     #[test]
+    fn ext4_journal(bytes in vec(any::<u8>(), 0..400)) {
+        laws::ext4_journal(&bytes);
+    }
+
+    #[test]
     fn tree_to_ext4(bytes in vec(any::<u8>(), 0..600)) {
         laws::tree_to_ext4(&bytes);
     }

@@ -105,9 +105,6 @@ impl<'a, R: ReadAt> Volume<'a, R> {
         if unknown != 0 {
             return Err(ReadError::UnknownFeatures(unknown));
         }
-        if incompat & RECOVER != 0 {
-            return Err(ReadError::NeedsRecovery);
-        }
         if sb.s_feature_ro_compat.get() & RoCompat::METADATA_CSUM.bits() == 0 {
             return Ok(None);
         }
@@ -245,6 +242,16 @@ impl<'a, R: ReadAt> Volume<'a, R> {
 
     pub(super) fn has(&self, feature: Incompat) -> bool {
         self.superblock.s_feature_incompat.get() & feature.bits() != 0
+    }
+
+    /// Whether the journal may hold what the file system lacks.
+    pub(super) fn needs_recovery(&self) -> bool {
+        self.superblock.s_feature_incompat.get() & RECOVER != 0
+    }
+
+    /// The inode of the journal, 0 if it has none.
+    pub(super) fn journal(&self) -> Ino {
+        Ino(self.superblock.s_journal_inum.get())
     }
 
     pub(super) fn source(&self) -> &'a R {

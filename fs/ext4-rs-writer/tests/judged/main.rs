@@ -20,6 +20,7 @@ mod large;
 mod placed;
 mod random;
 mod read_back;
+mod replayed;
 mod sizes;
 mod vectors;
 mod xattrs;

@@ -14,6 +14,7 @@
 //! | `package-installs-list` | that file → the packages of one phase |
 //! | `install-static` | a directory of files → the root, links and modes kept |
 //! | `deb-bootstrap` | the archive of Debian or Ubuntu → a root |
+//! | `cached-root` | a root → the cache, and back |
 //! | `deb-lock` | packages that were installed since → the lock of a build |
 //! | `dib-block-device` | what is asked about the disks → the answer |
 //! | `grub-install`, `grub-bios-setup` | GRUB's tools, for a disk that is only planned: boot code, the ESP |
@@ -24,6 +25,7 @@
 
 pub mod block_device;
 pub mod cache_url;
+pub mod cached_root;
 pub mod deb_bootstrap;
 pub mod deb_lock;
 pub mod extract_image;
@@ -44,12 +46,13 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 28] = [
+pub const APPLETS: [(&str, Applet); 29] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
     ("deb-bootstrap", deb_bootstrap::run),
     ("deb-lock", deb_lock::run),
+    ("cached-root", cached_root::run),
     ("install-static", install_static::run),
     ("pkg-map", pkg_map::run),
     ("pkg-map-install", pkg_map::run_install),

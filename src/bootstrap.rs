@@ -16,6 +16,7 @@
 //! | [`database`] | dpkg's, as if dpkg had unpacked it all |
 //! | [`order`], [`scripts`] | the packages' scripts and the tree's own dpkg |
 //! | [`skeleton`] | what a root has besides packages |
+//! | [`kept_root`] | a root → an archive, for the cache |
 //! | [`foreign`] | whether its programs run here |
 //!
 //! Invariants:
@@ -30,6 +31,7 @@ pub mod deb;
 pub mod deb822;
 pub mod foreign;
 pub mod index;
+pub mod kept_root;
 pub mod lock;
 pub mod order;
 pub mod relation;

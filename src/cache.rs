@@ -20,6 +20,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::Sha256;
 
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -281,13 +282,52 @@ impl Entry {
             etag: version.etag,
             last_modified: version.last_modified,
         };
-        part.file().sync_all().host(tried)?;
+        self.place(part.file(), path, &meta).host(tried)
+    }
+
+    /// Puts a whole file at `path` into the place.
+    fn place(&self, file: &File, path: &Path, meta: &Meta) -> io::Result<()> {
+        file.sync_all()?;
         match fs::remove_file(self.meta_path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).host(tried),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        fs::rename(path, &self.path).host(tried)?;
-        self.write_meta(&meta).host(tried)
+        fs::rename(path, &self.path)?;
+        self.write_meta(meta)
+    }
+
+    /// Makes the entry of what somebody writes, whole or not at all. `what` stands where other entries have an address.
+    pub fn keep(
+        &self,
+        what: &str,
+        environment: &Environment,
+        write: impl FnOnce(&mut dyn io::Write) -> Result<()>,
+    ) -> Result<()> {
+        let _lock = Lock::of_entry(&self.path, environment)?;
+        let tried = || format!("cannot put {} into the cache", self.path.display());
+        let path = self.beside(".", ".dib-part");
+        let mut file = open_part(&path).host(tried)?;
+        file.set_len(0).host(tried)?;
+        let mut digested = Digested {
+            file: io::BufWriter::new(&mut file),
+            digest: Sha256::default(),
+            len: 0,
+        };
+        let written = write(&mut digested).and_then(|()| io::Write::flush(&mut digested).host(tried));
+        let meta = Meta {
+            url: what.to_owned(),
+            size: digested.len,
+            sha256: hex(&sha2::Digest::finalize(digested.digest.clone())),
+            etag: None,
+            last_modified: None,
+        };
+        drop(digested);
+        let placed = written.and_then(|()| self.place(&file, &path, &meta).host(tried));
+        if placed.is_err() {
+            // What is told is why it failed, not that a rest of it stays.
+            let _ = fs::remove_file(&path);
+        }
+        placed
     }
 
     /// Says of an entry without a meta what it is.
@@ -317,6 +357,26 @@ impl Entry {
             Some(dir) => File::open(dir)?.sync_all(),
             None => Ok(()),
         }
+    }
+}
+
+/// A file that is digested while it is written.
+struct Digested<'a> {
+    file: io::BufWriter<&'a mut File>,
+    digest: Sha256,
+    len: u64,
+}
+
+impl io::Write for Digested<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        sha2::Digest::update(&mut self.digest, &bytes[..written]);
+        self.len += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

@@ -211,7 +211,8 @@ fn settle_apt(tree: &Rooted) -> io::Result<()> {
     Ok(())
 }
 
-fn make_nodes(tree: &Rooted) -> io::Result<()> {
+/// Makes the nodes of `/dev`, and its links.
+pub fn make_nodes(tree: &Rooted) -> io::Result<()> {
     let dev = tree.make_dirs(&[b"dev"], 0o755)?;
     for (name, major, minor) in NODES {
         let mode = Mode::from_raw_mode(0o666);

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use oracle::http::{Reply, Server};
 use oracle::{require, require_root};
 
-use crate::lab::{DIB, DISK_IMAGE_CREATE, Lab, Said};
+use crate::lab::{DIB, DISK_IMAGE_CREATE, DISKIMAGE_BUILDER, Lab, Said};
 use mirror::{Mirror, Style, hex};
 
 /// The applet in a lab.
@@ -475,6 +475,18 @@ fn a_build_writes_its_lock_or_says_that_it_cannot() {
     lab.run(DIB, &lock).ok();
     assert_eq!(lab.text("x.lock"), "locked\n");
     assert_eq!(lab.names(), ["x.lock"], "no image, and no half of a lock");
+    // A file of images names its locks.
+    lab.hook("cleanup.d/10-lock", "echo \"$PROBE\" >\"$DIB_LOCK\"");
+    let images = "- {imagename: x, skip-base: true, locked: y.lock, environment: {PROBE: of x}, elements: [mini-os, probe]}\n- imagename: z\n";
+    fs::write(lab.out("images.yaml"), images).unwrap();
+    lab.run(DISKIMAGE_BUILDER, &["--lock", "images.yaml"]).ok();
+    assert_eq!(lab.text("y.lock"), "of x\n");
+    assert_eq!(lab.names(), ["images.yaml", "x.lock", "y.lock"]);
+    lab.run(DISKIMAGE_BUILDER, &["images.yaml"])
+        .failed(1, "y.lock is no lock");
+    fs::write(lab.out("images.yaml"), "- imagename: z\n").unwrap();
+    lab.run(DISKIMAGE_BUILDER, &["--lock", "images.yaml"])
+        .failed(1, "no image names a lock");
     lab.run(DISK_IMAGE_CREATE, &["--locked", "none", "mini-os"])
         .failed(1, "cannot read the lock none");
     lab.run(DISK_IMAGE_CREATE, &["--locked", "x.lock", "mini-os"])

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use self::images::Image;
+use self::images::{Call, Image};
 use super::{COMMANDS, after_help};
 use crate::environment::Environment;
 use crate::error::{Error, Kind, Result};
@@ -37,8 +37,12 @@ Examples:
   diskimage-builder --dry-run images.yaml more.yaml
       only prints the command lines, those of both files
 
+  diskimage-builder --lock images.yaml
+      writes the lock that each image names by its key locked, as dib lock does; with it the image is built of
+      those packages and no others
+
 A file is a list of maps. Keys: imagename, arch, types, environment, ramdisk, debug-trace, uncompressed,
-clear, checksum, no-tmpfs, offline, skip-base, logfile, image-cache, mkfs-options, root-label, ramdisk-element,
+clear, checksum, no-tmpfs, offline, locked, skip-base, logfile, image-cache, mkfs-options, root-label, ramdisk-element,
 docker-target, image-size, image-extra-size, max-online-resize, min-tmpfs, mkfs-journal-size, qemu-img-options,
 install-type, packages, elements; each stands for the option of disk-image-create of that name.
 An entry without imagename belongs to the image of the entry before it. Entries of one imagename are merged:
@@ -51,6 +55,9 @@ pub struct Args {
     /// Print the command lines, build nothing
     #[arg(long)]
     dry_run: bool,
+    /// Build no image: write the locks that images name
+    #[arg(long)]
+    lock: bool,
     /// Build no further image after one that failed
     #[arg(long)]
     stop_on_failure: bool,
@@ -72,14 +79,24 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     if !args.dry_run {
         buildable(&images)?;
     }
+    let calls: Vec<(&Image, Call<'_>)> = if args.lock {
+        let locking = images.iter().filter_map(|image| Some((image, image.locking()?)));
+        locking.collect()
+    } else {
+        images.iter().map(|image| (image, image.building())).collect()
+    };
+    if calls.is_empty() {
+        let error = Error::usage("no image names a lock");
+        return Err(error.hint("its key locked does, with a file"));
+    }
     let mut failed = Vec::new();
-    for image in &images {
-        ui::note(format_args!("{image}\n"));
+    for (image, call) in &calls {
+        ui::note(format_args!("{call}\n"));
         if args.dry_run {
             continue;
         }
-        if let Err(how) = build(image, environment)? {
-            failed.push(format!("{}: {} {how}", image.name, image.command()));
+        if let Err(how) = run_one(&image.name, call, environment)? {
+            failed.push(format!("{}: {} {how}", image.name, call.command));
             if args.stop_on_failure {
                 break;
             }
@@ -91,7 +108,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let message = format!(
         "{} of {} images failed:\n    {}",
         failed.len(),
-        images.len(),
+        calls.len(),
         failed.join("\n    ")
     );
     Err(Error::new(Kind::Image, message))
@@ -100,7 +117,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
 /// The command lines of the images that a text describes.
 pub(crate) fn lines(text: &str) -> Result<Vec<String>> {
     let images = images::merge(schema::check("images.yaml", text)?);
-    Ok(images.iter().map(ToString::to_string).collect())
+    Ok(images.iter().map(|image| image.building().to_string()).collect())
 }
 
 /// Fails before the first build if a later one could not even start.
@@ -118,18 +135,22 @@ fn buildable(images: &[Image]) -> Result<()> {
     Ok(())
 }
 
-/// Builds one image; how that failed, if it did. A signal to end ends the whole run.
-fn build(image: &Image, environment: &Environment) -> Result<std::result::Result<(), String>> {
+/// Runs what is run for one image; how that failed, if it did. A signal to end ends the whole run.
+fn run_one(
+    name: &str,
+    call: &Call<'_>,
+    environment: &Environment,
+) -> Result<std::result::Result<(), String>> {
     let mut environment = environment.clone();
-    for (name, value) in image.environment() {
+    for (name, value) in call.environment {
         environment.set(name, value);
     }
-    let args: Vec<OsString> = image.arguments().into_iter().map(Into::into).collect();
-    match launch::run_self(image.command(), &args, &environment) {
+    let args: Vec<OsString> = call.arguments.iter().map(Into::into).collect();
+    match launch::run_self(call.command, &args, &environment) {
         Err(error) => Ok(Err(format!("cannot be started: {error}"))),
         Ok((_, Some(signal))) => Err(Error::new(
             Kind::Interrupted { signal },
-            format!("ended by signal {signal} while image '{}' was built", image.name),
+            format!("ended by signal {signal} while image '{name}' was built"),
         )),
         Ok((Ending::Exited(0), None)) => Ok(Ok(())),
         Ok((ending, None)) => Ok(Err(ending.to_string())),

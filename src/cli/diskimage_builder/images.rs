@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::schema::{Entry, KEYS, Said, Setting, Shape};
+use super::schema::{Entry, KEYS, LOCKED, Said, Setting, Shape};
 use crate::cli::shell::quoted;
 
 /// What an entry without a name belongs to, if none had one before.
@@ -90,7 +90,7 @@ impl Image {
     }
 
     /// The variables that the command gets besides those of the caller.
-    pub(super) fn environment(&self) -> &[(String, String)] {
+    fn environment(&self) -> &[(String, String)] {
         let variables = |said: &&Said| KEYS[said.key].shape == Shape::Variables;
         match self.said.iter().find(variables).map(|said| &said.setting) {
             Some(Setting::Pairs(pairs)) => pairs,
@@ -98,8 +98,33 @@ impl Image {
         }
     }
 
+    /// What builds it.
+    pub(super) fn building(&self) -> Call<'_> {
+        Call {
+            command: self.command(),
+            arguments: self.arguments(),
+            environment: self.environment(),
+        }
+    }
+
+    /// What writes the lock that it names; `None`: it names none.
+    pub(super) fn locking(&self) -> Option<Call<'_>> {
+        let lock = self.said.iter().find(|said| KEYS[said.key].option == LOCKED)?;
+        let Setting::Text(file) = &lock.setting else {
+            return None;
+        };
+        let mut open = self.clone();
+        open.said.retain(|said| KEYS[said.key].option != LOCKED);
+        let words = ["lock", "--file", file].map(str::to_owned);
+        Some(Call {
+            command: "dib",
+            arguments: words.into_iter().chain(open.arguments()).collect(),
+            environment: self.environment(),
+        })
+    }
+
     /// The arguments of the command.
-    pub(super) fn arguments(&self) -> Vec<String> {
+    fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![KEYS[NAME].option.to_owned(), self.name.clone()];
         for said in self.said.iter().filter(|said| said.key != NAME) {
             let key = &KEYS[said.key];
@@ -135,14 +160,25 @@ impl Image {
     }
 }
 
+/// What is run for an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Call<'a> {
+    /// The command.
+    pub(super) command: &'static str,
+    /// Its arguments.
+    pub(super) arguments: Vec<String>,
+    /// The variables that it gets besides those of the caller.
+    pub(super) environment: &'a [(String, String)],
+}
+
 /// The command line as a shell would take it, variables first.
-impl fmt::Display for Image {
+impl fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in self.environment() {
+        for (name, value) in self.environment {
             write!(f, "{name}={} ", quoted(value))?;
         }
-        write!(f, "{}", self.command())?;
-        self.arguments()
+        write!(f, "{}", self.command)?;
+        self.arguments
             .iter()
             .try_for_each(|argument| write!(f, " {}", quoted(argument)))
     }
@@ -156,7 +192,7 @@ mod tests {
     fn lines(texts: &[&str]) -> Vec<String> {
         let entries = texts.iter().flat_map(|text| check("f", text).unwrap());
         let images = merge(entries.collect());
-        images.iter().map(ToString::to_string).collect()
+        images.iter().map(|image| image.building().to_string()).collect()
     }
 
     #[test]
@@ -179,6 +215,7 @@ mod tests {
   logfile: log
   skip-base: true
   offline: true
+  locked: web.lock
   no-tmpfs: true
   checksum: true
   clear: true
@@ -194,7 +231,7 @@ mod tests {
             lines(&[text]),
             [
                 "B='it'\"'\"'s' A='' disk-image-create -o d/n -a arm64 -t qcow2,raw -x -x -u -c --checksum \
-              --no-tmpfs --offline -n --logfile log --image-cache /var/cache --mkfs-options '-i 16384' \
+              --no-tmpfs --offline --locked web.lock -n --logfile log --image-cache /var/cache --mkfs-options '-i 16384' \
               --root-label 'my root' --ramdisk-element dracut-ramdisk --docker-target a/b:c --image-size 5 \
               --image-extra-size 10 --max-online-resize 1000 --min-tmpfs 3 --mkfs-journal-size 8 \
               --qemu-img-options compat=1.1,lazy_refcounts=on,cluster_size=65536 --install-type package -p p,q vm os"
@@ -242,5 +279,24 @@ mod tests {
         );
         assert_eq!(lines(&["- elements: [-c]"]), ["disk-image-create -o image -- -c"]);
         assert_eq!(lines(&["[]"]), [""; 0]);
+    }
+
+    #[test]
+    fn a_lock_is_written_by_what_is_built_without_it() {
+        let text = "
+- imagename: web
+  environment: {DIB_RELEASE: trixie}
+  locked: web.lock
+  offline: true
+  elements: [os]
+- imagename: open
+";
+        let images = merge(check("f", text).unwrap());
+        let locking: Vec<_> = images
+            .iter()
+            .map(|image| image.locking().map(|call| call.to_string()))
+            .collect();
+        let line = "DIB_RELEASE=trixie dib lock --file web.lock -o web --offline os";
+        assert_eq!(locking, [Some(line.to_owned()), None]);
     }
 }

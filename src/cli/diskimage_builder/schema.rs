@@ -43,8 +43,11 @@ pub(super) enum Shape {
     Command,
 }
 
+/// The option of the key that names a lock.
+pub(super) const LOCKED: &str = "--locked";
+
 /// Every key.
-pub(super) static KEYS: [Key; 27] = [
+pub(super) static KEYS: [Key; 28] = [
     key("imagename", Shape::Text, "-o"),
     key("arch", Shape::OneOf(&ARCHITECTURES), "-a"),
     key("types", Shape::Words(Some(&TYPES)), "-t"),
@@ -56,6 +59,7 @@ pub(super) static KEYS: [Key; 27] = [
     key("checksum", Shape::Switch, "--checksum"),
     key("no-tmpfs", Shape::Switch, "--no-tmpfs"),
     key("offline", Shape::Switch, "--offline"),
+    key("locked", Shape::Text, LOCKED),
     key("skip-base", Shape::Switch, "-n"),
     key("logfile", Shape::Text, "--logfile"),
     key("image-cache", Shape::Text, "--image-cache"),

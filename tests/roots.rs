@@ -236,3 +236,47 @@ fn roots_are_those_of_mmdebstrap() {
         assert!(!update.contains("E:"), "{update}");
     }
 }
+
+/// Architectures whose programs run here only where an emulator is registered.
+#[test]
+fn foreign_roots_are_made_where_their_programs_run_and_refused_elsewhere() {
+    if !require(&["chroot", "apt-get"]) || !require_root() {
+        return;
+    }
+    let Some(archive) = archive::of_apt(Part::Suite) else {
+        oracle::skip("the machine's apt names no archive");
+        return;
+    };
+    for (architecture, emulator) in [("arm64", "qemu-aarch64"), ("armhf", "qemu-arm")] {
+        let dir = tempfile::tempdir().unwrap();
+        let handler = fs::read_to_string(Path::new("/proc/sys/fs/binfmt_misc").join(emulator));
+        // Opened when it was registered: the tree holds none.
+        let is_fixed = |line: &str| line.starts_with("flags: ") && line.contains('F');
+        let runs = handler.is_ok_and(|text| text.starts_with("enabled") && text.lines().any(is_fixed));
+        if !runs {
+            let error = refused(dir.path(), architecture);
+            let told = format!("programs for {architecture} do not run on this machine");
+            assert!(
+                error.contains(&told) && error.contains("register an emulator"),
+                "{error}"
+            );
+            continue;
+        }
+        let root = by_us(dir.path(), "bookworm", architecture, &archive);
+        let chroot = find("chroot").unwrap();
+        let dpkg = |word: &str| run(&chroot, &[text(&root), "dpkg", word], dir.path());
+        assert_eq!(dpkg("--print-architecture").trim(), architecture);
+        assert_eq!([dpkg("--audit"), dpkg("--verify")], ["", ""]);
+    }
+}
+
+/// What is said to a bootstrap that cannot be. Its archive has nobody who answers: who asked would fail otherwise.
+fn refused(dir: &Path, architecture: &str) -> String {
+    let link = dir.join("deb-bootstrap");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dib"), &link).unwrap();
+    let (arch, root) = (format!("--arch={architecture}"), dir.join("root"));
+    let args = [&arch, "bookworm", text(&root), "http://127.0.0.1:9"];
+    let output = blackbox::run(&link, &args, &[("HOME", text(dir))], dir);
+    assert!(!output.status.success() && !root.exists());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

@@ -33,17 +33,8 @@ fn main() -> ExitCode {
         suite,
     };
     let mut bars = Bars::default();
-    let warm = Bench::rounds(&|| bench.ours(&bench.mirror(), "warm"), &|| {
-        bench.theirs(&bench.mirror())
-    });
-    let cold = Bench::rounds(
-        &|| {
-            let _ = fs::remove_dir_all(bench.dir.join("cold"));
-            bench.ours(&bench.archive, "cold")
-        },
-        &|| bench.theirs(&bench.archive),
-    );
-    for (name, (ours, theirs), bar) in [("from disk", warm, 2.0), ("from the network", cold, 1.0)] {
+    // Each row is told as soon as it is known.
+    let mut row = |name: &str, (ours, theirs): (Duration, Duration), bar: f64| {
         let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
         let cell = bars.at_least(name, ratio, bar);
         println!(
@@ -52,7 +43,18 @@ fn main() -> ExitCode {
             ours.as_secs_f64(),
             theirs.as_secs_f64()
         );
-    }
+    };
+    let mirror = bench.mirror();
+    let warm = Bench::rounds(&|| bench.ours(&mirror, "warm"), &|| bench.theirs(&mirror));
+    row("warm, from disk", warm, 2.0);
+    let cold = Bench::rounds(
+        &|| {
+            let _ = fs::remove_dir_all(bench.dir.join("cold"));
+            bench.ours(&bench.archive, "cold")
+        },
+        &|| bench.theirs(&bench.archive),
+    );
+    row("cold, from the network", cold, 1.0);
     bars.verdict()
 }
 

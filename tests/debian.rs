@@ -14,7 +14,7 @@ use std::time::Duration;
 use oracle::archive::{self, Part};
 use oracle::rung::{self, Rung};
 use oracle::snapshot::{self, File, Kind, Snapshot};
-use oracle::{blackbox, boot, ext4, mounted, qcow2};
+use oracle::{blackbox, boot, ext4, mounted, qcow2, trace};
 
 const EPOCH: i64 = 1_700_000_000;
 
@@ -492,10 +492,37 @@ fn are_the_same(first: &Path, second: &Path) {
     }
 }
 
+/// The build started hooks on its host, these the host's few programs and applets, and nobody anything else: neither by a
+/// whole path, nor where PATH was another.
+fn starts_only(programs: &Path, starts: &[trace::Start]) {
+    let hosts = format!("{}/", programs.display());
+    let (mut hooks, mut of_hooks) = (0, 0);
+    for start in starts.iter().skip(1).filter(|start| !start.elsewhere) {
+        let (program, by) = (&start.program, &start.by);
+        let name = program.rsplit('/').next().unwrap_or_default();
+        if program.contains("/dib_build.") && program.contains("/hooks/") {
+            hooks += 1;
+        } else if by.ends_with("/disk-image-create") {
+            // It reads what elements set in their environment.d.
+            assert_eq!(name, "bash", "the builder itself started {program}");
+        } else if by.ends_with("/apt-config") {
+            // It asks the host's dpkg which architectures there are.
+            assert_eq!(name, "dpkg", "{by} started {program}");
+        } else {
+            of_hooks += 1;
+            assert!(
+                program.starts_with(&hosts) && HOSTS.contains(&name),
+                "{by} started {program}"
+            );
+        }
+    }
+    assert!(hooks > 10 && of_hooks > 10, "{hooks} hooks, {of_hooks} programs");
+}
+
 /// Three builds: two at once, of root and of a container's root, which fill one cache; one of a user.
 #[test]
 fn debian_minimal_is_whole_boots_and_repeats() {
-    let tools = ["e2fsck", "qemu-img", "qemu-system-x86_64", "taskset"];
+    let tools = ["e2fsck", "qemu-img", "qemu-system-x86_64", "strace", "taskset"];
     let tiers = Rung::ALL.iter().all(|rung| rung.require());
     if !tiers || !oracle::require(&tools) || !oracle::require_root() || !mounted::require() {
         return;
@@ -513,12 +540,13 @@ fn debian_minimal_is_whole_boots_and_repeats() {
     let [first, second, third] = ["first", "second", "third"].map(|name| dir.join(name));
     let spied = dir.join("spied");
     let one_processor = format!("{} -c 0", oracle::find("taskset").unwrap().display());
+    let traced = dir.join("trace");
     let of_root = Surroundings {
         rung: Rung::T0,
         tmpdir: "tmp",
         zone: "UTC",
         umask: "022",
-        by: "",
+        by: &trace::words(&traced).join(" "),
     };
     let of_a_container = Surroundings {
         rung: Rung::T1,
@@ -530,12 +558,14 @@ fn debian_minimal_is_whole_boots_and_repeats() {
     let of_a_user = Surroundings {
         rung: Rung::T2,
         zone: "America/Lima",
+        by: "",
         ..of_root
     };
     thread::scope(|scope| {
         scope.spawn(|| build(dir, "second", None, &of_a_container));
         build(dir, "first", Some(&spied), &of_root);
     });
+    starts_only(&dir.join("programs"), &trace::read(&traced));
     are_the_same(&first, &second);
     fs::remove_dir_all(&second).unwrap();
     // The user's cache is another one, by the same name: where it lies is recorded in the image.

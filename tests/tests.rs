@@ -40,6 +40,7 @@ mod element_habits;
 mod finalisation;
 mod first_boot;
 mod hooks;
+mod host_programs;
 mod hostile;
 mod images;
 mod installing;

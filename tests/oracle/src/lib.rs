@@ -19,6 +19,7 @@ pub mod qcow2;
 pub mod rung;
 pub mod snapshot;
 pub mod terminal;
+pub mod trace;
 pub mod trees;
 
 use std::io::Write as _;

@@ -1,15 +1,21 @@
 //! The commands: one program, told apart by the name it is called by, or by the first argument of `dib`.
 
 pub mod assemble;
+pub mod cat;
+pub mod check;
 pub mod completions;
+pub mod diff;
 pub mod disk_image_create;
 pub mod diskimage_builder;
 pub mod doctor;
 pub mod element_info;
+pub mod get_kernel;
 mod getopt;
+pub mod inspect;
 pub mod install_links;
 pub mod lint;
 pub mod lock;
+pub mod ls;
 pub mod manual;
 pub mod plan;
 pub mod run_parts;
@@ -23,20 +29,21 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::applets::APPLETS;
 use crate::environment::Environment;
-use crate::error::{Error, Result, STATUSES};
+use crate::error::{Error, Kind, Result, STATUSES};
 use crate::sandbox::{make_errors_of_file_limits, sudo};
 use crate::suggest::nearest;
 use crate::ui;
 use crate::ui::colour::When;
 
 /// The names by which the program can be called.
-pub const COMMANDS: [&str; 6] = [
+pub const COMMANDS: [&str; 7] = [
     "dib",
     "disk-image-create",
     "element-info",
     "diskimage-builder",
     "dib-lint",
     "dib-run-parts",
+    "disk-image-get-kernel",
 ];
 
 const EXAMPLES: &str = "\
@@ -77,6 +84,19 @@ enum Command {
     Lock(lock::Args),
     /// Write images of a directory or a tar archive, without elements
     Assemble(assemble::Args),
+    /// Print what an image is and what is in it
+    Inspect(inspect::Args),
+    /// List files of an image
+    Ls(ls::Args),
+    /// Print files of an image
+    Cat(cat::Args),
+    /// Compare the files of two images
+    Diff(diff::Args),
+    /// Check whether an image is consistent
+    Check(check::Args),
+    /// Take kernel and initial ramdisk out of an image
+    #[command(name = "disk-image-get-kernel", visible_alias = "get-kernel")]
+    GetKernel(get_kernel::Args),
     /// Print the elements that elements need
     ElementInfo(element_info::Args),
     /// Build the images that YAML files describe
@@ -104,6 +124,7 @@ fn command_of(name: &str) -> Option<clap::Command> {
         "diskimage-builder" => diskimage_builder::Args::command(),
         "dib-lint" => lint::Args::command(),
         "dib-run-parts" => run_parts::command(),
+        "disk-image-get-kernel" => get_kernel::Args::command(),
         _ => Dib::command().find_subcommand(name)?.clone(),
     })
 }
@@ -136,12 +157,24 @@ pub fn main() -> ExitCode {
     if let Some((_, applet)) = APPLETS.iter().find(|(applet, _)| *applet == name) {
         return ExitCode::from(applet(&args));
     }
-    match run(name, &args, environment) {
+    match run(name, &args, environment).map_err(|error| judged(error, &args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            ui::error(&error);
+            if error.kind() != Kind::Found {
+                ui::error(&error);
+            }
             ExitCode::from(error.kind().status())
         }
+    }
+}
+
+/// A mistake on the command line of what compares or checks is no verdict.
+fn judged(error: Error, args: &[OsString]) -> Error {
+    let command = args.get(1).and_then(|word| word.to_str());
+    if error.kind() == Kind::Usage && matches!(command, Some("diff" | "check")) {
+        error.into_trouble()
+    } else {
+        error
     }
 }
 
@@ -152,11 +185,18 @@ fn run(name: &str, args: &[OsString], environment: Environment) -> Result<()> {
         "diskimage-builder" => with(args, |parsed| diskimage_builder::run(&parsed, &environment)),
         "dib-lint" => with(args, |parsed| lint::run(&parsed, &environment)),
         "dib-run-parts" => run_parts::run(&args[1..], &environment),
+        "disk-image-get-kernel" => with(args, |parsed| get_kernel::run(&parsed, &environment)),
         _ => with(args, |dib: Dib| match dib.command {
             Command::Create(parsed) => disk_image_create::run(parsed, &args[1..], environment),
             Command::Plan(parsed) => plan::run(parsed, &args[1..], environment),
             Command::Lock(parsed) => lock::run(parsed, &args[1..], environment),
             Command::Assemble(parsed) => assemble::run(&parsed, &environment),
+            Command::Inspect(parsed) => inspect::run(&parsed, &environment),
+            Command::Ls(parsed) => ls::run(&parsed, &environment),
+            Command::Cat(parsed) => cat::run(&parsed, &environment),
+            Command::Diff(parsed) => diff::run(&parsed, &environment),
+            Command::Check(parsed) => check::run(&parsed, &environment),
+            Command::GetKernel(parsed) => get_kernel::run(&parsed, &environment),
             Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
             Command::DiskimageBuilder(parsed) => diskimage_builder::run(&parsed, &environment),
             Command::Doctor(parsed) => doctor::run(&parsed, &environment),

@@ -18,6 +18,22 @@ impl Moment {
         Self::at(since.as_secs(), since.subsec_millis())
     }
 
+    /// The second of a file's time stamp, which may lie before 1970.
+    pub fn of_file(secs: i64) -> Self {
+        const DAY: i64 = 24 * 60 * 60;
+        Self {
+            date: civil(secs.div_euclid(DAY)),
+            seconds_of_day: u32::try_from(secs.rem_euclid(DAY)).unwrap_or(0),
+            millis: 0,
+        }
+    }
+
+    /// As `ls` shows it: `2026-11-22 23:59:01`.
+    pub fn to_the_second(self) -> String {
+        let text = self.to_string();
+        text.split('.').next().unwrap_or_default().to_owned()
+    }
+
     fn at(secs: u64, millis: u32) -> Self {
         const DAY: u64 = 24 * 60 * 60;
         Self {
@@ -94,7 +110,10 @@ mod tests {
         ];
         for (secs, text) in dates {
             assert_eq!(Moment::at(secs, 0).to_string(), text);
+            assert_eq!(Moment::of_file(secs.try_into().unwrap()), Moment::at(secs, 0));
         }
+        assert_eq!(Moment::of_file(-1).to_the_second(), "1969-12-31 23:59:59");
+        let _ = (Moment::of_file(i64::MIN), Moment::of_file(i64::MAX));
         assert_eq!(Moment::at(951_782_399, 7).rfc3339(), "2000-02-28T23:59:59.007Z");
         assert_eq!(Moment::at(951_782_399, 7).in_file_name(), "2000.02.28-23.59.59");
     }

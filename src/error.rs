@@ -36,6 +36,10 @@ pub enum Kind {
     },
     /// The image cannot be planned or written.
     Image,
+    /// Images were compared or checked, and what was found is printed: there is nothing to add.
+    Found,
+    /// Images could not be compared or checked.
+    Trouble,
     /// The build was ended by a signal.
     Interrupted {
         /// Which.
@@ -44,12 +48,14 @@ pub enum Kind {
 }
 
 /// The table of exit statuses, as `--help` and the manual print it; [`Kind::status`] is the same table for programs.
-pub const STATUSES: [(&str, &str); 4] = [
+pub const STATUSES: [(&str, &str); 5] = [
     ("0", "everything succeeded"),
     (
         "1",
-        "the command line, the elements, the host or the image: a message says what is wrong",
+        "the command line, the elements, the host or the image: a message says what is wrong; dib diff: the images \
+         differ; dib check: something is wrong",
     ),
+    ("2", "dib diff and dib check: trouble, as 1 for the others"),
     (
         "N",
         "a hook ended with status N; 126 or 127: it could not be started; 1: a hook of block-device.d failed",
@@ -61,7 +67,8 @@ impl Kind {
     /// The table of exit statuses. Callers of the original program know 1 for everything that is not a hook's.
     pub fn status(self) -> u8 {
         match self {
-            Kind::Usage | Kind::Elements | Kind::Host | Kind::Image => 1,
+            Kind::Usage | Kind::Elements | Kind::Host | Kind::Image | Kind::Found => 1,
+            Kind::Trouble => 2,
             Kind::Hook { status } => status,
             Kind::Interrupted { signal } => signal.saturating_add(128),
         }
@@ -83,6 +90,13 @@ impl Error {
     /// The command line or a variable makes no sense.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
+    }
+
+    /// The same failure of a command whose status 1 means something else.
+    #[must_use]
+    pub fn into_trouble(mut self) -> Self {
+        self.kind = Kind::Trouble;
+        self
     }
 
     /// Adds what a user may do about it.

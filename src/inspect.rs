@@ -7,15 +7,37 @@
 //! | [`contents`] | a partition → what it holds, and a file system → its tree and the store of its files |
 //! | [`layout`] | a container image, an archive or a directory → the tree of its root |
 //! | [`root`] | a disk → the trees that make up its root, each with its mount point |
+//! | [`kind`], [`ids`], [`filesystem`] | what images, partitions and file systems say of themselves |
+//! | [`image`] | an image of any kind, opened, its files not read yet |
+//! | [`fstab`], [`compose`], [`view`] | which partition is mounted where; the files of all of them as one tree |
+//! | [`kernels`] | which kernel and which ramdisk of a root are meant |
+//! | [`report`], [`listing`], [`copied`] | what is told of an image, of a file; a file's bytes |
+//! | [`check`] | whether container, table and file systems are consistent |
+//! | [`diff`] | two images → in what their files differ |
+//! | [`find`] | names and patterns → files, with as little of the image read as that takes |
 //!
 //! Nothing is mounted and no device is needed. An image is hostile until read: whatever it says, reading it ends with trees
 //! or with an error, and files that it names are never opened.
 
+pub mod check;
+pub mod compose;
 pub mod container;
 pub mod contents;
+pub mod copied;
+pub mod diff;
+pub mod filesystem;
+pub mod find;
+pub mod fstab;
+pub mod ids;
+pub mod image;
+pub mod kernels;
+pub mod kind;
 pub mod layout;
+pub mod listing;
+pub mod report;
 pub mod root;
 pub mod table;
+pub mod view;
 
 use std::path::{Path, PathBuf};
 
@@ -50,6 +72,15 @@ pub enum InspectError {
         /// What it has instead.
         found: String,
     },
+    /// It has no partition of that number.
+    #[error("it has no partition {0}")]
+    NoPartition(u32),
+    /// A pattern names too much.
+    #[error("more than {0} files are named")]
+    TooMany(usize),
+    /// A file of it cannot be read.
+    #[error(transparent)]
+    Store(#[from] image_core::store::Error),
     /// A file system is one that is not read.
     #[error(
         "{place} holds {kind}, which is not read: use an image with an ext4 root, a root file system as an archive \

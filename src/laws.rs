@@ -9,6 +9,7 @@
 
 mod bootstrap;
 mod fetching;
+mod looking;
 mod words;
 
 use std::collections::BTreeSet;
@@ -34,6 +35,7 @@ pub use bootstrap::{
     archive_texts, package_files, package_relations, package_solutions, package_versions, signed_texts,
 };
 pub use fetching::{addresses, answers, archives, image_maps, name_servers};
+pub use looking::image_names;
 pub use words::{command_line, hook_names, mount_points, shadow_days, sudo_words};
 
 /// Whatever `element-deps` and `element-provides` say, the elements of a build are found, each once with all that it

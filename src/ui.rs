@@ -49,6 +49,16 @@ pub fn print(text: impl Display) -> Result<()> {
     }
 }
 
+/// Prints bytes of a result. Gives whether the reader wants more.
+pub fn print_bytes(bytes: &[u8]) -> Result<bool> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).host(|| "cannot write to standard output".to_owned()),
+    }
+}
+
 /// Says something about the build's course. Inside a build this goes the same way as the output of hooks.
 pub fn note(text: impl Display) {
     let mut out = io::stderr().lock();

@@ -4,20 +4,23 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use crate::lab::{DIB, DIB_LINT, DISK_IMAGE_CREATE, DISKIMAGE_BUILDER, ELEMENT_INFO, Lab, RUN_PARTS};
+use crate::lab::{
+    DIB, DIB_LINT, DISK_IMAGE_CREATE, DISKIMAGE_BUILDER, ELEMENT_INFO, GET_KERNEL, Lab, RUN_PARTS,
+};
 
 /// Every name of the program, and every command of `dib`.
-const NAMES: [(&str, &str); 6] = [
+const NAMES: [(&str, &str); 7] = [
     ("dib", DIB),
     ("disk-image-create", DISK_IMAGE_CREATE),
     ("element-info", ELEMENT_INFO),
     ("diskimage-builder", DISKIMAGE_BUILDER),
     ("dib-lint", DIB_LINT),
     ("dib-run-parts", RUN_PARTS),
+    ("disk-image-get-kernel", GET_KERNEL),
 ];
 
 /// The table of exit statuses, a row each.
-const STATUSES: [&str; 4] = ["  0  ", "  1  ", "  N  ", "  128+N"];
+const STATUSES: [&str; 5] = ["  0  ", "  1  ", "  2  ", "  N  ", "  128+N"];
 
 /// The commands that `dib --help` lists.
 fn commands(lab: &Lab) -> Vec<String> {

@@ -22,10 +22,13 @@
 //! | 20 tables, 21 what is rejected of a layout | `disks::tables_are_those_that_upstream_makes`; the unit tests of `blockdevice` |
 //! | 23 names, 24 old outputs, 25 digests, 26 compression, 29 logs | `outputs` |
 //! | 30 manifests, 31 no image | `records` |
+//! | 33 `disk-image-get-kernel` | `looking::kernels` |
 //! | 34 `first-boot.d` | `first_boot`, and a boot in `debian.rs` |
 //!
 //! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27 and 28, other formats, 32 and 33, ramdisks and
 //! kernels, come with what makes them.
+//! 20 to 22, partitions and the sizes in their configuration, 27 and 28, other formats, 32, ramdisks, come with
+//! what makes them.
 
 mod assemble;
 mod bootstrap;
@@ -47,6 +50,7 @@ mod installing;
 mod killing;
 mod lab;
 mod lint;
+mod looking;
 mod messages;
 mod operator;
 mod outputs;

@@ -96,13 +96,24 @@ impl fmt::Debug for Files {
 
 /// Reads a file system or an archive. `place` names it in messages.
 pub fn read(bytes: Bytes, contents: Contents, place: &str) -> Result<Files, InspectError> {
+    read_some(bytes, contents, place, |_| true)
+}
+
+/// Reads of an ext4 file system only the directories that are wanted, and others wholly: they keep their directories together.
+pub fn read_some(
+    bytes: Bytes,
+    contents: Contents,
+    place: &str,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> Result<Files, InspectError> {
     let not_read = |kind| InspectError::FileSystem {
         place: place.to_owned(),
         kind,
     };
     match contents {
         Contents::Ext => {
-            let (tree, store) = ext4_rs_writer::read(bytes).map_err(|source| InspectError::Ext4 {
+            let read = ext4_rs_writer::reader::read_some(bytes, wanted);
+            let (tree, store) = read.map_err(|source| InspectError::Ext4 {
                 place: place.to_owned(),
                 source,
             })?;

@@ -5,6 +5,8 @@
 //! Why own code for reading: the crates that write tables well believe what they read; a table that claims 2^32 entries
 //! would be given the memory for them, and a chain of extended boot records that bites its tail never ends.
 
+pub mod check;
+
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -16,6 +18,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::container::Bytes;
+use super::ids::guid_text;
 use super::{InspectError, about};
 
 /// What a partition is for.
@@ -38,10 +41,27 @@ pub struct Partition {
     pub purpose: Purpose,
     /// Its name, which only a GPT has.
     pub name: String,
+    /// What names it alone: its GUID, or the disk's number and its own.
+    pub uuid: String,
+}
+
+/// A partition table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Table {
+    /// `gpt` or `msdos`.
+    pub label: &'static str,
+    /// The disk's GUID, or its number.
+    pub id: String,
+    /// Bytes that its numbers count in.
+    pub sector: u64,
+    /// Its partitions, in the order of their numbers.
+    pub partitions: Vec<Partition>,
 }
 
 /// The most entries that a GPT is read with: four times what every tool makes.
 const ENTRIES_MAX: u32 = 512;
+/// Where a boot record has the number of its disk.
+const DISK_ID: u64 = 440;
 /// The most logical partitions.
 const LOGICAL_MAX: u32 = 128;
 
@@ -79,9 +99,14 @@ const _: () = assert!(size_of::<GptEntry>() == 128);
 
 /// The partitions of a disk, in the order of their numbers; none where there is no table.
 pub fn read(disk: &Bytes) -> Result<Vec<Partition>, InspectError> {
+    Ok(of(disk)?.map_or_else(Vec::new, |table| table.partitions))
+}
+
+/// The table of a disk, if it has one.
+pub fn of(disk: &Bytes) -> Result<Option<Table>, InspectError> {
     for sector in [512, 4096] {
-        if let Some(partitions) = gpt(disk, sector)? {
-            return Ok(partitions);
+        if let Some(table) = gpt(disk, sector)? {
+            return Ok(Some(table));
         }
     }
     mbr(disk)
@@ -108,7 +133,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// The GPT of a disk with sectors of so many bytes: the one at its start, or if that is damaged the one at its end.
-fn gpt(disk: &Bytes, sector: u64) -> Result<Option<Vec<Partition>>, InspectError> {
+fn gpt(disk: &Bytes, sector: u64) -> Result<Option<Table>, InspectError> {
     let mut first = None;
     let last = (disk.len() / sector).saturating_sub(1);
     for lba in [1, last] {
@@ -119,7 +144,14 @@ fn gpt(disk: &Bytes, sector: u64) -> Result<Option<Vec<Partition>>, InspectError
             continue;
         }
         match gpt_by(disk, sector, &header) {
-            Ok(partitions) => return Ok(Some(partitions)),
+            Ok(partitions) => {
+                return Ok(Some(Table {
+                    label: "gpt",
+                    id: guid_text(&header.disk_guid),
+                    sector,
+                    partitions,
+                }));
+            }
             Err(error) => first = first.or(Some(error)),
         }
     }
@@ -161,6 +193,7 @@ fn gpt_by(disk: &Bytes, sector: u64, header: &GptHeader) -> Result<Vec<Partition
             range: range(disk, sector, entry.starting_lba.get(), end, number)?,
             purpose: Purpose::Guid(entry.partition_type_guid),
             name: String::from_utf16_lossy(name),
+            uuid: guid_text(&entry.unique_partition_guid),
         });
     }
     Ok(partitions)
@@ -192,15 +225,16 @@ fn is_extended(kind: u8) -> bool {
     matches!(kind, 0x05 | 0x0f | 0x85)
 }
 
-fn mbr(disk: &Bytes) -> Result<Vec<Partition>, InspectError> {
+fn mbr(disk: &Bytes) -> Result<Option<Table>, InspectError> {
     let Some(entries) = boot_record(disk, 0)? else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     // The boot sector of a FAT file system ends as one of a disk does, and holds code where entries would be.
     let is_entry = |entry: &Entry| matches!(entry.boot_indicator, 0 | 0x80);
     if !entries.iter().all(is_entry) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
+    let id = at::<U32>(disk, DISK_ID)?.unwrap_or_default().get();
     let mut partitions = Vec::new();
     for (number, entry) in (1..).zip(entries) {
         let start = u64::from(entry.starting_lba.get());
@@ -213,8 +247,19 @@ fn mbr(disk: &Bytes) -> Result<Vec<Partition>, InspectError> {
         }
         partitions.push(mbr_partition(disk, number, start, &entry)?);
     }
+    if partitions.is_empty() {
+        return Ok(None);
+    }
     partitions.sort_by_key(|partition| partition.number);
-    Ok(partitions)
+    for partition in &mut partitions {
+        partition.uuid = format!("{id:08x}-{:02x}", partition.number);
+    }
+    Ok(Some(Table {
+        label: "msdos",
+        id: format!("{id:08x}"),
+        sector: 512,
+        partitions,
+    }))
 }
 
 fn mbr_partition(disk: &Bytes, number: u32, start: u64, entry: &Entry) -> Result<Partition, InspectError> {
@@ -224,6 +269,7 @@ fn mbr_partition(disk: &Bytes, number: u32, start: u64, entry: &Entry) -> Result
         range: range(disk, 512, start, end, number)?,
         purpose: Purpose::Type(entry.os_type),
         name: String::new(),
+        uuid: String::new(),
     })
 }
 

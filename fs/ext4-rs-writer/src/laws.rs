@@ -68,6 +68,8 @@ pub fn ext4_reader(bytes: &[u8]) {
     let (found, _) = crate::read(image.clone()).unwrap_or_else(|error| panic!("{error}"));
     let added = found.nodes().len() - tree.nodes().len();
     assert!(added <= 1, "{added} nodes came from nowhere, beside lost+found");
+    let faults = crate::reader::check(&image).unwrap();
+    assert!(faults.is_empty(), "{faults:?}");
 
     let mut draw = Draw::new(changes);
     if draw.below(4) > 0 {
@@ -87,6 +89,10 @@ pub fn ext4_reader(bytes: &[u8]) {
 
 /// Reads an image, and the start of each of its files.
 fn read_or_refused(image: Vec<u8>) {
+    match crate::reader::check(&image) {
+        Err(error) => assert!(!error.to_string().is_empty()),
+        Ok(faults) => assert!(faults.iter().all(|fault| !fault.to_string().is_empty())),
+    }
     match crate::read(image) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok((tree, store)) => tree.nodes().iter().for_each(|node| {

@@ -4,7 +4,8 @@
 //!
 //! [`read`] walks the directories once; file bytes are read when somebody asks for them, by any number of threads. What
 //! it keeps is what a scan keeps: owners, modes, times, extended attributes and ACLs in the form of the system's calls,
-//! hard links, devices, holes.
+//! hard links, devices, holes. [`read_some`] walks only those that somebody wants: finding one file in an image takes a
+//! few blocks of it.
 //!
 //! An image is hostile until read. Every number is checked before it is used, and what must be distinct is counted:
 //! - every metadata checksum that there is must fit;
@@ -19,9 +20,13 @@
 //! What a journal holds that the file system lacks, as in the image of a machine that was not shut down, is [read][replay]
 //! in its place.
 //!
+//! [`check`](fn@check) judges a file system as `e2fsck -fn` does: whether its structures agree with each other.
+//!
 //! Not read, and said by name: `inline_data`, encrypted files, journals' devices and fast commits, blocks above 4 KiB.
 
+mod about;
 mod attributes;
+pub mod check;
 mod mapping;
 mod names;
 mod replay;
@@ -37,6 +42,8 @@ use image_core::tree::{Builder, Data, Device, Meta, NewContent, NodeId, Tree, Tr
 
 use crate::inode::{Inode, mode};
 use crate::units::{Block, Ino, to_u64};
+pub use about::{About, about};
+pub use check::{Fault, check};
 use mapping::Mapped;
 use replay::Replayed;
 use volume::{Loaded, Volume};
@@ -117,27 +124,6 @@ impl std::fmt::Display for Owner {
     }
 }
 
-/// What an image is called and how full it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct About {
-    /// Its label, without the zeros behind it.
-    pub label: Vec<u8>,
-    /// Its UUID.
-    pub uuid: [u8; 16],
-    /// `ext2`, `ext3` or `ext4`.
-    pub kind: &'static str,
-    /// Bytes in a block.
-    pub block_bytes: u64,
-    /// Blocks in the file system.
-    pub blocks: u64,
-    /// Blocks that are free.
-    pub free_blocks: u64,
-    /// Inodes.
-    pub inodes: u32,
-    /// Inodes that are free.
-    pub free_inodes: u32,
-}
-
 /// Serves the files of an image.
 #[derive(Debug)]
 pub struct Ext4Store<R> {
@@ -152,13 +138,17 @@ struct Stored {
     mapped: Mapped,
 }
 
-/// What a file system says of itself, from its superblock.
-pub fn about(source: &impl ReadAt) -> Result<About, ReadError> {
-    Volume::open(source).map(|volume| volume.about())
-}
-
 /// Reads a file system: its tree, and the store that serves its files.
 pub fn read<R: ReadAt>(source: R) -> Result<(Tree, Ext4Store<R>), ReadError> {
+    read_some(source, |_| true)
+}
+
+/// Reads what is in the directories that are `wanted`, by their paths from the root on, without a leading `/`: the tree has
+/// the others without an entry. The root is read in any case, of others only what is named by those that are.
+pub fn read_some<R: ReadAt>(
+    source: R,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> Result<(Tree, Ext4Store<R>), ReadError> {
     let source = Replayed::new(source)?;
     let volume = Volume::open(&source)?;
     let root = volume.inode(Ino::ROOT)?;
@@ -175,12 +165,25 @@ pub fn read<R: ReadAt>(source: R) -> Result<(Tree, Ext4Store<R>), ReadError> {
     };
     let meta = walk.meta(&root)?;
     walk.builder.set_meta(NodeId::ROOT, meta);
-    let mut open = vec![(root, NodeId::ROOT)];
-    while let Some((directory, node)) = open.pop() {
-        walk.directory(&directory, node, &mut open)?;
+    let mut open = vec![Named {
+        path: Vec::new(),
+        directory: root,
+        node: NodeId::ROOT,
+    }];
+    while let Some(named) = open.pop() {
+        if named.path.is_empty() || wanted(&named.path) {
+            walk.directory(&named, &mut open)?;
+        }
     }
     let Walk { builder, files, .. } = walk;
     Ok((builder.build()?, Ext4Store { source, files }))
+}
+
+/// A directory whose entries have not been read yet.
+struct Named {
+    path: Vec<u8>,
+    directory: Loaded,
+    node: NodeId,
 }
 
 struct Walk<'a, R> {
@@ -195,29 +198,37 @@ struct Walk<'a, R> {
 
 impl<R: ReadAt> Walk<'_, R> {
     /// Names what a directory holds; directories in it are left in `open`.
-    fn directory(
-        &mut self,
-        directory: &Loaded,
-        node: NodeId,
-        open: &mut Vec<(Loaded, NodeId)>,
-    ) -> Result<(), ReadError> {
+    fn directory(&mut self, named: &Named, open: &mut Vec<Named>) -> Result<(), ReadError> {
+        let Named {
+            path,
+            directory,
+            node,
+        } = named;
         let mapped = self.map(directory)?;
         let mut block = vec![0; self.volume.block_size.buffer()];
         let blocks = directory.size().div_ceil(self.volume.block_size.bytes());
         for at in mapped.blocks_below(blocks) {
             self.volume.read_block(at, &mut block)?;
             for (name, ino) in names::entries(&block, directory, &self.volume)? {
-                let child = self.child(ino, open)?;
-                self.builder.link(node, name, child)?;
+                let (child, below) = self.child(ino)?;
+                self.builder.link(*node, name, child)?;
+                if let Some(directory) = below {
+                    let slash: &[u8] = if path.is_empty() { b"" } else { b"/" };
+                    open.push(Named {
+                        path: [path, slash, name].concat(),
+                        directory,
+                        node: child,
+                    });
+                }
             }
         }
         Ok(())
     }
 
-    /// The node of an inode, which is loaded when it is first named.
-    fn child(&mut self, ino: Ino, open: &mut Vec<(Loaded, NodeId)>) -> Result<NodeId, ReadError> {
+    /// The node of an inode, which is loaded when it is first named; with it, if it is a directory, what was loaded.
+    fn child(&mut self, ino: Ino) -> Result<(NodeId, Option<Loaded>), ReadError> {
         if let Some(node) = self.known.get(&ino) {
-            return Ok(*node);
+            return Ok((*node, None));
         }
         let loaded = self.volume.inode(ino)?;
         let meta = self.meta(&loaded)?;
@@ -237,10 +248,8 @@ impl<R: ReadAt> Walk<'_, R> {
         };
         let node = self.builder.node(meta, content)?;
         self.known.insert(ino, node);
-        if loaded.kind() == mode::DIRECTORY {
-            open.push((loaded, node));
-        }
-        Ok(node)
+        let is_directory = loaded.kind() == mode::DIRECTORY;
+        Ok((node, is_directory.then_some(loaded)))
     }
 
     fn meta(&mut self, loaded: &Loaded) -> Result<Meta, ReadError> {

@@ -134,6 +134,7 @@ pub fn qcow2_reader(bytes: &[u8]) {
         .map(|_| (draw.below(1 << 16), draw.byte()))
         .collect();
     let mut image = small_image(&mut draw);
+    assert_eq!(qcow2::check(&image).unwrap(), []);
     for (at, byte) in changes {
         // Half of them hit the header.
         let end = if at % 2 == 0 { 112 } else { image.len() };
@@ -143,6 +144,8 @@ pub fn qcow2_reader(bytes: &[u8]) {
 }
 
 fn read_anything(image: &[u8]) {
+    let bytes = image.to_vec();
+    let _ = (qcow2::check(&bytes).map(drop), qcow2::Facts::of(&bytes).map(drop));
     let Ok(mut reader) = Reader::open(Cursor::new(image)) else {
         return;
     };

@@ -15,13 +15,17 @@
 //! | `compress` | the codecs, and the threads that run them |
 //! | `sink` | [`CompressedSink`]: one pass from guest to compressed image |
 //! | `reader` | [`Reader`]: the guest of an image, its own or another program's |
+//! | [`mod@check`] | whether an image's tables and reference counts agree |
+//! | `facts` | [`Facts`]: what an image says of itself, be it one that cannot be read |
 //! | `guest` | [`Guest`]: the same for several threads at once |
 //!
 //! Never written: backing files, external data files, encryption, extended L2 entries, snapshots, bitmaps. `OpenStack`
 //! refuses the first three and the fourth, and a fresh image has no use for the others.
 
 mod allocation;
+pub mod check;
 mod compress;
+mod facts;
 mod geometry;
 mod guest;
 mod header;
@@ -30,6 +34,8 @@ pub mod options;
 mod reader;
 mod sink;
 
+pub use check::{Fault, check};
+pub use facts::Facts;
 pub use geometry::{ClusterSize, Error};
 pub use guest::Guest;
 pub use layout::plan;

@@ -43,6 +43,19 @@ pub(super) fn of<R: ReadAt>(
     volume: &Volume<'_, R>,
     room: u64,
 ) -> Result<(Mapped, u64), ReadError> {
+    let (mapped, used, _) = with_blocks(loaded, volume, room)?;
+    Ok((mapped, used))
+}
+
+/// Runs of blocks: the first, and how many.
+pub(super) type Blocks = Vec<(u64, u64)>;
+
+/// The same, with all blocks that the file has, those of the map itself among them.
+pub(super) fn with_blocks<R: ReadAt>(
+    loaded: &Loaded,
+    volume: &Volume<'_, R>,
+    room: u64,
+) -> Result<(Mapped, u64, Blocks), ReadError> {
     let mut reading = Reading {
         loaded,
         volume,
@@ -50,16 +63,19 @@ pub(super) fn of<R: ReadAt>(
         next: 0,
         used: 0,
         room,
+        taken: Vec::new(),
     };
     if loaded.inode.i_flags.get() & EXTENTS_FL != 0 {
         reading.extents(loaded.inode.i_block.as_bytes(), None)?;
     } else {
         reading.block_map()?;
     }
-    let Reading { runs, used, .. } = reading;
+    let Reading {
+        runs, used, taken, ..
+    } = reading;
     let block_size = volume.block_size;
     let runs = runs.into();
-    Ok((Mapped { runs, block_size }, used))
+    Ok((Mapped { runs, block_size }, used, taken))
 }
 
 struct Reading<'a, R> {
@@ -70,6 +86,7 @@ struct Reading<'a, R> {
     next: u64,
     used: u64,
     room: u64,
+    taken: Blocks,
 }
 
 impl<R: ReadAt> Reading<'_, R> {
@@ -139,7 +156,7 @@ impl<R: ReadAt> Reading<'_, R> {
         if !self.volume.holds(start, len) {
             return Err(self.loaded.corrupt("the place of an extent", start));
         }
-        self.take(len)?;
+        self.take(start, len)?;
         self.next = end;
         if !written {
             return Ok(());
@@ -154,10 +171,16 @@ impl<R: ReadAt> Reading<'_, R> {
     }
 
     /// Counts blocks.
-    fn take(&mut self, blocks: u64) -> Result<(), ReadError> {
+    fn take(&mut self, start: u64, blocks: u64) -> Result<(), ReadError> {
         self.used = self.used.saturating_add(blocks);
         if self.used > self.room {
             return Err(ReadError::SharedBlocks(self.volume.blocks));
+        }
+        match self.taken.last_mut() {
+            Some((first, count)) if first.saturating_add(*count) == start => {
+                *count = count.saturating_add(blocks);
+            }
+            _ => self.taken.push((start, blocks)),
         }
         Ok(())
     }
@@ -167,7 +190,7 @@ impl<R: ReadAt> Reading<'_, R> {
         if !self.volume.holds(at, 1) {
             return Err(self.loaded.corrupt("the place of a block of the map", at));
         }
-        self.take(1)?;
+        self.take(at, 1)?;
         let mut block = vec![0; self.volume.block_size.buffer()];
         self.volume.read_block(Block(at), &mut block)?;
         Ok(block)

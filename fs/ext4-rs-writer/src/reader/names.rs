@@ -48,7 +48,11 @@ fn is_of_index(block: &[u8]) -> bool {
 }
 
 /// Checks the block's checksum. Blocks of an index end otherwise, and what they say is not needed.
-fn check<R: ReadAt>(block: &[u8], directory: &Loaded, volume: &Volume<'_, R>) -> Result<(), ReadError> {
+pub(super) fn check<R: ReadAt>(
+    block: &[u8],
+    directory: &Loaded,
+    volume: &Volume<'_, R>,
+) -> Result<(), ReadError> {
     let Some(seed) = directory.seed(volume) else {
         return Ok(());
     };

@@ -4,9 +4,9 @@ use image_core::ReadAt;
 use image_core::tree::Time;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{About, Owner, ReadError};
+use super::{Owner, ReadError};
 use crate::checksum::{self, InodeSeed, Seed};
-use crate::features::{Compat, Incompat, RoCompat};
+use crate::features::{Incompat, RoCompat};
 use crate::group::Descriptor;
 use crate::inode::{GOOD_OLD, Inode, mode};
 use crate::superblock::{START, Superblock};
@@ -35,7 +35,7 @@ const UNSUPPORTED: [(u32, &str); 5] = [
 #[derive(Debug)]
 pub(super) struct Volume<'a, R> {
     source: &'a R,
-    superblock: Superblock,
+    pub(super) superblock: Superblock,
     pub(super) block_size: BlockSize,
     pub(super) blocks: u64,
     /// What checksums start from, if there are any.
@@ -165,7 +165,7 @@ impl<'a, R: ReadAt> Volume<'a, R> {
     }
 
     /// The block that holds the n-th block of descriptors.
-    fn descriptor_block(&self, number: u64, in_block: u64) -> Block {
+    pub(super) fn descriptor_block(&self, number: u64, in_block: u64) -> Block {
         let sb = &self.superblock;
         let first = self.block_size.first_data_block().0;
         let meta = sb.s_feature_incompat.get() & META_BG != 0;
@@ -179,7 +179,7 @@ impl<'a, R: ReadAt> Volume<'a, R> {
     }
 
     /// Whether a group begins with a copy of the superblock.
-    fn has_superblock(&self, group: u64) -> bool {
+    pub(super) fn has_superblock(&self, group: u64) -> bool {
         let sb = &self.superblock;
         let power_of = |base: u64| {
             let mut power = base;
@@ -224,7 +224,7 @@ impl<'a, R: ReadAt> Volume<'a, R> {
         }
     }
 
-    fn inode_size(&self) -> usize {
+    pub(super) fn inode_size(&self) -> usize {
         if self.superblock.s_rev_level.get() == 0 {
             GOOD_OLD
         } else {
@@ -232,7 +232,7 @@ impl<'a, R: ReadAt> Volume<'a, R> {
         }
     }
 
-    fn descriptor_size(&self) -> usize {
+    pub(super) fn descriptor_size(&self) -> usize {
         if self.has(Incompat::BIT64) {
             self.superblock.s_desc_size.get().into()
         } else {
@@ -269,8 +269,8 @@ impl<'a, R: ReadAt> Volume<'a, R> {
         Ok(self.source.read_exact_at(block, offset)?)
     }
 
-    /// Loads an inode that something names.
-    pub(super) fn inode(&self, ino: Ino) -> Result<Loaded, ReadError> {
+    /// The bytes of an inode.
+    pub(super) fn inode_bytes(&self, ino: Ino) -> Result<Vec<u8>, ReadError> {
         let of = Owner::Inode(ino.0);
         let sb = &self.superblock;
         let number = ino.0.checked_sub(1).filter(|_| ino.0 <= sb.s_inodes_count.get());
@@ -288,6 +288,14 @@ impl<'a, R: ReadAt> Volume<'a, R> {
         let mut bytes = vec![0; size];
         self.source
             .read_exact_at(&mut bytes, start.saturating_add(offset))?;
+        Ok(bytes)
+    }
+
+    /// Loads an inode that something names.
+    pub(super) fn inode(&self, ino: Ino) -> Result<Loaded, ReadError> {
+        let of = Owner::Inode(ino.0);
+        let bytes = self.inode_bytes(ino)?;
+        let size = bytes.len();
         let mut inode = Inode::default();
         let fields = size.min(size_of::<Inode>());
         inode.as_mut_bytes()[..fields].copy_from_slice(&bytes[..fields]);
@@ -329,33 +337,6 @@ impl<'a, R: ReadAt> Volume<'a, R> {
             large_dir,
         };
         Ok(loaded)
-    }
-
-    pub(super) fn about(&self) -> About {
-        let sb = &self.superblock;
-        let free = u64::from(sb.s_free_blocks_count_lo.get());
-        let high = if self.has(Incompat::BIT64) {
-            sb.s_free_blocks_count_hi.get()
-        } else {
-            0
-        };
-        let label = sb.s_volume_name.split(|byte| *byte == 0).next();
-        let journal = sb.s_feature_compat.get() & Compat::HAS_JOURNAL.bits() != 0;
-        let modern = self.has(Incompat::EXTENTS) || self.has(Incompat::FLEX_BG) || self.seed.is_some();
-        About {
-            label: label.unwrap_or_default().to_vec(),
-            uuid: sb.s_uuid,
-            kind: match (modern, journal) {
-                (true, _) => "ext4",
-                (false, true) => "ext3",
-                (false, false) => "ext2",
-            },
-            block_bytes: self.block_size.bytes(),
-            blocks: self.blocks,
-            free_blocks: free | (u64::from(high) << 32),
-            inodes: sb.s_inodes_count.get(),
-            free_inodes: sb.s_free_inodes_count.get(),
-        }
     }
 }
 

@@ -123,6 +123,9 @@ fn what_others_wrote_is_read_as_the_kernel_shows_it() {
             attribute(root);
         });
         oracle::ext4::fsck(&image);
+        let source = ImageFile::new(File::open(&image).unwrap(), &image).unwrap();
+        let faults = ext4_rs_writer::reader::check(&source).unwrap();
+        assert!(faults.is_empty(), "{form}: {faults:?}");
         let shown = oracle::mounted::read(&image, snapshot::of_dir);
         assert!(shown.len() > 2000, "{form}: {} files", shown.len());
         eprintln!("mke2fs {form}");

@@ -1,0 +1,182 @@
+//! `dib check`: whether container, partition table and file systems of an image are consistent.
+
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+
+use image_core::read_at::ImageFile;
+use image_formats::oci::Choice;
+use image_formats::qcow2;
+use serde::Serialize;
+
+use super::contents::Contents;
+use super::image::Image;
+use super::kind::Wrapping;
+use super::report::printable;
+use super::{InspectError, about, contents, table};
+
+/// What the JSON of `dib check` holds.
+pub const SCHEMA: &str = "\
+JSON, version 1:
+  version   1; within a version fields are only added
+  image     the path as it was given
+  checked   what was checked: {structure, place}; structure is qcow2, table, ext4, vfat, squashfs or archive
+  findings  what is wrong: {structure, place, what}";
+
+/// What was checked, and what is wrong.
+#[derive(Clone, Debug, Serialize)]
+pub struct Verdict {
+    version: u32,
+    image: String,
+    checked: Vec<Checked>,
+    findings: Vec<Finding>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Checked {
+    structure: &'static str,
+    place: String,
+}
+
+/// Something that is wrong.
+#[derive(Clone, Debug, Serialize)]
+struct Finding {
+    structure: &'static str,
+    place: String,
+    what: String,
+}
+
+impl Verdict {
+    /// Checks an image. An error is one of what cannot be checked at all.
+    pub fn of(path: &Path, choice: &Choice, scratch: &Path) -> Result<Self, InspectError> {
+        let mut verdict = Self {
+            version: 1,
+            image: path.display().to_string(),
+            checked: Vec::new(),
+            findings: Vec::new(),
+        };
+        if Wrapping::of(path)?.kind == "qcow2" {
+            let file = File::open(path).map_err(about(path))?;
+            let image = ImageFile::new(file, path).map_err(about(path))?;
+            let found = qcow2::check(&image)?;
+            verdict.add("qcow2", "the container", found.iter().map(ToString::to_string));
+        }
+        let mut image = match Image::open(path, choice, scratch) {
+            Err(InspectError::Table(what)) => {
+                verdict.add("table", "the partition table", [what].into_iter());
+                return Ok(verdict);
+            }
+            // The guest of a damaged container need not be there.
+            Err(_) if !verdict.is_clean() => return Ok(verdict),
+            image => image?,
+        };
+        if image.packed.take().is_some() {
+            verdict.add("archive", "the whole", std::iter::empty());
+        }
+        if let Some(disk) = &image.disk
+            && image.volumes.iter().all(|volume| volume.partition.is_some())
+        {
+            let found = match table::check::check(disk) {
+                Err(_) if !verdict.is_clean() => return Ok(verdict),
+                found => found?,
+            };
+            verdict.checked("table", "the disk");
+            verdict
+                .findings
+                .extend(found.into_iter().map(|(place, what)| Finding {
+                    structure: "table",
+                    place,
+                    what,
+                }));
+        }
+        for volume in 0..image.volumes.len() {
+            match verdict.volume(&image, volume) {
+                Err(_) if !verdict.is_clean() => {}
+                checked => checked?,
+            }
+        }
+        Ok(verdict)
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+
+    fn checked(&mut self, structure: &'static str, place: &str) {
+        let place = place.to_owned();
+        self.checked.push(Checked { structure, place });
+    }
+
+    fn add(&mut self, structure: &'static str, place: &str, found: impl Iterator<Item = String>) {
+        self.checked(structure, place);
+        self.findings.extend(found.map(|what| Finding {
+            structure,
+            place: place.to_owned(),
+            what,
+        }));
+    }
+
+    fn volume(&mut self, image: &Image, at: usize) -> Result<(), InspectError> {
+        let volume = &image.volumes[at];
+        let place = image.place(at);
+        match volume.contents {
+            Contents::Ext => {
+                let found = ext4_rs_writer::reader::check(&volume.bytes);
+                let found = found.map_err(|source| InspectError::Ext4 {
+                    place: place.clone(),
+                    source,
+                })?;
+                self.add("ext4", &place, found.iter().map(ToString::to_string));
+            }
+            // Reading all of its names is what can be said of these.
+            Contents::Fat | Contents::Squashfs => {
+                let structure = if volume.contents == Contents::Fat {
+                    "vfat"
+                } else {
+                    "squashfs"
+                };
+                let read = contents::read(volume.bytes.clone(), volume.contents, &place);
+                self.add(
+                    structure,
+                    &place,
+                    read.err().into_iter().map(|error| error.to_string()),
+                );
+            }
+            Contents::Tar | Contents::Other(_) | Contents::Unknown => {}
+        }
+        Ok(())
+    }
+}
+
+/// A line for each finding, or one that says that there is none and what was checked.
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            let Finding {
+                structure,
+                place,
+                what,
+            } = finding;
+            writeln!(f, "{structure}: {place}: {}", printable(what.as_bytes()))?;
+        }
+        if self.is_clean() {
+            let checked = self
+                .checked
+                .iter()
+                .map(|it| format!("{} ({})", it.structure, it.place));
+            let checked = checked.collect::<Vec<_>>().join(", ");
+            let checked = if checked.is_empty() {
+                "no structure that is known".to_owned()
+            } else {
+                checked
+            };
+            writeln!(
+                f,
+                "{}: nothing is wrong with {checked}",
+                printable(self.image.as_bytes())
+            )?;
+        }
+        Ok(())
+    }
+}

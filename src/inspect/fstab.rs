@@ -1,0 +1,120 @@
+//! What a root's `/etc/fstab` says about where its other partitions belong.
+//!
+//! Only what names a file system by itself counts: `LABEL=`, `UUID=`, `PARTLABEL=`, `PARTUUID=` and the links below
+//! `/dev/disk/by-*`. A device's own name depends on the machine.
+
+/// A file system of which a table says where it belongs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// What names it.
+    pub by: By,
+    /// Its name, in lower case if it is an id.
+    pub name: String,
+    /// Where it is mounted, without a leading `/`: never the root itself.
+    pub at: Vec<u8>,
+}
+
+/// By what a file system is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Its own label.
+    Label,
+    /// Its own UUID.
+    Uuid,
+    /// The name of its partition.
+    PartLabel,
+    /// The UUID of its partition.
+    PartUuid,
+}
+
+const NAMINGS: [(&str, &str, By); 4] = [
+    ("LABEL=", "/dev/disk/by-label/", By::Label),
+    ("UUID=", "/dev/disk/by-uuid/", By::Uuid),
+    ("PARTLABEL=", "/dev/disk/by-partlabel/", By::PartLabel),
+    ("PARTUUID=", "/dev/disk/by-partuuid/", By::PartUuid),
+];
+
+/// The lines that count.
+pub fn lines(text: &[u8]) -> Vec<Line> {
+    let text = String::from_utf8_lossy(text);
+    let lines = text
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with('#'));
+    let found = lines.filter_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        let (device, at) = (words.next()?, words.next()?);
+        let device = device.replace('"', "");
+        let (name, by) = NAMINGS.iter().find_map(|(tag, link, by)| {
+            let name = device.strip_prefix(tag).or_else(|| device.strip_prefix(link))?;
+            Some((unescaped(name), *by))
+        })?;
+        let name = match by {
+            By::Uuid | By::PartUuid => name.to_ascii_lowercase(),
+            By::Label | By::PartLabel => name,
+        };
+        let at = mount_point(&unescaped(at))?;
+        Some(Line { by, name, at })
+    });
+    found.collect()
+}
+
+/// A path as parts that lead down, or `None` if it is the root or none.
+fn mount_point(path: &str) -> Option<Vec<u8>> {
+    let parts: Vec<&str> = path
+        .strip_prefix('/')?
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
+    let plain = !parts.is_empty() && !parts.iter().any(|part| matches!(*part, "." | ".."));
+    plain.then(|| parts.join("/").into_bytes())
+}
+
+/// Blanks stand as `\040`, as do other bytes that would end a word.
+fn unescaped(word: &str) -> String {
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let code = rest
+            .get(at + 1..at + 4)
+            .and_then(|code| u8::from_str_radix(code, 8).ok());
+        match code.filter(u8::is_ascii) {
+            Some(code) => {
+                text.push(char::from(code));
+                rest = &rest[at + 4..];
+            }
+            None => {
+                text.push('\\');
+                rest = &rest[at + 1..];
+            }
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_name_a_file_system_by_itself_count() {
+        let text = b"# a comment\nLABEL=cloudimg-rootfs / ext4 defaults 0 1\nUUID=\"AB-CD\" /boot/efi vfat defaults 0 0\n\
+            LABEL=my\\040data /srv//data/ ext4\n/dev/vda2 /boot ext4 defaults\nPARTUUID=0A /a/../b ext4\nUUID=x swap swap\n\
+            \t/dev/disk/by-partlabel/boot\t/boot\text4\nLABEL=lone\n";
+        let line = |by, name: &str, at: &[u8]| Line {
+            by,
+            name: name.to_owned(),
+            at: at.to_vec(),
+        };
+        assert_eq!(
+            lines(text),
+            [
+                line(By::Uuid, "ab-cd", b"boot/efi"),
+                line(By::Label, "my data", b"srv/data"),
+                line(By::PartLabel, "boot", b"boot"),
+            ]
+        );
+    }
+}

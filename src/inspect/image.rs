@@ -1,0 +1,136 @@
+//! An image of any kind, opened: what contains it, its partitions, and what each holds; nothing of the files is read yet.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use image_core::read_at::Slice;
+use image_core::scan;
+use image_formats::oci::Choice;
+
+use super::container::{self, Bytes};
+use super::contents::{self, Contents, Files};
+use super::kind::Wrapping;
+use super::table::{self, Table};
+use super::{InspectError, about, layout};
+
+/// What holds files or something else: a partition, or a whole disk without a table.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// Which partition it is, if it is one, by its place in the table.
+    pub partition: Option<usize>,
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// What they are.
+    pub contents: Contents,
+}
+
+/// An image.
+#[derive(Debug)]
+pub struct Image {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it is wrapped in.
+    pub wrapping: Wrapping,
+    /// Its disk, unless it is an archive or a directory.
+    pub disk: Option<Bytes>,
+    /// Its partition table, if it has one.
+    pub table: Option<Table>,
+    /// What is on the disk.
+    pub volumes: Vec<Volume>,
+    /// The files of an archive or a directory.
+    pub packed: Option<Files>,
+}
+
+impl Image {
+    /// Opens one. Of a container image the one of `choice` is taken; what has to be unpacked lies in `scratch`.
+    pub fn open(path: &Path, choice: &Choice, scratch: &Path) -> Result<Self, InspectError> {
+        let wrapping = Wrapping::of(path)?;
+        let image = |wrapping| Self {
+            path: path.to_owned(),
+            wrapping,
+            disk: None,
+            table: None,
+            volumes: Vec::new(),
+            packed: None,
+        };
+        if path.is_dir() {
+            let packed = if path.join("oci-layout").is_file() {
+                let (tree, store) = layout::of_dir(path, choice, scratch)?;
+                Files::new(tree, store)
+            } else {
+                let (tree, store) = scan(path, &scan::Options::default())?;
+                Files::new(tree, store)
+            };
+            let packed = Some(packed);
+            return Ok(Self {
+                packed,
+                ..image(wrapping)
+            });
+        }
+        let opened = container::open(path, scratch)?;
+        let whole = contents::of(&opened.bytes)?;
+        if whole == Contents::Tar {
+            let file = opened
+                .file
+                .ok_or(InspectError::Container("an archive in a disk image"))?;
+            let (tree, store) = layout::of_archive(file, path, choice, scratch)?;
+            let packed = Some(Files::new(tree, store));
+            return Ok(Self {
+                packed,
+                ..image(wrapping)
+            });
+        }
+        let (table, volumes) = on_disk(&opened.bytes, whole)?;
+        Ok(Self {
+            disk: Some(opened.bytes),
+            table,
+            volumes,
+            ..image(wrapping)
+        })
+    }
+
+    /// What names a volume in messages.
+    pub fn place(&self, volume: usize) -> String {
+        match self.partition(volume) {
+            Some(partition) => format!("partition {}", partition.number),
+            None => "the image".to_owned(),
+        }
+    }
+
+    /// The partition that a volume is, if it is one.
+    pub fn partition(&self, volume: usize) -> Option<&table::Partition> {
+        let at = self.volumes.get(volume)?.partition?;
+        self.table.as_ref()?.partitions.get(at)
+    }
+}
+
+fn on_disk(disk: &Bytes, whole: Contents) -> Result<(Option<Table>, Vec<Volume>), InspectError> {
+    let table = match whole {
+        // A bootable ISO image, for one, may have a table, too.
+        Contents::Unknown | Contents::Other(_) => table::of(disk)?,
+        _ => None,
+    };
+    let Some(table) = table else {
+        let volume = Volume {
+            partition: None,
+            bytes: Arc::clone(disk),
+            contents: whole,
+        };
+        let known = whole != Contents::Unknown;
+        return Ok((None, known.then_some(volume).into_iter().collect()));
+    };
+    let mut volumes = Vec::new();
+    for (at, partition) in table.partitions.iter().enumerate() {
+        let lies_outside = || about(Path::new("the image"))(io::ErrorKind::UnexpectedEof.into());
+        let slice = Slice::new(Arc::clone(disk), partition.range.clone()).ok_or_else(lies_outside)?;
+        let bytes: Bytes = Arc::new(slice);
+        let contents = contents::of(&bytes)?;
+        volumes.push(Volume {
+            partition: Some(at),
+            bytes,
+            contents,
+        });
+    }
+    Ok((Some(table), volumes))
+}

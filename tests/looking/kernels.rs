@@ -1,0 +1,158 @@
+//! Which kernel `disk-image-get-kernel` takes, and how it leaves it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+
+use super::{INITRD, KERNEL, TOOLS, boot, convert, disks, ext, put};
+use crate::lab::{DIB, GET_KERNEL, Lab};
+
+fn taken(lab: &Lab, prefix: &str) {
+    for (suffix, bytes) in [("vmlinuz", KERNEL), ("initrd", INITRD)] {
+        let file = lab.out(&format!("{prefix}-{suffix}"));
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o444, 0o444);
+        fs::remove_file(file).unwrap();
+    }
+}
+
+#[test]
+fn kernel_and_ramdisk_come_out_of_every_container() {
+    if !oracle::require(&TOOLS) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    disks(&lab);
+    convert(
+        &lab,
+        "disk.raw",
+        "plain.qcow2",
+        &["-O", "qcow2", "-o", "cluster_size=4096,compat=0.10"],
+    );
+    boot(&lab.out("root/boot"));
+    ext(
+        &lab.out("root"),
+        &lab.out("whole.ext3"),
+        24,
+        &["-t", "ext3", "-b", "1024"],
+    );
+    for image in ["disk.raw", "disk.qcow2", "plain.qcow2", "whole.ext3", "root"] {
+        let said = lab.run(GET_KERNEL, &["-i", image, "-d", ".", "-o", "pre"]).ok();
+        assert_eq!(
+            (said.out.as_str(), said.err.as_str()),
+            ("pre-vmlinuz,pre-initrd\n", "")
+        );
+        taken(&lab, "pre");
+        let said = lab
+            .run(GET_KERNEL, &[image, "-d", lab.out("").to_str().unwrap(), "-x"])
+            .ok();
+        assert_eq!(said.out, "baremetal-vmlinuz,baremetal-initrd\n");
+        assert!(
+            said.err.starts_with("/boot/vmlinuz-6.1.0-10-amd64 -> "),
+            "{}",
+            said.err
+        );
+        taken(&lab, "baremetal");
+    }
+    lab.run(DIB, &["get-kernel", "disk.qcow2", "-d", "."]).ok();
+    taken(&lab, "baremetal");
+}
+
+/// A root with a file of `/etc` and files of `/boot`; those meant hold what is meant.
+fn system(tree: &Path, sign: &str, names: &[&str], meant: [&str; 2]) {
+    let _ = fs::remove_dir_all(tree);
+    put(tree, &format!("etc/{sign}"), b"x\n");
+    for name in names {
+        put(tree, &format!("boot/{name}"), b"another");
+    }
+    put(tree, &format!("boot/{}", meant[0]), KERNEL);
+    put(tree, &format!("boot/{}", meant[1]), INITRD);
+}
+
+#[test]
+fn each_system_has_its_rule() {
+    let lab = Lab::unprivileged();
+    let tree = lab.out("tree");
+    let take = |lab: &Lab| lab.run(GET_KERNEL, &["-i", "tree", "-d", "."]);
+    let cases: [(&str, &[&str], [&str; 2]); 6] = [
+        (
+            "redhat-release",
+            &[
+                "vmlinuz-5.10.debug",
+                "vmlinuz-5.9",
+                "vmlinuz-0-rescue-1",
+                "initramfs-5.9.img",
+                "initramfs-5.9kdump.img",
+            ],
+            ["vmlinuz-5.10", "initramfs-5.10.img"],
+        ),
+        (
+            "redhat-release",
+            &["vmlinuz-5.10", "initramfs-5.10.img"],
+            ["vmlinuz-5.9.PAE", "initramfs-5.9.PAE.img"],
+        ),
+        (
+            "debian_version",
+            &["vmlinuz-9.9-other", "initrd.img-9.9-other", "vmlinuz-5.9-generic"],
+            ["vmlinuz-5.10-generic", "initrd.img-5.10-generic"],
+        ),
+        (
+            "debian_version",
+            &["vmlinux-6.1"],
+            ["vmlinuz-6.1-amd64", "initrd.img-6.1-amd64"],
+        ),
+        ("gentoo-release", &["vmlinuz"], ["vmlinuz-5.10", "initramfs-5.10"]),
+        (
+            "SuSE-release",
+            &["vmlinuz-9", "initrd-9"],
+            ["vmlinuz-5", "initrd-5"],
+        ),
+    ];
+    for (sign, names, meant) in cases {
+        system(&tree, sign, names, meant);
+        if sign == "SuSE-release" {
+            symlink("vmlinuz-5", tree.join("boot/vmlinuz")).unwrap();
+            symlink("/boot/initrd-5", tree.join("boot/initrd")).unwrap();
+        }
+        take(&lab).ok();
+        taken(&lab, "baremetal");
+    }
+    system(
+        &tree,
+        "debian_version",
+        &["vmlinuz-6-generic"],
+        ["vmlinuz-5-generic.efi.signed", "initrd.img-5"],
+    );
+    put(&tree, "dib-signed-kernel-version", b"5\n");
+    take(&lab).ok();
+    taken(&lab, "baremetal");
+    let mut lab = lab;
+    system(&tree, "none", &["vmlinuz-9"], ["own-5.10.bin", "own-5.10.ram"]);
+    lab.set("DIB_BAREMETAL_KERNEL_PATTERN", "own-*.bin");
+    take(&lab).failed(1, "Unable to detect operating system");
+    lab.set("DIB_BAREMETAL_INITRD_PATTERN", "own-*.ram");
+    take(&lab).ok();
+    taken(&lab, "baremetal");
+}
+
+#[test]
+fn there_are_both_files_or_none() {
+    let lab = Lab::unprivileged();
+    let tree = lab.out("tree");
+    system(&tree, "redhat-release", &["vmlinuz-5"], ["other", "another"]);
+    let take = |args: &[&str]| lab.run(GET_KERNEL, args);
+    take(&["-i", "tree", "-d", "."]).failed(
+        1,
+        "no kernel can be taken out of tree: /boot has no initramfs-5.img: another, other, vmlinuz-5 is there",
+    );
+    take(&[]).failed(1, "no image was named");
+    take(&["-q", "tree"]).failed(1, "-q");
+    take(&["-i", "no-such", "-d", "."]).failed(1, "no-such");
+    put(&tree, "boot/initramfs-5.img", b"x");
+    take(&["tree", "-d", "no/dir"]).failed(1, "cannot write no/dir/baremetal-vmlinuz");
+    fs::create_dir(lab.out("baremetal-initrd")).unwrap();
+    take(&["tree", "-d", "."]).failed(1, "cannot write ./baremetal-initrd");
+    assert_eq!(lab.names(), ["baremetal-initrd", "tree"], "nothing is left");
+    assert!(take(&["-h"]).ok().out.contains("disk-image-get-kernel"));
+}

@@ -341,6 +341,7 @@ mod tests {
             range: partition.range.clone(),
             purpose: Purpose::Type(partition.kind),
             name: String::new(),
+            uuid: format!("00000001-{number:02x}"),
         });
         let expected: Vec<_> = expected.collect();
         assert_eq!(read_back(disk(&mbr::plan(&table).unwrap())), expected);
@@ -372,6 +373,7 @@ mod tests {
                 range: partition.range.clone(),
                 purpose: Purpose::Guid(partition.kind),
                 name: partition.name.clone(),
+                uuid: partition.uuid.to_string(),
             });
             let expected: Vec<_> = expected.collect();
             let mut disk = disk(&gpt::plan(&table).unwrap());

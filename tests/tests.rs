@@ -25,9 +25,7 @@
 //! | 33 `disk-image-get-kernel` | `looking::kernels` |
 //! | 34 `first-boot.d` | `first_boot`, and a boot in `debian.rs` |
 //!
-//! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27 and 28, other formats, 32 and 33, ramdisks and
-//! kernels, come with what makes them.
-//! 20 to 22, partitions and the sizes in their configuration, 27 and 28, other formats, 32, ramdisks, come with
+//! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27 and 28, other formats, 32, ramdisks, come with
 //! what makes them.
 
 mod assemble;

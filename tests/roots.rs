@@ -249,10 +249,10 @@ fn foreign_roots_are_made_where_their_programs_run_and_refused_elsewhere() {
     };
     for (architecture, emulator) in [("arm64", "qemu-aarch64"), ("armhf", "qemu-arm")] {
         let dir = tempfile::tempdir().unwrap();
-        let handler = fs::read_to_string(Path::new("/proc/sys/fs/binfmt_misc").join(emulator));
+        let registered = fs::read_to_string(Path::new("/proc/sys/fs/binfmt_misc").join(emulator));
         // Opened when it was registered: the tree holds none.
         let is_fixed = |line: &str| line.starts_with("flags: ") && line.contains('F');
-        let runs = handler.is_ok_and(|text| text.starts_with("enabled") && text.lines().any(is_fixed));
+        let runs = registered.is_ok_and(|text| text.starts_with("enabled") && text.lines().any(is_fixed));
         if !runs {
             let error = refused(dir.path(), architecture);
             let told = format!("programs for {architecture} do not run on this machine");

@@ -16,6 +16,7 @@
 //! | `deb-bootstrap` | the archive of Debian or Ubuntu → a root |
 //! | `cached-root` | a root → the cache, and back |
 //! | `deb-lock` | packages that were installed since → the lock of a build |
+//! | `dib-uki` | a kernel, its initial ramdisk and its command line → a unified kernel image |
 //! | `dib-block-device` | what is asked about the disks → the answer |
 //! | `grub-install`, `grub-bios-setup` | GRUB's tools, for a disk that is only planned: boot code, the ESP |
 //! | `grub-mkconfig`, `update-grub` | the tree's own, with `grub-probe` answered by us for one call |
@@ -39,6 +40,7 @@ pub mod source_repositories;
 pub mod stand_ins;
 pub mod sudo;
 pub mod svc_map;
+pub mod uki;
 
 use std::ffi::OsString;
 
@@ -46,7 +48,7 @@ use std::ffi::OsString;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 29] = [
+pub const APPLETS: [(&str, Applet); 30] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
@@ -61,6 +63,7 @@ pub const APPLETS: [(&str, Applet); 29] = [
     ("source-repositories", source_repositories::run),
     ("svc-map-install", svc_map::run_install),
     ("dib-block-device", block_device::run),
+    ("dib-uki", uki::run),
     ("grub-bios-setup", grub_install::run_setup),
     ("grub-install", grub_install::run),
     ("grub-mkconfig", grub_probe::run_config),

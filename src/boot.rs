@@ -12,6 +12,7 @@
 //! | `install` | `grub-install`: images made, files laid, boot code recorded |
 //! | `efi` | the way by which firmware boots removable disks; signed loaders where the tree has them |
 //! | `substitute` | `grub-mkconfig` of the tree, with `grub-probe` answered by us for its one call |
+//! | `uki` | a kernel and all that it needs as one program of UEFI |
 //!
 //! Facts about GRUB only, none of its code: <https://www.gnu.org/software/grub/manual/grub/grub.html>.
 
@@ -19,6 +20,7 @@ pub mod answers;
 pub mod efi;
 pub mod install;
 pub mod substitute;
+pub mod uki;
 pub mod words;
 
 use std::ffi::OsStr;

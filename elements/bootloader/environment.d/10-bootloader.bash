@@ -2,6 +2,14 @@ if [ "${DIB_EXTLINUX:-0}" != 0 ]; then
     echo "DIB_EXTLINUX=$DIB_EXTLINUX is not supported: element bootloader installs GRUB 2" >&2
     exit 1
 fi
+case "${DIB_BOOTLOADER:=grub}" in
+grub | systemd-boot | uki) ;;
+*)
+    echo "DIB_BOOTLOADER=$DIB_BOOTLOADER is none of grub, systemd-boot and uki" >&2
+    exit 1
+    ;;
+esac
+export DIB_BOOTLOADER
 case "${ARCH:-}" in
 arm64 | aarch64) _dib_serial=ttyAMA0,115200 ;;
 ppc*) _dib_serial=hvc0 ;;

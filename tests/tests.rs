@@ -29,6 +29,7 @@
 //! what makes them.
 
 mod assemble;
+mod boot_loaders;
 mod bootstrap;
 mod break_points;
 mod cloud_images;

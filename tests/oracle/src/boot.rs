@@ -1,7 +1,7 @@
 //! A machine that boots: QEMU without acceleration, so that it runs where no virtualisation is lent.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -25,13 +25,89 @@ pub struct Machine<'a> {
     pub append: &'a str,
 }
 
+/// Every machine, which writes to the serial line.
+fn machine() -> Command {
+    const MACHINE: &str = "-M q35,smm=on -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -display none -serial stdio \
+                           -monitor none -nic none -no-reboot";
+    let mut command = Command::new(crate::find("qemu-system-x86_64").expect("require was asked first"));
+    command.args(MACHINE.split_whitespace());
+    command
+}
+
+/// What starts a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// The BIOS that comes with qemu.
+    Bios,
+    /// OVMF, which boots any loader.
+    Uefi,
+    /// OVMF, which boots what Microsoft's keys vouch for.
+    SecureBoot,
+}
+
+impl Firmware {
+    /// The names that OVMF's files end in, for code and for variables.
+    fn files(self) -> Option<[PathBuf; 2]> {
+        let end = match self {
+            Firmware::Bios => return None,
+            Firmware::Uefi => "_4M.fd",
+            Firmware::SecureBoot => "_4M.ms.fd",
+        };
+        Some(["CODE", "VARS"].map(|part| format!("/usr/share/OVMF/OVMF_{part}{end}").into()))
+    }
+
+    /// Whether this machine has it, or may do without.
+    pub fn require(self) -> bool {
+        let there = self
+            .files()
+            .is_none_or(|files| files.iter().all(|file| file.is_file()));
+        there || crate::skip("no OVMF in /usr/share/OVMF")
+    }
+}
+
+/// A disk that boots by itself. It stays as it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Disk<'a> {
+    /// The image.
+    pub image: &'a Path,
+    /// Its format, in qemu's words.
+    pub format: &'a str,
+    /// Bytes of a sector.
+    pub sector: u32,
+    /// What boots it.
+    pub firmware: Firmware,
+}
+
+/// Boots a disk and waits for all of `wanted` on the serial console, as [`until`] does.
+pub fn disk_until(wanted: &[&str], disk: &Disk<'_>, limit: Duration) -> String {
+    let mut command = machine();
+    let variables = tempfile::NamedTempFile::new().expect("a temporary file");
+    if let Some([code, fresh]) = disk.firmware.files() {
+        std::fs::copy(fresh, variables.path()).expect("require was asked first");
+        if disk.firmware == Firmware::SecureBoot {
+            command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        for (file, access) in [(code.as_path(), "on"), (variables.path(), "off")] {
+            let drive = format!("if=pflash,format=raw,readonly={access},file={}", file.display());
+            command.arg("-drive").arg(drive);
+        }
+    }
+    let drive = format!(
+        "file={},format={},if=none,id=disk,snapshot=on",
+        disk.image.display(),
+        disk.format
+    );
+    let sector = disk.sector;
+    let device =
+        format!("virtio-blk-pci,drive=disk,logical_block_size={sector},physical_block_size={sector}");
+    command.args(["-drive", &drive, "-device", &device]);
+    watch(command, wanted, limit)
+}
+
 impl Machine<'_> {
     fn command(&self) -> Command {
-        const MACHINE: &str = "-M q35 -accel tcg,thread=multi -cpu max -smp 2 -m 2048 -display none -serial stdio \
-                               -monitor none -nic none -no-reboot";
-        let mut command = Command::new(crate::find("qemu-system-x86_64").expect("require was asked first"));
+        let mut command = machine();
         command
-            .args(MACHINE.split_whitespace())
             .args([
                 "-append",
                 &format!("console=ttyS0 root=LABEL=cloudimg-rootfs {}", self.append),
@@ -59,8 +135,11 @@ impl Machine<'_> {
 /// Boots a machine and waits for all of `wanted` on its serial console, in whatever order. Gives what the console showed
 /// until then, or panics with it.
 pub fn until(wanted: &[&str], machine: &Machine<'_>, limit: Duration) -> String {
+    watch(machine.command(), wanted, limit)
+}
+
+fn watch(mut machine: Command, wanted: &[&str], limit: Duration) -> String {
     let mut machine = machine
-        .command()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -1,0 +1,282 @@
+//! Disks of a real Debian that boot by themselves: every layout, by each firmware that it is for, to a login prompt on the
+//! serial line and a system that systemd calls running.
+//!
+//! The first disk is built whole. The others are made of the same root, saved before any boot loader came into it: what
+//! differs begins with `finalise.d`.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use oracle::archive::{self, Part};
+use oracle::blackbox;
+use oracle::boot::{self, Firmware};
+
+/// Programs of the host that work on disks: those that upstream's way needs. None of them is on the PATH of the builds.
+const DISK_TOOLS: [&str; 16] = [
+    "blkid",
+    "grub",
+    "kpartx",
+    "losetup",
+    "lsblk",
+    "mkdosfs",
+    "mke2fs",
+    "mkfs",
+    "mkswap",
+    "parted",
+    "partprobe",
+    "partx",
+    "qemu-img",
+    "resize2fs",
+    "sfdisk",
+    "sgdisk",
+];
+
+/// What a unit of the image tells the serial line once the boot is over.
+const WITNESS: &str = r#"#!/bin/bash
+set -eu
+cat >/etc/systemd/system/disk-witness.service <<'TEXT'
+[Unit]
+After=getty.target growroot.service
+[Service]
+ExecStart=/usr/local/sbin/disk-witness
+[Install]
+WantedBy=multi-user.target
+TEXT
+cat >/usr/local/sbin/disk-witness <<'TEXT'
+#!/bin/bash
+state=$(systemctl is-system-running --wait)
+exec >/dev/console
+echo "witness: system is $state"
+systemctl --failed --no-legend --plain
+echo "witness: kernel got $(cat /proc/cmdline)"
+root=$(findmnt -no SOURCE /)
+echo "witness: root has $(($(stat -fc '%b * %S' /) >> 30)) of $(($(lsblk -bno SIZE "$root") >> 30)) GiB"
+echo "witness: firmware is $([ -d /sys/firmware/efi ] && echo UEFI || echo BIOS)"
+[ ! -d /boot/efi/EFI ] || echo "witness: the ESP is $(findmnt -no FSTYPE /boot/efi)"
+echo "witness has spoken"
+TEXT
+chmod 755 /usr/local/sbin/disk-witness
+ln -s ../disk-witness.service /etc/systemd/system/multi-user.target.wants/
+"#;
+
+/// Saves the tree before the disks are planned, without what is mounted in it.
+const SAVE: &str = "#!/bin/bash
+set -eu
+[ -n \"${SAVE_TO:-}\" ] || exit 0
+bare=$(mktemp -d)
+mount --bind \"$TARGET_ROOT\" \"$bare\"
+cp -a \"$bare\" \"$SAVE_TO\"
+umount \"$bare\"
+rmdir \"$bare\"
+";
+
+/// Brings it back, and takes away what element dpkg had done for the build: it does so again.
+const RESTORE: &str = "#!/bin/bash
+set -eu
+cp -a \"$SAVED/.\" \"$TARGET_ROOT/\"
+chroot \"$TARGET_ROOT\" sh -e <<'SCRIPT'
+PATH=/usr/sbin:/usr/bin:/sbin:/bin
+for path in /sbin/start-stop-daemon /usr/sbin/start-stop-daemon; do
+    if dpkg-divert --listpackage $path | grep -qx LOCAL; then
+        rm -f $path
+        dpkg-divert --quiet --local --rename --remove $path
+    fi
+done
+SCRIPT
+";
+
+/// The configuration of GRUB, for the test to read.
+const SHOW: &str = "#!/bin/bash
+set -eu
+cp \"$TARGET_ROOT/boot/grub/grub.cfg\" \"$IMAGE_NAME.grub.cfg\"
+[ ! -e \"$TARGET_ROOT/tmp/.dib-boot-code.json\" ] || exit 1
+[ \"$(head -c 4 \"$TARGET_ROOT/usr/sbin/grub-probe\")\" = $'\\x7fELF' ]
+[ -x \"$TARGET_ROOT/usr/sbin/grub-install\" ] && [ ! -L \"$TARGET_ROOT/usr/sbin/grub-install\" ]
+";
+
+fn write_elements(elements: &Path) {
+    for (path, text) in [
+        ("witness/install.d/90-witness", WITNESS),
+        ("witness/post-root.d/99-save", SAVE),
+        ("show/cleanup.d/99-show", SHOW),
+        ("saved/element-provides", "operating-system\n"),
+        (
+            "saved/environment.d/10-saved",
+            "export DISTRO_NAME=debian DIB_RELEASE=stable DIB_INIT_SYSTEM=systemd EFI_BOOT_DIR=EFI/debian\n",
+        ),
+        ("saved/element-deps", "dpkg\nsysprep\n"),
+        ("saved/root.d/10-saved", RESTORE),
+    ] {
+        let path = elements.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
+/// Links all programs of the host in a directory, but for those that work on disks.
+fn programs_without_disk_tools(dir: &Path) {
+    fs::create_dir(dir).unwrap();
+    for place in ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"] {
+        for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let works_on_disks = DISK_TOOLS
+                .iter()
+                .any(|tool| name.to_string_lossy().starts_with(tool));
+            if !works_on_disks && fs::symlink_metadata(dir.join(&name)).is_err() {
+                symlink(entry.path(), dir.join(name)).unwrap();
+            }
+        }
+    }
+}
+
+/// Where builds run.
+struct Place<'a> {
+    dir: &'a Path,
+    /// The root before any boot loader came into it.
+    saved: PathBuf,
+}
+
+impl Place<'_> {
+    /// Builds `NAME.raw` of some elements.
+    fn build(&self, name: &str, elements: &[&str], more: &[(&str, &str)]) -> PathBuf {
+        let out = self.dir.join("out");
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let [cache, tmp, path, own] =
+            ["cache", "tmp", "programs", "elements"].map(|name| text(&self.dir.join(name)));
+        let main_archive = archive::of_apt(Part::Suite).expect("the machine of this test has apt");
+        let security_archive = archive::of_apt(Part::Security).unwrap_or_default();
+        let mut environment = vec![
+            ("PATH", path.as_str()),
+            ("HOME", &cache),
+            ("TMPDIR", &tmp),
+            ("ELEMENTS_PATH", &own),
+            ("ARCH", "amd64"),
+            ("DIB_DISTRIBUTION_MIRROR", &main_archive),
+            ("DIB_DEBIAN_SECURITY_MIRROR", &security_archive),
+            ("DIB_IMAGE_CACHE", &cache),
+        ];
+        environment.extend(more);
+        let args = [&["-t", "raw", "--no-tmpfs", "-o", name][..], elements, &["show"]].concat();
+        let program = Path::new(env!("CARGO_BIN_EXE_disk-image-create"));
+        let output = blackbox::run(program, &args, &environment, &out);
+        let log = String::from_utf8_lossy(&output.stdout);
+        let tail: Vec<_> = log.lines().rev().take(60).collect();
+        let tail: Vec<_> = tail.into_iter().rev().collect();
+        assert!(
+            output.status.success(),
+            "{name}: {}\n{}\n{}",
+            output.status,
+            tail.join("\n"),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let config = fs::read_to_string(out.join(format!("{name}.grub.cfg"))).unwrap();
+        is_configured(&config);
+        out.join(format!("{name}.raw"))
+    }
+
+    /// Builds a disk of the saved root.
+    fn build_of_saved(&self, layout: &str) -> PathBuf {
+        let saved = self.saved.to_str().unwrap();
+        // The package tool of the saved root is in it.
+        self.build(layout, &["-n", "saved", "vm", layout], &[("SAVED", saved)])
+    }
+}
+
+/// GRUB finds its root by UUID, the kernel its own by label; no kernel switches the mode of the screen.
+fn is_configured(config: &str) {
+    let words = "console=tty0 console=ttyS0,115200 no_timer_check nofb nomodeset gfxpayload=text";
+    let mut kernels = config
+        .lines()
+        .filter(|line| line.trim_start().starts_with("linux\t"));
+    let first = kernels.next().unwrap_or_else(|| panic!("no kernel:\n{config}"));
+    assert!(
+        first.contains("root=LABEL=cloudimg-rootfs ro") && first.trim_end().ends_with(words),
+        "{first}"
+    );
+    assert!(
+        config.contains("search --no-floppy --fs-uuid --set=root "),
+        "{config}"
+    );
+    assert!(config.contains("serial --speed=115200 --unit=0"), "{config}");
+    assert!(
+        !config.contains("/dev/dib"),
+        "a name that no machine knows:\n{config}"
+    );
+}
+
+/// Boots a disk, which must be well.
+fn boots(image: &Path, firmware: Firmware, sector: u32, said: &[&str]) {
+    let disk = boot::Disk {
+        image,
+        format: "raw",
+        sector,
+        firmware,
+    };
+    let console = boot::disk_until(&["login:", "witness has spoken"], &disk, Duration::from_mins(8));
+    let words = "witness: kernel got BOOT_IMAGE=/boot/vmlinuz";
+    for said in [
+        &[
+            "witness: system is running",
+            words,
+            "nofb nomodeset gfxpayload=text",
+        ],
+        said,
+    ]
+    .concat()
+    {
+        assert!(
+            console.contains(said),
+            "{}: no '{said}':\n{console}",
+            image.display()
+        );
+    }
+}
+
+#[test]
+fn every_layout_boots() {
+    let firmware = [Firmware::Uefi, Firmware::SecureBoot]
+        .into_iter()
+        .all(Firmware::require);
+    if !firmware || !oracle::require(&["qemu-system-x86_64"]) || !oracle::require_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    for name in ["out", "tmp", "cache"] {
+        fs::create_dir(dir.join(name)).unwrap();
+    }
+    write_elements(&dir.join("elements"));
+    programs_without_disk_tools(&dir.join("programs"));
+    let place = Place {
+        dir,
+        saved: dir.join("saved"),
+    };
+    let saved = place.saved.to_str().unwrap();
+    let efi = place.build(
+        "block-device-efi",
+        &["debian-minimal", "growroot", "witness", "vm", "block-device-efi"],
+        &[("SAVE_TO", saved)],
+    );
+    let (uefi, bios) = (["witness: firmware is UEFI"], ["witness: firmware is BIOS"]);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mbr = place.build_of_saved("block-device-mbr");
+            boots(&mbr, Firmware::Bios, 512, &bios);
+            let large = place.build_of_saved("block-device-efi-4k");
+            boots(&large, Firmware::Uefi, 4096, &uefi);
+        });
+        scope.spawn(|| {
+            boots(&efi, Firmware::Bios, 512, &bios);
+            let gpt = place.build_of_saved("block-device-gpt");
+            let file = fs::File::options().write(true).open(&gpt).unwrap();
+            file.set_len(20 << 30).unwrap();
+            boots(&gpt, Firmware::Bios, 512, &["witness: root has 18 of 19 GiB"]);
+        });
+        boots(&efi, Firmware::SecureBoot, 512, &uefi);
+    });
+}

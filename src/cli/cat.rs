@@ -55,7 +55,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
             let spot = view.at(&found.path);
             let spot = spot.and_then(|spot| Some((spot, view.length(spot)?)));
             let (spot, len) = spot.ok_or_else(|| refused(args, &found.name, "is no regular file"))?;
-            let whole = copied(view, spot, len, |bytes| ui::print_bytes(bytes));
+            let whole = copied(view, spot, len, ui::print_bytes);
             if !whole.image(tried)?? {
                 return Ok(());
             }

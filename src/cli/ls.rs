@@ -119,7 +119,8 @@ fn shelve(args: &Args, finder: &mut Finder, found: &[Found]) -> Result<Shelves, 
     while let Some((name, path)) = directories.pop() {
         if titled {
             let gap = if shelves.text.is_empty() { "" } else { "\n" };
-            shelves.text.push_str(&format!("{gap}{}:\n", printable(&name)));
+            let title = format!("{gap}{}:\n", printable(&name));
+            shelves.text.push_str(&title);
         }
         let mut below = Vec::new();
         for (entry, spot) in finder.list(&path)? {

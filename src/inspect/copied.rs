@@ -33,8 +33,7 @@ pub fn copied<E>(
         let mut readers: Vec<Receiver<Piece>> = Vec::new();
         for first in 0..threads as u64 {
             let (sender, receiver) = sync_channel(AHEAD);
-            let step = threads as u64;
-            scope.spawn(move || read(view, spot, len, (first..pieces).step_by(step as usize), &sender));
+            scope.spawn(move || read(view, spot, len, (first..pieces).step_by(threads), &sender));
             readers.push(receiver);
         }
         for (_, reader) in (0..pieces).zip((0..threads).cycle()) {
@@ -56,7 +55,7 @@ fn read(view: &View, spot: Spot, len: u64, pieces: impl Iterator<Item = u64>, to
         let Some(opened) = view.open(spot) else {
             return Ok(());
         };
-        let (_, file) = opened?;
+        let file = opened?;
         for piece in pieces {
             let at = piece * PIECE;
             let here = usize::try_from(PIECE.min(len - at)).expect("a piece fits memory");

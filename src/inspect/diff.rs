@@ -51,7 +51,8 @@ enum Change {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Aspect {
-    aspect: String,
+    #[serde(rename = "aspect")]
+    name: String,
     a: Option<String>,
     b: Option<String>,
 }
@@ -111,8 +112,8 @@ pub fn compare(
 }
 
 fn aspect(what: &str, a: Option<String>, b: Option<String>) -> Aspect {
-    let aspect = what.to_owned();
-    Aspect { aspect, a, b }
+    let name = what.to_owned();
+    Aspect { name, a, b }
 }
 
 /// Files whose bytes are compared, and whose differences they are.
@@ -156,8 +157,8 @@ impl Walk<'_> {
                 let r = if order.is_ge() { right.next() } else { None };
                 match (l, r) {
                     (Some((name, a)), Some((_, b))) => below.push((joined(&path, name), a, b)),
-                    (Some((name, spot)), None) => self.only(Change::OnlyA, joined(&path, name), spot),
-                    (None, Some((name, spot))) => self.only(Change::OnlyB, joined(&path, name), spot),
+                    (Some((name, spot)), None) => self.only(Change::OnlyA, &joined(&path, name), spot),
+                    (None, Some((name, spot))) => self.only(Change::OnlyB, &joined(&path, name), spot),
                     (None, None) => break,
                 }
             }
@@ -180,13 +181,13 @@ impl Walk<'_> {
         }
     }
 
-    fn only(&mut self, change: Change, path: Vec<u8>, spot: Spot) {
+    fn only(&mut self, change: Change, path: &[u8], spot: Spot) {
         let view = if change == Change::OnlyA { self.a } else { self.b };
         if path == b"lost+found" && view.is_directory(spot) && view.entries(spot).is_empty() {
             return;
         }
         self.found.push(Difference {
-            path: format!("/{}", shown(&path)),
+            path: format!("/{}", shown(path)),
             change,
             what: Vec::new(),
         });
@@ -335,7 +336,7 @@ fn differ(a: &View, b: &View, job: &Job, pieces: &mut (Vec<u8>, Vec<u8>)) -> Res
     let (Some(left), Some(right)) = (a.open(job.a), b.open(job.b)) else {
         return Ok(true);
     };
-    let ((_, left), (_, right)) = (left?, right?);
+    let (left, right) = (left?, right?);
     let mut at = 0;
     while at < job.len {
         let here = usize::try_from(job.len - at).map_or(PIECE, |rest| rest.min(PIECE));
@@ -376,7 +377,7 @@ impl fmt::Display for Aspect {
             Some(value) => printable(value.as_bytes()),
             None => "none".to_owned(),
         };
-        f.write_str(&printable(self.aspect.as_bytes()))?;
+        f.write_str(&printable(self.name.as_bytes()))?;
         if self.a.is_some() || self.b.is_some() {
             write!(f, " {} -> {}", text(&self.a), text(&self.b))?;
         }

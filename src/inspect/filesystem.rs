@@ -26,8 +26,11 @@ pub struct About {
     pub state: Option<&'static str>,
 }
 
+/// A file system's name here, its type, and where it has label and id.
+type Known = (&'static str, &'static str, Option<(u64, usize)>, Option<u64>);
+
 /// Where others have their label, its bytes at most, and their id.
-const OTHERS: [(&str, &str, Option<(u64, usize)>, Option<u64>); 7] = [
+const OTHERS: [Known; 7] = [
     ("an XFS file system", "xfs", Some((108, 12)), Some(32)),
     (
         "a Btrfs file system",
@@ -83,9 +86,8 @@ fn ext(bytes: &Bytes) -> Result<About, InspectError> {
 }
 
 fn squashfs(bytes: &Bytes) -> Result<About, InspectError> {
-    let [a, b, c, d, e, f, g, h] = at(bytes, 40)?;
     Ok(About {
-        size: Some(u64::from_le_bytes([a, b, c, d, e, f, g, h])),
+        size: Some(u64::from_le_bytes(at(bytes, 40)?)),
         free: Some(0),
         ..plain("squashfs")
     })

@@ -304,20 +304,14 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
 fn in_set(set: &[u8], byte: u8) -> bool {
     let mut rest = set;
     while let Some((first, after)) = rest.split_first() {
-        match after {
-            [b'-', last, ..] => {
-                if (*first..=*last).contains(&byte) {
-                    return true;
-                }
-                rest = &after[2..];
-            }
-            _ => {
-                if *first == byte {
-                    return true;
-                }
-                rest = after;
-            }
+        let (last, behind) = match after {
+            [b'-', last, behind @ ..] => (last, behind),
+            _ => (first, after),
+        };
+        if (*first..=*last).contains(&byte) {
+            return true;
         }
+        rest = behind;
     }
     false
 }

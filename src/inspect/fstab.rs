@@ -79,16 +79,12 @@ fn unescaped(word: &str) -> String {
         let code = rest
             .get(at + 1..at + 4)
             .and_then(|code| u8::from_str_radix(code, 8).ok());
-        match code.filter(u8::is_ascii) {
-            Some(code) => {
-                text.push(char::from(code));
-                rest = &rest[at + 4..];
-            }
-            None => {
-                text.push('\\');
-                rest = &rest[at + 1..];
-            }
-        }
+        let (char, len) = match code.filter(u8::is_ascii) {
+            Some(code) => (char::from(code), 4),
+            None => ('\\', 1),
+        };
+        text.push(char);
+        rest = &rest[at + len..];
     }
     text.push_str(rest);
     text

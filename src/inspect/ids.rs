@@ -2,6 +2,8 @@
 //!
 //! Spec: UEFI 2.10, appendix A; <https://uapi-group.org/specifications/specs/discoverable_partitions_specification/>
 
+use std::fmt::Write as _;
+
 use super::table::Purpose;
 
 /// A GUID as text, in lower case: its first three parts stand with their last byte first.
@@ -12,7 +14,7 @@ pub fn guid_text(guid: &[u8; 16]) -> String {
         if matches!(place, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        text.push_str(&format!("{:02x}", guid[from]));
+        let _ = write!(text, "{:02x}", guid[from]);
     }
     text
 }
@@ -24,7 +26,7 @@ pub fn uuid_text(uuid: &[u8; 16]) -> String {
         if matches!(place, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        text.push_str(&format!("{byte:02x}"));
+        let _ = write!(text, "{byte:02x}");
     }
     text
 }

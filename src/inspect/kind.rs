@@ -2,7 +2,6 @@
 //! and its last.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
@@ -58,7 +57,7 @@ impl Wrapping {
             return Ok(wrapping);
         }
         let file = File::open(path).map_err(about(path))?;
-        wrapping.kind = kind(&file, meta.len()).map_err(about(path))?;
+        wrapping.kind = kind(&file, meta.len());
         if wrapping.kind == "qcow2" {
             let image = ImageFile::new(file, path).map_err(about(path))?;
             wrapping.qcow2 = Some(qcow2::Facts::of(&image)?);
@@ -67,7 +66,7 @@ impl Wrapping {
     }
 }
 
-fn kind(file: &File, len: u64) -> io::Result<&'static str> {
+fn kind(file: &File, len: u64) -> &'static str {
     for (place, mark, kind) in MARKS {
         let at = match place {
             Place::Start(at) => Some(at),
@@ -79,8 +78,8 @@ fn kind(file: &File, len: u64) -> io::Result<&'static str> {
             && file.read_exact_at(&mut found, at).is_ok()
             && found == mark
         {
-            return Ok(kind);
+            return kind;
         }
     }
-    Ok("raw")
+    "raw"
 }

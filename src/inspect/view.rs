@@ -159,25 +159,23 @@ impl View {
         }
     }
 
-    /// A regular file's length, and its bytes to be read.
-    pub fn open(&self, spot: Spot) -> Option<Result<(u64, Box<dyn Open + '_>), store::Error>> {
+    /// A regular file's bytes, to be read.
+    pub fn open(&self, spot: Spot) -> Option<Result<Box<dyn Open + '_>, store::Error>> {
         let Content::File(data) = &self.node(spot).content else {
             return None;
         };
-        let opened = self.files(spot).store.open(data.file);
-        Some(opened.map(|open| (data.len, open)))
+        Some(self.files(spot).store.open(data.file))
     }
 
     /// A regular file's bytes, unless it has more than `limit`.
     pub fn read(&self, spot: Spot, limit: usize) -> Option<Result<Vec<u8>, store::Error>> {
-        let opened = match self.open(spot)? {
-            Ok((len, open)) => usize::try_from(len)
-                .ok()
-                .filter(|len| *len <= limit)
-                .map(|len| (len, open)),
+        let len = usize::try_from(self.length(spot)?)
+            .ok()
+            .filter(|len| *len <= limit)?;
+        let open = match self.open(spot)? {
+            Ok(open) => open,
             Err(error) => return Some(Err(error)),
         };
-        let (len, open) = opened?;
         let mut bytes = vec![0; len];
         let read = open.read_exact_at(&mut bytes, 0).and_then(|()| open.finish());
         Some(read.map(|()| bytes))

@@ -124,7 +124,7 @@ const DAMAGES: [(&str, &str); 16] = [
     ("set_inode_field /a/long checksum 1", "the inode of inode"),
     ("unlink /a/long", "is in use and has no name"),
     ("clri /a/long", "cannot be 0"),
-    ("freeb 5000 8000", "blocks in use as free"),
+    ("freeb 1 1", "1 blocks in use as free, the first 1"),
     (
         "setb 15000 3",
         "3 blocks as in use that nothing has, the first 15000",

@@ -394,14 +394,14 @@ impl<R: ReadAt> Check<'_, R> {
             descriptor.bg_inode_bitmap_lo.get(),
             descriptor.bg_inode_bitmap_hi.get(),
         );
-        if !self.volume.holds(bitmap, 1) {
-            let (what, value) = ("the place of the inode bitmap", bitmap);
-            self.fault(ReadError::Corrupt { what, of, value }.into())?;
-        } else {
+        if self.volume.holds(bitmap, 1) {
             self.claim(bitmap, 1, None)?;
             if !uninit || descriptor.bg_flags.get() & INODE_UNINIT == 0 {
                 self.inodes(group, bitmap, &mut counted)?;
             }
+        } else {
+            let (what, value) = ("the place of the inode bitmap", bitmap);
+            self.fault(ReadError::Corrupt { what, of, value }.into())?;
         }
         let free = self::wide(
             wide,

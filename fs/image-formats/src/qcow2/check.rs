@@ -405,8 +405,8 @@ impl<R: ReadAt> Check<'_, R> {
         if !self.aligned(what, at)? || !self.count(what, at, len)? {
             return Ok(says);
         }
-        let bits = 1_u64.rotate_left(self.header.refcount_order.get());
-        let in_block = size.saturating_mul(8) / bits.max(1);
+        let order = self.header.refcount_order.get();
+        let in_block = size.saturating_mul(8).unbounded_shr(order);
         let needed = u64::try_from(says.len())
             .expect("a usize fits a u64")
             .div_ceil(in_block);
@@ -426,7 +426,7 @@ impl<R: ReadAt> Check<'_, R> {
                 .take(usize::try_from(in_block).unwrap_or(0))
                 .enumerate()
             {
-                *says = refcount(&block, index, self.header.refcount_order.get());
+                *says = refcount(&block, index, order);
             }
         }
         Ok(says)
@@ -457,14 +457,11 @@ fn refcount(block: &[u8], nth: usize, order: u32) -> u16 {
             .fold(0_u64, |value, byte| (value << 8) | u64::from(*byte));
         u16::try_from(value).unwrap_or(u16::MAX)
     };
-    match order {
-        3..=6 => bytes(1_usize.rotate_left(order.saturating_sub(3))),
-        _ => {
-            let bits = 1_usize.rotate_left(order);
-            let at = nth.saturating_mul(bits);
-            let byte = block.get(at / 8).copied().unwrap_or(0);
-            let mask = u8::MAX.unbounded_shr(8_u32.saturating_sub(1_u32.rotate_left(order)));
-            u16::from(byte.unbounded_shr(u32::try_from(at % 8).unwrap_or(0)) & mask)
-        }
+    if order >= 3 {
+        return bytes(1_usize.rotate_left(order.saturating_sub(3)));
     }
+    let at = nth.saturating_mul(1_usize.rotate_left(order));
+    let byte = block.get(at / 8).copied().unwrap_or(0);
+    let mask = u8::MAX.unbounded_shr(8_u32.saturating_sub(1_u32.rotate_left(order)));
+    u16::from(byte.unbounded_shr(u32::try_from(at % 8).unwrap_or(0)) & mask)
 }

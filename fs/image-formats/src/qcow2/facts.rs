@@ -13,6 +13,7 @@ const NAME_MAX: u32 = 1023;
 
 /// What the header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of the header")]
 pub struct Facts {
     /// 2 or 3, or one that there is not.
     pub version: u32,

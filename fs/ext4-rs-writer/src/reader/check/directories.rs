@@ -12,7 +12,7 @@ use crate::reader::{mapping, names};
 use crate::units::{Block, Ino, to_u64};
 
 /// A name in a directory.
-pub(super) struct Name {
+pub(super) struct Named {
     pub(super) name: Vec<u8>,
     ino: u32,
     file_type: u8,
@@ -91,7 +91,7 @@ impl<R: ReadAt> Check<'_, R> {
         Ok(())
     }
 
-    fn name(&mut self, name: &Name, directory: u32, open: &mut Vec<(u32, u32)>) -> Checked {
+    fn name(&mut self, name: &Named, directory: u32, open: &mut Vec<(u32, u32)>) -> Checked {
         let filetype = self.volume.has(Incompat::FILETYPE);
         let ino = name.ino;
         let Some(seen) = self.inodes.get_mut(&ino) else {
@@ -115,7 +115,7 @@ impl<R: ReadAt> Check<'_, R> {
     }
 
     /// The names in a block; where one is none, the rest cannot be read.
-    pub(super) fn names(&mut self, block: &[u8], directory: &Loaded) -> Checked<Vec<Name>> {
+    pub(super) fn names(&mut self, block: &[u8], directory: &Loaded) -> Checked<Vec<Named>> {
         let mut names = Vec::new();
         let mut rest = block;
         while let Ok((head, after)) = Head::read_from_prefix(rest) {
@@ -129,7 +129,7 @@ impl<R: ReadAt> Check<'_, R> {
             }
             if head.inode.get() != 0 {
                 let name = after.get(..head.name_len.into()).unwrap_or_default();
-                names.push(Name {
+                names.push(Named {
                     name: name.to_vec(),
                     ino: head.inode.get(),
                     file_type: head.file_type,

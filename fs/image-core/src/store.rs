@@ -26,6 +26,12 @@ pub trait Store: Sync {
     fn open(&self, file: FileId) -> Result<Box<dyn Open + '_>, Error>;
 }
 
+impl<S: Store + ?Sized> Store for &S {
+    fn open(&self, file: FileId) -> Result<Box<dyn Open + '_>, Error> {
+        (**self).open(file)
+    }
+}
+
 /// An opened file of a [`Store`].
 pub trait Open: Send {
     /// Fills `buf` from byte `offset` on, or fails: never short.

@@ -1,0 +1,94 @@
+//! The formats of images: their words, and what writes each.
+//!
+//! A format is a module below this one with a [`Writer`], a variant, and a line in [`Format::writer`]. Nothing else in
+//! the program tells formats apart.
+
+mod qcow2;
+mod raw;
+
+use std::fmt;
+use std::fs::File;
+use std::str::FromStr;
+
+use super::Rules;
+use super::digest::Digits;
+use super::writing::Image;
+use crate::error::{Error, Result};
+use crate::suggest::nearest;
+
+/// A format of images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// QEMU's copy-on-write image.
+    Qcow2,
+    /// The disk itself, as a sparse file.
+    Raw,
+}
+
+/// What there is to know of a format, and what writes its files.
+pub(super) trait Writer {
+    /// Its word on the command line.
+    fn word(&self) -> &'static str;
+
+    /// What its files' names end with.
+    fn suffix(&self) -> &'static str {
+        self.word()
+    }
+
+    /// Writes an image into a fresh file, and digests it.
+    fn write(&self, image: &Image<'_>, rules: &Rules, file: &File) -> Result<Vec<Digits>>;
+}
+
+impl Format {
+    /// Every format.
+    pub const ALL: [Format; 2] = [Format::Qcow2, Format::Raw];
+
+    /// What writes it.
+    pub(super) fn writer(self) -> &'static dyn Writer {
+        match self {
+            Format::Qcow2 => &qcow2::Qcow2,
+            Format::Raw => &raw::Raw,
+        }
+    }
+}
+
+/// Types that the original program names in its help, and this one does not write.
+const ELSEWHERE: [&str; 6] = ["aci", "docker", "squashfs", "tar", "tgz", "vhd"];
+
+/// Its word on the command line.
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.writer().word())
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(word: &str) -> Result<Self> {
+        let found = Format::ALL.into_iter().find(|format| format.to_string() == word);
+        found.ok_or_else(|| {
+            let all = Format::ALL.map(|format| format.to_string());
+            if ELSEWHERE.contains(&word) {
+                return Error::usage(format!("this version writes no image of type '{word}'"))
+                    .hint(format!("the types are {}", all.join(", ")));
+            }
+            let error = Error::usage(format!("unknown image type '{word}'"));
+            match nearest(word, all.iter().map(String::as_str)) {
+                Some(near) => error.hint(format!("did you mean {near}?")),
+                None => error.hint(format!("the types are {}", all.join(", "))),
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_formats_name_the_known() {
+        let error = Format::from_str("vhdx").unwrap_err().to_string();
+        assert!(error.contains("vhdx") && error.contains("qcow2, raw"), "{error}");
+    }
+}

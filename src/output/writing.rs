@@ -1,0 +1,102 @@
+//! What the writers of formats share: copies in order, digested, with room looked for before.
+
+use std::fs::File;
+
+use image_core::sink::FileSink;
+use image_core::{Map, Sink, Store};
+
+use super::counted::{self, Counted};
+use super::digest::{self, DigestingSink, Digits};
+use super::{ELSEWHERE_HINT, Rules};
+use crate::error::{Context, Error, Kind, Result};
+use crate::room::Room;
+use crate::ui;
+
+/// What fails when any of this does.
+pub(super) const TRIED: &str = "cannot write the image";
+
+/// What is written: the disk, and where the bytes of its files come from.
+#[derive(Clone, Copy)]
+pub(super) struct Image<'a> {
+    pub(super) map: &'a Map,
+    pub(super) store: &'a dyn Store,
+}
+
+/// Copies an image into a sink that seeks to and fro in `file`, whose bytes can be digested only when all are there.
+pub(super) fn to_and_fro(
+    image: &Image<'_>,
+    rules: &Rules,
+    file: &File,
+    sink: impl Sink,
+) -> Result<Vec<Digits>> {
+    let tried = || TRIED.to_owned();
+    copy(image.map, image.store, sink)?;
+    std::thread::scope(|scope| {
+        let synced = scope.spawn(|| file.sync_all());
+        let digits = digest::of_file(file, rules.checksums).image(tried)?;
+        synced
+            .join()
+            .map_err(|_| "the sync has died")
+            .image(tried)?
+            .image(tried)?;
+        Ok(digits)
+    })
+}
+
+/// Writes an image whose bytes are all known before, from the first to the last, and digests it on the way.
+pub(super) fn ascending(map: &Map, store: &dyn Store, rules: &Rules, file: &File) -> Result<Vec<Digits>> {
+    let tried = || TRIED.to_owned();
+    let sink = FileSink::new(file.try_clone().image(tried)?);
+    // What is shared with the tree takes no room.
+    if !sink.may_share().image(tried)? {
+        require_room(map, sink.file())?;
+    }
+    let sink = DigestingSink::new(sink, rules.checksums).image(tried)?;
+    copy(map, store, sink)?.into_digests().image(tried)
+}
+
+/// Copies an image, telling how far it is.
+fn copy<S: Sink>(map: &Map, store: &dyn Store, sink: S) -> Result<S> {
+    let mut sink = Counted::new(sink, counted::EVERY, ui::written);
+    image_core::copy(map, &store, &mut sink).image(|| TRIED.to_owned())?;
+    Ok(sink.into_inner())
+}
+
+/// Refuses to begin what cannot end.
+fn require_room(map: &Map, file: &File) -> Result<()> {
+    let room = Room::of(file).image(|| "cannot tell how much room there is".to_owned())?;
+    let needed = data_bytes(map);
+    if needed <= room.free {
+        return Ok(());
+    }
+    let message = format!("no room: the image needs {needed} bytes, {} are free", room.free);
+    Err(Error::new(Kind::Image, message).hint(ELSEWHERE_HINT))
+}
+
+/// The bytes of the blocks that hold something.
+fn data_bytes(map: &Map) -> u64 {
+    const BLOCK: u64 = 4096;
+    let (mut bytes, mut done) = (0_u64, 0);
+    for extent in map.extents() {
+        let start = (extent.start - extent.start % BLOCK).max(done);
+        let end = extent.end().next_multiple_of(BLOCK).max(start);
+        bytes += end - start;
+        done = end;
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_that_hold_something_count_once() {
+        let mut map = Map::builder(1 << 20);
+        map.bytes(10, vec![1; 10], "in the first block");
+        map.bytes(100, vec![1; 4096], "into the second");
+        map.bytes(8192, vec![1; 1], "the third");
+        map.bytes(100_000, vec![1; 1], "another");
+        assert_eq!(data_bytes(&map.build().unwrap()), 4 * 4096);
+    }
+}

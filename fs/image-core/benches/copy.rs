@@ -108,6 +108,7 @@ fn copied(map: &Map, store: &DirStore, threads: usize) -> Duration {
     let mut sink = FileSink::new(tempfile::tempfile().unwrap());
     let options = Options {
         threads: NonZero::new(threads),
+        packed: false,
     };
     copy_with(map, store, &mut sink, options).unwrap();
     start.elapsed()

@@ -25,6 +25,9 @@ use fill::Reader;
 pub struct Options {
     /// How many threads read; `None` is one for each processor. The bytes are the same for any number.
     pub threads: Option<NonZero<usize>>,
+    /// Whether reading takes work, since files lie packed in something: then no long run of one is offered to the sink,
+    /// which could not clone it, but all threads read it.
+    pub packed: bool,
 }
 
 /// Why an image could not be copied.
@@ -57,7 +60,7 @@ pub fn copy_with(map: &Map, store: &impl Store, sink: &mut impl Sink, options: O
         .or_else(|| std::thread::available_parallelism().ok())
         .map_or(1, NonZero::get);
     sink.begin(map.len()).map_err(refused("beginning", 0))?;
-    let desk = Desk::new(map, sink, threads);
+    let desk = Desk::new(map, sink, threads, !options.packed);
     std::thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(|| work(&desk, map, store));

@@ -199,6 +199,7 @@ pub fn copy_in_order(bytes: &[u8]) {
         let mut sink = CheckingSink::new(MemorySink::default());
         let options = Options {
             threads: NonZero::new(threads),
+            packed: threads == 3,
         };
         copy_with(&map, &store, &mut sink, options).unwrap();
         assert!(

@@ -168,7 +168,8 @@ impl Extent {
 
 impl Source {
     /// The same source, `by` bytes further on.
-    pub(crate) fn advance(&self, by: u64) -> Source {
+    #[must_use]
+    pub fn advance(&self, by: u64) -> Source {
         const INSIDE: &str = "an extent lies inside its source";
         match self {
             Source::Bytes { bytes, offset } => {

@@ -62,6 +62,7 @@ fn image(root: &Path, tree: &Tree) -> (Map, Vec<u8>) {
 fn threads(threads: usize) -> Options {
     Options {
         threads: NonZero::new(threads),
+        packed: false,
     }
 }
 

@@ -5,6 +5,8 @@
 //! | [`fat`] | FAT12, FAT16 and FAT32: planned from trees, and read as trees |
 //! | [`gpt`] | GUID partition tables, and where diskimage-builder lays their partitions |
 //! | [`grub`] | GRUB's boot code for old firmware, embedded without a device |
+//! | [`guest`] | what containers hold, and which of it may be something |
+//! | [`keyed`] | options in the words of `qemu-img convert -o` |
 //! | [`lvm`] | LVM2: labels and metadata of a volume group, and where its linear logical volumes lie |
 //! | [`mbr`] | master boot records and their chains, and where diskimage-builder lays their partitions |
 //! | [`oci`] | container images, in OCI layouts and archives of `docker save`, read as trees |
@@ -13,6 +15,9 @@
 //! | [`squashfs`] | squashfs images read as trees, and stores that unpack their files from where they lie |
 //! | [`swap`] | swap areas of Linux |
 //! | [`tar`](mod@tar) | archives read as trees, and stores that serve their files from where they lie |
+//! | [`vdi`] | `VirtualBox`'s disk, as a pure `Map → Map`, and its reader |
+//! | [`vhd`] | Virtual PC's disk for Xen, Hyper-V and Azure, as a pure `Map → Map`, and its reader |
+//! | [`vmdk`] | `VMware`'s disk: sparse as a pure `Map → Map`, stream-optimized as a sink; and its reader |
 //!
 //! There is no module for raw images: a [`Map`](image_core::Map) is one.
 #![forbid(unsafe_code)]
@@ -22,16 +27,23 @@
     allow(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)
 )]
 
+mod blocks;
 pub mod fat;
 pub mod gpt;
 pub mod grub;
+pub mod guest;
+pub mod keyed;
 #[doc(hidden)]
 pub mod laws;
 pub mod lvm;
 pub mod mbr;
 pub mod oci;
+mod packing;
 pub mod partitions;
 pub mod qcow2;
 pub mod squashfs;
 pub mod swap;
 pub mod tar;
+pub mod vdi;
+pub mod vhd;
+pub mod vmdk;

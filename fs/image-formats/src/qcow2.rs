@@ -12,7 +12,6 @@
 //! | `header` | the header and the entries of the tables, as they stand on disk |
 //! | `layout` | [`plan`]: an uncompressed image as a pure function of the guest's map |
 //! | `allocation` | where a compressed image puts what, discovered cluster by cluster |
-//! | `compress` | the codecs, and the threads that run them |
 //! | `sink` | [`CompressedSink`]: one pass from guest to compressed image |
 //! | `reader` | [`Reader`]: the guest of an image, its own or another program's |
 //! | [`mod@check`] | whether an image's tables and reference counts agree |
@@ -24,7 +23,6 @@
 
 mod allocation;
 pub mod check;
-mod compress;
 mod facts;
 mod geometry;
 mod guest;

@@ -23,6 +23,11 @@ proptest! {
     }
 
     #[test]
+    fn containers(bytes in vec(any::<u8>(), 0..200)) {
+        laws::containers(&bytes);
+    }
+
+    #[test]
     fn fat_reader(bytes in vec(any::<u8>(), 0..100)) {
         laws::fat_reader(&bytes);
     }

@@ -7,6 +7,7 @@
 pub mod archive;
 pub mod blackbox;
 pub mod boot;
+pub mod containers;
 pub mod contender;
 pub mod ext4;
 pub mod golden;

@@ -62,7 +62,7 @@ impl<'a, S: Sink> Desk<'a, S> {
     /// How many filled segments each thread may have lying on the desk.
     const AHEAD: usize = 2;
 
-    pub(super) fn new(map: &'a Map, sink: &'a mut S, threads: usize) -> Self {
+    pub(super) fn new(map: &'a Map, sink: &'a mut S, threads: usize, offer: bool) -> Self {
         let state = State {
             segments: Segments::new(map),
             claimed: 0,
@@ -71,7 +71,7 @@ impl<'a, S: Sink> Desk<'a, S> {
             giving: false,
             waiting: 0,
             spare: Vec::new(),
-            offer: true,
+            offer,
             failed: None,
             stopped: false,
         };

@@ -11,6 +11,7 @@ use image_core::read_at::Cursor;
 use image_core::store;
 
 use super::reader::{ReadError, Reader};
+use crate::guest::{Joined, Stretch};
 
 /// Readers that are kept: with clusters of 64 KiB, 128 KiB each.
 const READERS_MAX: usize = 8;
@@ -66,6 +67,34 @@ impl Guest {
     }
 }
 
+impl crate::guest::Guest for Guest {
+    fn stretches(&self, tell: &mut dyn FnMut(Stretch)) -> io::Result<()> {
+        let mut reader = self.fresh.clone();
+        let size = reader.cluster_size();
+        let mut joined = Joined::new(self.len, tell);
+        let clusters = size.clusters(self.len);
+        let mut cluster = reader.next_mapped(0);
+        while cluster < clusters {
+            if let Some(compressed) = reader.holds(cluster).map_err(told)? {
+                let start = size.offset(cluster);
+                joined.add(start..start.saturating_add(size.bytes().get()), compressed);
+            }
+            cluster = reader.next_mapped(cluster.saturating_add(1));
+        }
+        joined.finish();
+        Ok(())
+    }
+}
+
+/// An error as readers of bytes know it.
+fn told(error: ReadError) -> io::Error {
+    match error {
+        ReadError::Io(error) => error,
+        ReadError::OutOfBounds { .. } => io::Error::new(io::ErrorKind::UnexpectedEof, error),
+        error => io::Error::new(io::ErrorKind::InvalidData, error),
+    }
+}
+
 impl ReadAt for Guest {
     fn len(&self) -> u64 {
         self.len
@@ -75,11 +104,7 @@ impl ReadAt for Guest {
         let mut reader = self.take(offset);
         let read = reader.read_exact_at(buf, offset);
         self.give_back(reader);
-        read.map_err(|error| match error {
-            ReadError::Io(error) => error,
-            ReadError::OutOfBounds { .. } => io::Error::new(io::ErrorKind::UnexpectedEof, error),
-            error => io::Error::new(io::ErrorKind::InvalidData, error),
-        })
+        read.map_err(told)
     }
 
     fn check(&self) -> Result<(), store::Error> {

@@ -140,6 +140,26 @@ pub enum OptionsError {
 }
 
 impl Options {
+    /// The options that a user can give, those that are refused with a reason included.
+    pub const KEYS: [&str; 16] = [
+        "backing_file",
+        "backing_fmt",
+        "cluster_size",
+        "compat",
+        "compression_level",
+        "compression_type",
+        "data_file",
+        "data_file_raw",
+        "encrypt.format",
+        "encryption",
+        "extended_l2",
+        "lazy_refcounts",
+        "nocow",
+        "preallocation",
+        "refcount_bits",
+        "size",
+    ];
+
     /// Reads `key=value,key=value`, the argument of `--qemu-img-options`; of two values of one key, the last counts.
     ///
     /// The keys are those of `qemu-img convert -O qcow2 -o`, and `compression_level`.

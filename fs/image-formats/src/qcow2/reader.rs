@@ -168,6 +168,30 @@ impl<R: Read + Seek> Reader<R> {
         plain || self.cluster.as_ref().is_some_and(|(known, _)| *known == guest)
     }
 
+    /// Whether a guest cluster may hold something, and if so, whether it is compressed.
+    pub(super) fn holds(&mut self, guest: u64) -> Result<Option<bool>, ReadError> {
+        Ok(match self.entry(guest)?.meaning(self.geometry.cluster_size) {
+            Meaning::Unallocated | Meaning::Zero => None,
+            Meaning::Plain(_) => Some(false),
+            Meaning::Compressed { .. } => Some(true),
+        })
+    }
+
+    /// The first guest cluster from this one on whose L2 table there is; past the end there is none.
+    pub(super) fn next_mapped(&self, guest: u64) -> u64 {
+        let per_table = self.geometry.cluster_size.entries();
+        let table = usize::try_from(guest / per_table).unwrap_or(usize::MAX);
+        let rest = self.l1.get(table..).unwrap_or_default();
+        match rest.iter().position(|entry| Entry(entry.get()).table().is_some()) {
+            Some(0) => guest,
+            Some(skip) => {
+                let table = table.saturating_add(skip);
+                u64::try_from(table).map_or(u64::MAX, |table| table.saturating_mul(per_table.get()))
+            }
+            None => u64::MAX,
+        }
+    }
+
     /// Whether the image says that a guest cluster is zero, without looking at its bytes.
     pub fn is_hole(&mut self, guest: u64) -> Result<bool, ReadError> {
         let meaning = self.entry(guest)?.meaning(self.geometry.cluster_size);

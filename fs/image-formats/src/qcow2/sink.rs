@@ -6,9 +6,9 @@ use std::ops::Range;
 use image_core::Sink;
 
 use super::allocation::Allocation;
-use super::compress::{Batch, Outcome, Workers};
 use super::geometry::{Error, Geometry};
-use super::options::{Options, OptionsError};
+use super::options::{CompressionType, Options, OptionsError};
+use crate::packing::{Batch, How, Kind, Outcome, Workers};
 
 /// Why there can be no compressed image.
 #[derive(Debug, thiserror::Error)]
@@ -47,12 +47,21 @@ impl<W: Write + Seek + Send> CompressedSink<W> {
     pub fn new(output: W, virtual_size: u64, options: &Options) -> Result<Self, StartError> {
         options.check_compressed()?;
         let geometry = Geometry::new(virtual_size, options.cluster_size)?;
+        let how = How {
+            codec: match options.compression_type {
+                CompressionType::Zlib => Kind::Deflate,
+                CompressionType::Zstd => Kind::Zstd,
+            },
+            level: options.level(),
+            size: options.cluster_size.len(),
+            threads: options.threads,
+        };
         Ok(Self {
             output: Output::new(output),
             options: options.clone(),
             geometry,
             allocation: Some(Allocation::new(geometry)),
-            workers: Workers::start(options).map_err(StartError::Start)?,
+            workers: Workers::start(how).map_err(StartError::Start)?,
             batch: Batch::default(),
             at: 0,
         })

@@ -1,4 +1,4 @@
-//! The codecs, and the threads that run them.
+//! The codecs of containers that compress block by block, and the threads that run them.
 //!
 //! Why batches: one cluster of 512 bytes is too little to hand to another thread. Where batches begin and end, and how
 //! many threads there are, changes no byte: every cluster is compressed on its own, and results come back in order.
@@ -13,9 +13,6 @@ use std::thread::JoinHandle;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::geometry::ClusterSize;
-use super::options::{CompressionType, Options};
-
 /// Bytes of the guest that a thread takes at a time, unless one cluster has more.
 const BATCH: usize = 256 * 1024;
 
@@ -25,22 +22,44 @@ const AHEAD: usize = 4;
 /// The power of two of deflate's window. QEMU inflates with this one, as some decoders with no larger one do.
 const WINDOW_BITS: u8 = 12;
 
+/// How blocks are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct How {
+    pub(crate) codec: Kind,
+    /// How hard.
+    pub(crate) level: u8,
+    /// Bytes in a block.
+    pub(crate) size: usize,
+    pub(crate) threads: NonZero<usize>,
+}
+
+/// What compresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Raw deflate with a window of 4 KiB.
+    Deflate,
+    /// Deflate in zlib's wrapping, with any window. What can't be compressed is wrapped all the same.
+    Zlib,
+    /// zstd.
+    Zstd,
+}
+
 /// Clusters of the guest, then what became of them.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// Which clusters, ascending.
-    pub(super) guests: Vec<u64>,
+    pub(crate) guests: Vec<u64>,
     /// Their bytes, back to back.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// What each became.
-    pub(super) outcomes: Vec<Outcome>,
+    pub(crate) outcomes: Vec<Outcome>,
     /// The compressed pieces, back to back.
-    pub(super) compressed: Vec<u8>,
+    pub(crate) compressed: Vec<u8>,
 }
 
 /// What became of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// It holds zeros only, and is not written.
     Zero,
     /// It can't be compressed, and is written as it is.
@@ -50,7 +69,7 @@ pub(super) enum Outcome {
 }
 
 impl Batch {
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= BATCH
     }
 
@@ -61,15 +80,15 @@ impl Batch {
         self.compressed.clear();
     }
 
-    fn compress(&mut self, codec: &mut Codec, size: ClusterSize) -> io::Result<()> {
-        for cluster in self.bytes.chunks_exact(size.len()) {
+    fn compress(&mut self, codec: &mut Codec, how: &How) -> io::Result<()> {
+        for cluster in self.bytes.chunks_exact(how.size) {
             let outcome = if is_zero(cluster) {
                 Outcome::Zero
             } else {
                 let start = self.compressed.len();
                 codec.append(cluster, &mut self.compressed)?;
                 let len = self.compressed.len().saturating_sub(start);
-                if len < size.len() {
+                if len < how.size || how.codec == Kind::Zlib {
                     Outcome::Compressed(start..self.compressed.len())
                 } else {
                     self.compressed.truncate(start);
@@ -83,7 +102,7 @@ impl Batch {
 }
 
 /// Whether there is no byte but zeros. Ors, since the processor does many at once where it may not stop early.
-fn is_zero(bytes: &[u8]) -> bool {
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     bytes
         .chunks(1024)
         .all(|chunk| chunk.iter().fold(0, |or, byte| or | byte) == 0)
@@ -91,36 +110,37 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 /// One thread's compressor.
 enum Codec {
-    Deflate(Compress, Compression),
+    Deflate(Compress, How),
     #[cfg(feature = "zstd")]
     Zstd(zstd::bulk::Compressor<'static>, Vec<u8>),
 }
 
 impl Codec {
-    fn new(options: &Options) -> io::Result<Self> {
-        match options.compression_type {
-            CompressionType::Zlib => {
-                let level = Compression::new(options.level().into());
-                Ok(Self::Deflate(Self::deflate(level), level))
-            }
+    fn new(how: How) -> io::Result<Self> {
+        match how.codec {
+            Kind::Deflate | Kind::Zlib => Ok(Self::Deflate(Self::deflate(how), how)),
             #[cfg(feature = "zstd")]
-            CompressionType::Zstd => {
-                let codec = zstd::bulk::Compressor::new(options.level().into())?;
+            Kind::Zstd => {
+                let codec = zstd::bulk::Compressor::new(how.level.into())?;
                 Ok(Self::Zstd(codec, Vec::new()))
             }
             #[cfg(not(feature = "zstd"))]
-            CompressionType::Zstd => Err(io::ErrorKind::Unsupported.into()),
+            Kind::Zstd => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
-    fn deflate(level: Compression) -> Compress {
-        Compress::new_with_window_bits(level, false, WINDOW_BITS)
+    fn deflate(how: How) -> Compress {
+        let level = Compression::new(how.level.into());
+        match how.codec {
+            Kind::Zlib => Compress::new(level, true),
+            _ => Compress::new_with_window_bits(level, false, WINDOW_BITS),
+        }
     }
 
     /// Appends one cluster, compressed, to `out`.
     fn append(&mut self, cluster: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         match self {
-            Self::Deflate(codec, level) => {
+            Self::Deflate(codec, how) => {
                 // More than deflate can ever need. zlib-rs may panic when a stream is reset that was not ended for
                 // want of room, so there is always room, and a stream that ends differently is not used again.
                 out.reserve(
@@ -134,7 +154,7 @@ impl Codec {
                     codec.reset();
                     return Ok(());
                 }
-                *codec = Self::deflate(*level);
+                *codec = Self::deflate(*how);
                 Err(io::Error::other("deflate did not end its stream"))
             }
             #[cfg(feature = "zstd")]
@@ -154,7 +174,7 @@ type Job = (Batch, SyncSender<Done>);
 
 /// The threads. Batches go in and come out in one order.
 #[derive(Debug)]
-pub(super) struct Workers {
+pub(crate) struct Workers {
     jobs: Option<SyncSender<Job>>,
     threads: Vec<JoinHandle<()>>,
     under_way: VecDeque<Receiver<Done>>,
@@ -163,8 +183,8 @@ pub(super) struct Workers {
 }
 
 impl Workers {
-    pub(super) fn start(options: &Options) -> io::Result<Self> {
-        let count = options.threads.min(NonZero::new(256).expect("not zero")).get();
+    pub(crate) fn start(how: How) -> io::Result<Self> {
+        let count = how.threads.min(NonZero::new(256).expect("not zero")).get();
         let under_way_max = count.saturating_mul(AHEAD);
         let (jobs, queue) = sync_channel::<Job>(under_way_max);
         let queue = Arc::new(Mutex::new(queue));
@@ -177,36 +197,33 @@ impl Workers {
         };
         for _ in 0..count {
             let queue = Arc::clone(&queue);
-            let mut codec = Codec::new(options)?;
-            let size = options.cluster_size;
+            let mut codec = Codec::new(how)?;
             let work = move || {
                 while let Some((mut batch, reply)) = next(&queue) {
-                    let done = batch.compress(&mut codec, size).map(|()| batch);
+                    let done = batch.compress(&mut codec, &how).map(|()| batch);
                     // Nobody waits for it only where the image has been given up.
                     let _ = reply.send(done);
                 }
             };
-            let thread = std::thread::Builder::new()
-                .name("qcow2 compress".into())
-                .spawn(work)?;
+            let thread = std::thread::Builder::new().name("compress".into()).spawn(work)?;
             workers.threads.push(thread);
         }
         Ok(workers)
     }
 
     /// An empty batch, with the buffers of one that is done.
-    pub(super) fn batch(&mut self) -> Batch {
+    pub(crate) fn batch(&mut self) -> Batch {
         self.spare.pop().unwrap_or_default()
     }
 
     /// Takes back a batch whose results are used.
-    pub(super) fn recycle(&mut self, mut batch: Batch) {
+    pub(crate) fn recycle(&mut self, mut batch: Batch) {
         batch.clear();
         self.spare.push(batch);
     }
 
     /// Hands a batch to the threads. There must be room: see [`Workers::next`].
-    pub(super) fn submit(&mut self, batch: Batch) -> io::Result<()> {
+    pub(crate) fn submit(&mut self, batch: Batch) -> io::Result<()> {
         let (reply, done) = sync_channel(1);
         self.under_way.push_back(done);
         let jobs = self.jobs.as_ref().ok_or_else(died)?;
@@ -214,12 +231,12 @@ impl Workers {
     }
 
     /// Whether a result must be taken before another batch is handed in.
-    pub(super) fn is_full(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.under_way.len() >= self.under_way_max
     }
 
     /// Waits for the oldest batch; `None` when none is under way.
-    pub(super) fn next(&mut self) -> io::Result<Option<Batch>> {
+    pub(crate) fn next(&mut self) -> io::Result<Option<Batch>> {
         match self.under_way.pop_front() {
             Some(done) => done.recv().map_err(|_| died())?.map(Some),
             None => Ok(None),
@@ -249,13 +266,13 @@ impl Drop for Workers {
 mod tests {
     use super::*;
 
-    fn outcomes(options: &Options, bytes: &[u8]) -> Vec<Outcome> {
+    fn outcomes(how: How, bytes: &[u8]) -> Vec<Outcome> {
         let mut batch = Batch {
             bytes: bytes.to_vec(),
             ..Batch::default()
         };
-        let mut codec = Codec::new(options).unwrap();
-        batch.compress(&mut codec, options.cluster_size).unwrap();
+        let mut codec = Codec::new(how).unwrap();
+        batch.compress(&mut codec, &how).unwrap();
         batch.outcomes
     }
 
@@ -268,25 +285,26 @@ mod tests {
             noise ^= noise << 5;
             noise.to_le_bytes()[0]
         };
-        for size in ClusterSize::all() {
-            for compression_type in ["zlib", "zstd"] {
-                let text = format!("compression_type={compression_type}");
-                let options = Options {
-                    cluster_size: size,
-                    ..Options::parse(&text).unwrap()
+        for size in (9..=21).map(|bits| 1_usize << bits) {
+            for codec in [Kind::Deflate, Kind::Zstd, Kind::Zlib] {
+                let threads = NonZero::<usize>::MIN;
+                let how = How {
+                    codec,
+                    level: 3,
+                    size,
+                    threads,
                 };
-                let mut bytes = vec![0; size.len()];
-                bytes.extend(std::iter::repeat_with(&mut random).take(size.len()));
-                bytes.extend(std::iter::repeat_n(b'a', size.len()));
-                bytes.extend(std::iter::repeat_with(&mut random).take(size.len()));
-                let [zero, plain, small, again] = &outcomes(&options, &bytes)[..] else {
+                let mut bytes = vec![0; size];
+                bytes.extend(std::iter::repeat_with(&mut random).take(size));
+                bytes.extend(std::iter::repeat_n(b'a', size));
+                bytes.extend(std::iter::repeat_with(&mut random).take(size));
+                let [zero, plain, small, again] = &outcomes(how, &bytes)[..] else {
                     panic!("four clusters")
                 };
-                assert_eq!(
-                    (zero, plain, again),
-                    (&Outcome::Zero, &Outcome::Plain, &Outcome::Plain)
-                );
-                assert!(matches!(small, Outcome::Compressed(range) if range.len() < size.len() / 8 + 8));
+                assert_eq!(zero, &Outcome::Zero);
+                let kept = [plain, again].map(|outcome| *outcome == Outcome::Plain);
+                assert_eq!(kept, [codec != Kind::Zlib; 2]);
+                assert!(matches!(small, Outcome::Compressed(range) if range.len() < size / 8 + 16));
             }
         }
     }

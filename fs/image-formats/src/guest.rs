@@ -1,0 +1,285 @@
+//! Guests: what containers hold, as bytes that can be read at any place, and which of them may hold something.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::io;
+use std::num::NonZero;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use image_core::store::{self, FileId, Open, Store};
+use image_core::{Map, ReadAt};
+
+use crate::packing::is_zero;
+
+/// A stretch of a guest that may hold something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// Which bytes.
+    pub range: Range<u64>,
+    /// Whether it lies compressed: whoever compressed it saw no zeros, and looking for some is dear.
+    pub compressed: bool,
+}
+
+/// What a container holds.
+pub trait Guest: ReadAt {
+    /// Tells the stretches that may hold something, ascending and disjoint. What is between them is zero.
+    fn stretches(&self, tell: &mut dyn FnMut(Stretch)) -> io::Result<()>;
+
+    /// The file that has the same bytes at the same places, unless it is a container: a sink may clone them.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// What is looked at for zeros at a time: the smallest hole that an image gets.
+const UNIT: usize = 64 << 10;
+/// Units that a thread takes at a time.
+const UNITS: u64 = 64;
+
+/// A guest as a map of one file, that of its [`GuestStore`]. What is zero is a hole, whether or not the container says so.
+pub fn map(guest: &dyn Guest, threads: NonZero<usize>) -> io::Result<Map> {
+    let unit = u64::try_from(UNIT).expect("64 KiB");
+    let chunk = NonZero::new(unit.saturating_mul(UNITS)).expect("not zero");
+    let mut known: Vec<Range<u64>> = Vec::new();
+    let mut jobs: Vec<Range<u64>> = Vec::new();
+    guest.stretches(&mut |stretch| {
+        let Range { start, end } = stretch.range;
+        if stretch.compressed {
+            known.push(start..end);
+            return;
+        }
+        let mut at = start;
+        while at < end {
+            // Units begin at multiples of their size, so that they are whole blocks of whatever is written.
+            let next = (at / chunk)
+                .saturating_add(1)
+                .saturating_mul(chunk.get())
+                .min(end);
+            jobs.push(at..next);
+            at = next;
+        }
+    })?;
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut found = Vec::new();
+        let mut buf = vec![0; UNIT];
+        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            look(guest, job, &mut buf, &mut found)?;
+        }
+        Ok::<_, io::Error>(found)
+    };
+    let looked = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.get()).map(|_| scope.spawn(work)).collect();
+        let ends = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        let died = |_| io::Error::other("a thread that looks for zeros has died");
+        ends.map(|end| end.map_err(died)?).collect::<io::Result<Vec<_>>>()
+    })?;
+    known.extend(looked.into_iter().flatten());
+    let mut image = Map::builder(guest.len());
+    image.reserve(known.len());
+    for Range { start, end } in known {
+        image.file(start, FileId(0), start, end.saturating_sub(start), "guest data");
+    }
+    image.build().map_err(invalid)
+}
+
+/// Adds the units of a range that are not zero, joined.
+fn look(
+    guest: &dyn Guest,
+    range: &Range<u64>,
+    buf: &mut [u8],
+    found: &mut Vec<Range<u64>>,
+) -> io::Result<()> {
+    let unit = u64::try_from(UNIT).expect("64 KiB");
+    let mut at = range.start;
+    while at < range.end {
+        let next = at.saturating_add(1).next_multiple_of(unit).min(range.end);
+        let len = usize::try_from(next.saturating_sub(at)).map_err(invalid)?;
+        let part = &mut buf[..len];
+        guest.read_exact_at(part, at)?;
+        if !is_zero(part) {
+            match found.last_mut() {
+                Some(last) if last.end == at => last.end = next,
+                _ => found.push(at..next),
+            }
+        }
+        at = next;
+    }
+    Ok(())
+}
+
+/// Serves the one file of a guest's [`map`].
+#[derive(Debug)]
+pub struct GuestStore {
+    guest: Arc<dyn Guest>,
+    path: Vec<u8>,
+}
+
+impl GuestStore {
+    /// Serves a guest. `path` names it in messages.
+    pub fn new(guest: Arc<dyn Guest>, path: Vec<u8>) -> Self {
+        Self { guest, path }
+    }
+}
+
+impl Store for GuestStore {
+    fn open(&self, file: FileId) -> Result<Box<dyn Open + '_>, store::Error> {
+        if file != FileId(0) {
+            return Err(store::Error::Unknown(file));
+        }
+        self.guest.check()?;
+        Ok(Box::new(GuestFile(self)))
+    }
+}
+
+struct GuestFile<'a>(&'a GuestStore);
+
+impl Open for GuestFile<'_> {
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<(), store::Error> {
+        let read = self.0.guest.read_exact_at(buf, offset);
+        read.map_err(|source| store::Error::Read {
+            path: self.0.path.clone(),
+            source,
+        })
+    }
+
+    fn descriptor(&self) -> Option<(BorrowedFd<'_>, u64)> {
+        Some((self.0.guest.descriptor()?, 0))
+    }
+
+    fn finish(&self) -> Result<(), store::Error> {
+        self.0.guest.check()
+    }
+}
+
+/// Joins stretches that continue each other.
+pub(crate) struct Joined<'a> {
+    tell: &'a mut dyn FnMut(Stretch),
+    last: Option<Stretch>,
+    /// Nothing is told past it.
+    len: u64,
+}
+
+impl<'a> Joined<'a> {
+    pub(crate) fn new(len: u64, tell: &'a mut dyn FnMut(Stretch)) -> Self {
+        Self {
+            tell,
+            last: None,
+            len,
+        }
+    }
+
+    pub(crate) fn add(&mut self, range: Range<u64>, compressed: bool) {
+        let range = range.start..range.end.min(self.len);
+        match &mut self.last {
+            _ if range.is_empty() => {}
+            Some(last) if last.range.end == range.start && last.compressed == compressed => {
+                last.range.end = range.end;
+            }
+            last => {
+                if let Some(last) = last.replace(Stretch { range, compressed }) {
+                    (self.tell)(last);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn finish(mut self) {
+        if let Some(last) = self.last.take() {
+            (self.tell)(last);
+        }
+    }
+}
+
+/// Tables or blocks read last, by their numbers, for all threads.
+#[derive(Debug)]
+pub(crate) struct Recent<T> {
+    kept: Mutex<VecDeque<(u64, Arc<T>)>>,
+    max: usize,
+}
+
+impl<T> Recent<T> {
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            kept: Mutex::default(),
+            max,
+        }
+    }
+
+    /// The one of a number, made if it is not at hand. Two threads may make it at once.
+    pub(crate) fn get(&self, number: u64, make: impl FnOnce() -> io::Result<T>) -> io::Result<Arc<T>> {
+        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = lock()
+            .iter()
+            .find(|(known, _)| *known == number)
+            .map(|(_, found)| Arc::clone(found));
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        let made = Arc::new(make()?);
+        let mut kept = lock();
+        if kept.len() >= self.max {
+            kept.pop_front();
+        }
+        kept.push_back((number, Arc::clone(&made)));
+        Ok(made)
+    }
+}
+
+/// Reads a part of a guest block by block: `read` gets a part, the block's number, and where in the block the part begins.
+pub(crate) fn by_blocks(
+    len: u64,
+    block: NonZero<u64>,
+    mut buf: &mut [u8],
+    offset: u64,
+    mut read: impl FnMut(&mut [u8], u64, u64) -> io::Result<()>,
+) -> io::Result<()> {
+    let wanted = u64::try_from(buf.len()).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+    if offset.checked_add(wanted).is_none_or(|end| end > len) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let mut at = offset;
+    while !buf.is_empty() {
+        let within = at % block;
+        let room = usize::try_from(block.get().saturating_sub(within)).unwrap_or(usize::MAX);
+        let (part, rest) = buf.split_at_mut(room.min(buf.len()));
+        read(part, at / block, within)?;
+        at = at.saturating_add(u64::try_from(part.len()).unwrap_or(0));
+        buf = rest;
+    }
+    Ok(())
+}
+
+/// Fills a part of a block, which may be nowhere. A block that the file ends in is zero from there on; one behind the
+/// end is an error.
+pub(crate) fn read_block(
+    image: &dyn ReadAt,
+    buf: &mut [u8],
+    block_at: Option<u64>,
+    within: u64,
+) -> io::Result<()> {
+    let Some(block_at) = block_at else {
+        buf.fill(0);
+        return Ok(());
+    };
+    let len = image.len();
+    if block_at >= len {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    let at = block_at.saturating_add(within);
+    let there = usize::try_from(len.saturating_sub(at)).unwrap_or(usize::MAX);
+    let (part, behind) = buf.split_at_mut(there.min(buf.len()));
+    behind.fill(0);
+    if part.is_empty() {
+        return Ok(());
+    }
+    image.read_exact_at(part, at)
+}
+
+/// An error about what an image says.
+pub(crate) fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

@@ -1,0 +1,19 @@
+//! VDI: `VirtualBox`'s disk.
+//!
+//! Spec: `VDICore.h` of `VirtualBox`, and <https://forums.virtualbox.org/viewtopic.php?t=8046>.
+//!
+//! A header, a map that says for every MiB of the guest which block of the file holds it, and the blocks. All of it is
+//! little-endian.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | `header` | the header, as it stands on disk |
+//! | `layout` | [`Options`], and [`plan`]: a disk as a pure function of the guest's map |
+//! | `reader` | [`Guest`]: the guest of a disk, its own or another program's |
+
+mod header;
+mod layout;
+mod reader;
+
+pub use layout::{Error, Options, plan};
+pub use reader::{Guest, ReadError};

@@ -4,6 +4,7 @@ pub mod assemble;
 pub mod cat;
 pub mod check;
 pub mod completions;
+pub mod convert;
 pub mod diff;
 pub mod disk_image_create;
 pub mod diskimage_builder;
@@ -97,6 +98,8 @@ enum Command {
     /// Take kernel and initial ramdisk out of an image
     #[command(name = "disk-image-get-kernel", visible_alias = "get-kernel")]
     GetKernel(get_kernel::Args),
+    /// Write a disk image in other formats
+    Convert(convert::Args),
     /// Print the elements that elements need
     ElementInfo(element_info::Args),
     /// Build the images that YAML files describe
@@ -197,6 +200,7 @@ fn run(name: &str, args: &[OsString], environment: Environment) -> Result<()> {
             Command::Diff(parsed) => diff::run(&parsed, &environment),
             Command::Check(parsed) => check::run(&parsed, &environment),
             Command::GetKernel(parsed) => get_kernel::run(&parsed, &environment),
+            Command::Convert(parsed) => convert::run(&parsed, &environment),
             Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
             Command::DiskimageBuilder(parsed) => diskimage_builder::run(&parsed, &environment),
             Command::Doctor(parsed) => doctor::run(&parsed, &environment),

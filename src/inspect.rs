@@ -2,6 +2,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
+//! | [`raw`] | a raw disk, and where its file has holes |
 //! | [`container`] | a file → the bytes of a disk or an archive, whatever compresses or contains them |
 //! | [`table`] | a disk → its partitions |
 //! | [`contents`] | a partition → what it holds, and a file system → its tree and the store of its files |
@@ -34,6 +35,7 @@ pub mod kernels;
 pub mod kind;
 pub mod layout;
 pub mod listing;
+pub mod raw;
 pub mod report;
 pub mod root;
 pub mod table;
@@ -41,7 +43,7 @@ pub mod view;
 
 use std::path::{Path, PathBuf};
 
-use image_formats::{fat, oci, qcow2, squashfs, tar};
+use image_formats::{fat, oci, qcow2, squashfs, tar, vdi, vhd, vmdk};
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +65,15 @@ pub enum InspectError {
     /// It is a qcow2 image that cannot be read.
     #[error(transparent)]
     Qcow2(#[from] qcow2::ReadError),
+    /// It is a VDI image that cannot be read.
+    #[error(transparent)]
+    Vdi(#[from] vdi::ReadError),
+    /// It is a VHD image that cannot be read.
+    #[error(transparent)]
+    Vhd(#[from] vhd::ReadError),
+    /// It is a VMDK image that cannot be read.
+    #[error(transparent)]
+    Vmdk(#[from] vmdk::ReadError),
     /// Its partition table makes no sense.
     #[error("its partition table cannot be read: {0}")]
     Table(String),

@@ -5,6 +5,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`format`] | what types there are, and what writes each: one module and one line for every one |
+//! | `options` | the words of `--qemu-img-options`, each for the formats that know it |
+//! | [`stdout`] | an output that goes to standard output |
 //! | `writing` | what the writers of formats share: copies in order, digested, with room looked for before |
 //! | `publish` | files without names, and how they get them, with all that belongs to them, at once |
 //! | `digest` | MD5 and SHA-256 of what is being written |
@@ -13,25 +15,28 @@
 mod counted;
 mod digest;
 pub mod format;
+mod options;
 mod publish;
+pub mod stdout;
 mod writing;
 
 use std::fs::File;
 use std::io;
+use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use image_core::{Map, Store};
-use image_formats::qcow2;
+use image_core::{Identity, Map, Store};
+use image_formats::vhd;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::room::{self, Room};
-use crate::settings::Checksums;
+use crate::settings::{Checksums, Settings};
 use crate::ui;
 use digest::Digits;
 pub use format::Format;
 use publish::Fresh;
-use writing::Image;
+use writing::{Image, Target};
 
 /// How outputs are written and saved.
 #[derive(Clone, Debug)]
@@ -40,8 +45,14 @@ pub struct Rules {
     pub name: String,
     /// Whether formats that can compress do.
     pub compress: bool,
-    /// Options of qcow2.
-    pub qcow2: qcow2::Options,
+    /// Options of formats, in the words of `qemu-img convert -o`.
+    pub options: String,
+    /// Who shall take a VHD.
+    pub vhd: vhd::Profile,
+    /// How many threads compress; `None`: one a processor. The bytes are the same for any number.
+    pub threads: Option<NonZero<usize>>,
+    /// What the UUIDs and times of containers derive from.
+    pub identity: Identity,
     /// Which digests are written beside each output.
     pub checksums: Checksums,
     /// Whether an older output goes instead of getting another name.
@@ -50,15 +61,56 @@ pub struct Rules {
     pub mode: u32,
 }
 
-/// Reads the options of qcow2.
-pub fn qcow2_options(text: Option<&str>) -> Result<qcow2::Options> {
-    let parsed = text.map(qcow2::Options::parse).transpose();
-    let parsed = parsed.map_err(|error| Error::usage("--qemu-img-options").because(error))?;
-    Ok(parsed.unwrap_or_default())
+impl Rules {
+    /// What was asked for.
+    pub fn of(settings: &Settings, identity: Identity, umask: u32) -> Self {
+        Self {
+            name: settings.name.clone(),
+            compress: settings.compress,
+            options: settings.format_options.clone().unwrap_or_default(),
+            vhd: settings.vhd,
+            threads: settings.threads,
+            identity,
+            checksums: settings.checksums,
+            overwrite: settings.overwrite,
+            mode: 0o666 & !umask,
+        }
+    }
+
+    /// Whether all of it can be followed for these formats.
+    pub fn check(&self, formats: &[Format]) -> Result<()> {
+        options::check(formats, &self.options)?;
+        for format in formats {
+            format.writer().check(self)?;
+        }
+        if self.name != stdout::NAME {
+            return Ok(());
+        }
+        let refused = |why| Err(Error::usage(format!("-o -: {why}")));
+        match formats {
+            [format] if !format.writer().streams(self) => refused(format!(
+                "a compressed {format} cannot be written from its first byte to its last: use -u, or another type"
+            )),
+            [_] if self.checksums.md5 || self.checksums.sha256 => {
+                refused("digests need a file to stand beside".to_owned())
+            }
+            [_] => Ok(()),
+            _ => refused("standard output takes one image: choose one type with -t".to_owned()),
+        }
+    }
+
+    /// The length of a disk that all formats take and that is no less.
+    pub fn rounded(&self, formats: &[Format], bytes: u64) -> u64 {
+        let grains = formats.iter().map(|format| format.writer().grain(self));
+        grains.fold(bytes, |bytes, grain| bytes.next_multiple_of(grain))
+    }
 }
 
 /// Whether every output can be saved where it shall be, as far as that can be known before there is an image.
 pub fn rehearse(name: &str, formats: &[Format]) -> Result<()> {
+    if name == stdout::NAME {
+        return Ok(());
+    }
     for format in formats {
         let path = path(name, *format);
         let tried = || format!("cannot save {}", path.display());
@@ -78,12 +130,45 @@ pub fn rehearse(name: &str, formats: &[Format]) -> Result<()> {
 
 /// Writes and saves an image in every format asked for.
 pub fn write_all(map: &Map, store: &impl Store, formats: &[Format], rules: &Rules) -> Result<()> {
-    let image = Image { map, store };
+    write_each(
+        &Image {
+            map,
+            store,
+            packed: false,
+        },
+        formats,
+        rules,
+    )
+}
+
+/// The same for a guest whose bytes lie packed in a container.
+pub fn write_packed(map: &Map, store: &impl Store, formats: &[Format], rules: &Rules) -> Result<()> {
+    write_each(
+        &Image {
+            map,
+            store,
+            packed: true,
+        },
+        formats,
+        rules,
+    )
+}
+
+fn write_each(image: &Image<'_>, formats: &[Format], rules: &Rules) -> Result<()> {
     for format in formats {
+        let writer = format.writer();
+        if rules.name == stdout::NAME {
+            let output = ui::output(Path::new(stdout::NAME), format, image.map.len());
+            writer.write(image, rules, &Target::Stdout)?;
+            output.finished(image.map.len(), Vec::new());
+            continue;
+        }
         let path = path(&rules.name, *format);
-        let output = ui::output(&path, format, map.len());
-        let (bytes, digests) = save(&path, rules, |file| format.writer().write(&image, rules, file))
-            .map_err(|error| error.within(&path))?;
+        let output = ui::output(&path, format, image.map.len());
+        let (bytes, digests) = save(&path, rules, |file| {
+            writer.write(image, rules, &Target::File(file))
+        })
+        .map_err(|error| error.within(&path))?;
         output.finished(bytes, digests);
         ui::note(format_args!("Image file {} created...", path.display()));
     }
@@ -156,6 +241,7 @@ impl Error {
 mod tests {
     use super::*;
     use image_core::store::{FileId, MemoryStore, Open};
+    use image_core::tree::Time;
     use std::fs;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -163,7 +249,10 @@ mod tests {
         Rules {
             name: dir.join("n").display().to_string(),
             compress: false,
-            qcow2: qcow2::Options::default(),
+            options: String::new(),
+            vhd: vhd::Profile::Xen,
+            threads: None,
+            identity: Identity::new(b"test", Time::default(), false),
             checksums: Checksums {
                 md5: true,
                 sha256: true,
@@ -174,7 +263,10 @@ mod tests {
     }
 
     /// Every way to write: format, and whether it is compressed.
-    const WAYS: [(Format, bool); 3] = [
+    const WAYS: [(Format, bool); 6] = [
+        (Format::Vdi, false),
+        (Format::Vhd, false),
+        (Format::Vmdk, false),
         (Format::Raw, false),
         (Format::Qcow2, false),
         (Format::Qcow2, true),

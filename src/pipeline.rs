@@ -73,6 +73,7 @@ pub fn run(plan: &BuildPlan, events: &mut Events) -> Result<()> {
         Choice::Sudo(sudo) => match sudo.rerun(&settings.tmp_dir)? {},
     };
     grant.take_up()?;
+    output::stdout::claim(&settings.name)?;
     let logging = &settings.logging;
     let open = |path: &Path| {
         let file = fs::File::create(path).and_then(|file| caller::own(&file).map(|()| file));

@@ -89,7 +89,7 @@ impl BuildPlan {
             settings.set("root_label", Origin::Flag("--mkfs-options"));
             settings.root_label = label;
         }
-        output::qcow2_options(settings.format_options.as_deref())?;
+        output::Rules::of(&settings, identity, 0).check(&settings.formats)?;
         let breaks = Breaks::of(&environment)?;
         let names = hook_names(&environment)?;
         let warnings = [

@@ -8,6 +8,8 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use image_formats::vhd;
+
 use crate::environment::Environment;
 use crate::error::{Context, Error, Result};
 use crate::identity::Repeat;
@@ -57,6 +59,8 @@ pub struct Flags {
     pub offline: bool,
     /// `--qemu-img-options`
     pub format_options: Option<String>,
+    /// `--vhd-creator`
+    pub vhd_creator: Option<String>,
     /// `--root-label`
     pub root_label: Option<String>,
     /// `--ramdisk-element`
@@ -101,6 +105,8 @@ pub struct Settings {
     pub compress: bool,
     /// Options of the format, as `qemu-img -o` has them.
     pub format_options: Option<String>,
+    /// Who shall take a VHD.
+    pub vhd: vhd::Profile,
     /// Which digests to write beside each output.
     pub checksums: Checksums,
     /// Whether an older output is replaced instead of renamed.
@@ -255,6 +261,7 @@ impl Settings {
             formats,
             compress: !flags.uncompressed,
             format_options: pick(flags.format_options, "QEMU_IMG_OPTIONS")?,
+            vhd: vhd_profile(pick(flags.vhd_creator, "DIB_VHD_CREATOR")?.as_deref())?,
             checksums: checksums(flags.checksum, environment.text("DIB_CHECKSUM")?),
             overwrite: set("OVERWRITE_OLD_IMAGE")?,
             elements,
@@ -422,6 +429,21 @@ fn outputs(types: &[String], name: Option<String>) -> Result<(String, Vec<Format
     }
     formats.sort_by_key(|format| *format == Format::Raw);
     Ok((name, formats))
+}
+
+/// Who shall take a VHD: Xen, for whom the original program writes it, unless another is named.
+fn vhd_profile(word: Option<&str>) -> Result<vhd::Profile> {
+    let Some(word) = word else {
+        return Ok(vhd::Profile::Xen);
+    };
+    vhd::Profile::of(word).ok_or_else(|| {
+        let words = [vhd::Profile::WORDS, vhd::options::Creator::WORDS].concat();
+        let error = Error::usage(format!("--vhd-creator: '{word}' is unknown"));
+        match nearest(word, words.iter().copied()) {
+            Some(near) => error.hint(format!("did you mean {near}?")),
+            None => error.hint(format!("the words are {}", words.join(", "))),
+        }
+    })
 }
 
 /// Words for architectures that elements are known to understand.

@@ -143,6 +143,20 @@ fn command_lines() {
         &["-t", "qcow", "os"],
         &["-t", "docker", "os"],
         &["-t", "nothing-like-it", "os"],
+        &["-t", "vhd", "--vhd-creator", "azur", "os"],
+        &["-t", "vhd", "--vhd-creator", "nothing-like-it", "os"],
+        &["-t", "vdi,vhd", "--qemu-img-options", "compat=0.10", "os"],
+        &["-t", "vmdk", "--qemu-img-options", "subformat", "os"],
+        &[
+            "-t",
+            "vmdk",
+            "--qemu-img-options",
+            "subformat=monolithicFlat",
+            "os",
+        ],
+        &["-o", "-", "os"],
+        &["-o", "-", "-t", "raw,vdi", "os"],
+        &["-o", "-", "-t", "raw", "--checksum", "os"],
         &["--events", "/no/such/dir/events", "os"],
         &["--events", "987", "os"],
     ] {
@@ -162,6 +176,7 @@ fn command_lines() {
         &["plan", "-n", "-a", "amd46", "os"],
         &["assemble"],
         &["assemble", "/no/such/tree"],
+        &["convert", "/no/such/image"],
     ] {
         session.run(&[], DIB, args);
     }

@@ -21,11 +21,12 @@
 //! | 18 sizes; 19 options of the file system | `sizes`, `finalisation::a_label_reaches_file_system_fstab_and_hooks` |
 //! | 20 tables, 21 what is rejected of a layout | `disks::tables_are_those_that_upstream_makes`; the unit tests of `blockdevice` |
 //! | 23 names, 24 old outputs, 25 digests, 26 compression, 29 logs | `outputs` |
+//! | 28 several formats | `conversions` |
 //! | 30 manifests, 31 no image | `records` |
 //! | 33 `disk-image-get-kernel` | `looking::kernels` |
 //! | 34 `first-boot.d` | `first_boot`, and a boot in `debian.rs` |
 //!
-//! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27 and 28, other formats, 32, ramdisks, come with
+//! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27, archives, 32, ramdisks, come with
 //! what makes them.
 
 mod assemble;
@@ -35,6 +36,7 @@ mod break_points;
 mod cloud_images;
 mod command_lines;
 mod compile_cache;
+mod conversions;
 mod disks;
 mod documents;
 mod downloads;

@@ -13,6 +13,7 @@ use crate::environment::Environment;
 use crate::error::{Context, Result};
 use crate::identity;
 use crate::inspect::layout as containers;
+use crate::output::stdout;
 use crate::pipeline::Making;
 use crate::settings::{Flags, Settings};
 use crate::ui;
@@ -47,10 +48,10 @@ pub struct Args {
     /// Directory, or uncompressed tar archive: a root, or a container image (OCI, docker) with the root
     #[arg(value_name = "TREE")]
     tree: PathBuf,
-    /// Name of the image, without the suffix of its type
+    /// Name of the image, without the suffix of its type; - is standard output
     #[arg(short = 'o', value_name = "NAME")]
     output: Option<String>,
-    /// Types of the image: qcow2, raw [default: qcow2]
+    /// Types of the image: qcow2, raw, vdi, vhd, vmdk [default: qcow2]
     #[arg(short = 't', value_name = "TYPE,...", value_delimiter = ',', action = ArgAction::Set)]
     types: Vec<String>,
     /// Do not compress the image
@@ -80,6 +81,9 @@ pub struct Args {
     /// Options of the image's format, in the words of qemu-img convert -o
     #[arg(long, value_name = "KEY=VALUE,...")]
     qemu_img_options: Option<String>,
+    /// Who shall take a VHD: xen, azure or hyperv; or who is said to have made it: tap, win or qem2 [default: xen]
+    #[arg(long, value_name = "WORD")]
+    vhd_creator: Option<String>,
     /// Label of the file system [default: cloudimg-rootfs]
     #[arg(long, visible_alias = "root-label", value_name = "LABEL")]
     label: Option<String>,
@@ -111,6 +115,7 @@ impl Args {
             journal_size: self.mkfs_journal_size.clone(),
             mkfs_options: self.mkfs_options.clone(),
             format_options: self.qemu_img_options.clone(),
+            vhd_creator: self.vhd_creator.clone(),
             root_label: self.label.clone(),
             seed: self.seed.clone(),
             threads: self.threads,
@@ -122,6 +127,7 @@ impl Args {
 /// Writes them.
 pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let settings = Settings::new(args.flags(), environment)?;
+    stdout::claim(&settings.name)?;
     let identity = identity::fix(&settings.repeat, settings.base_name())
         .host(|| "cannot get a random seed".to_owned())?;
     let defaults = Defaults {
@@ -167,7 +173,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
 }
 
 /// The umask can only be read by setting it; no other thread runs yet.
-fn current_umask() -> u32 {
+pub(super) fn current_umask() -> u32 {
     let umask = rustix::process::umask(rustix::fs::Mode::empty());
     rustix::process::umask(umask);
     umask.as_raw_mode()

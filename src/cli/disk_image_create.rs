@@ -48,10 +48,10 @@ pub struct Args {
     /// Architecture of the image, such as amd64, arm64, armhf or i386 [default: the host's]
     #[arg(short = 'a', value_name = "ARCH", allow_hyphen_values = true)]
     arch: Option<String>,
-    /// Name of the image, without the suffix of its type [default: image]
+    /// Name of the image, without the suffix of its type; - is standard output [default: image]
     #[arg(short = 'o', value_name = "NAME")]
     output: Option<String>,
-    /// Types of the image: qcow2, raw [default: qcow2]
+    /// Types of the image: qcow2, raw, vdi, vhd, vmdk [default: qcow2]
     #[arg(short = 't', value_name = "TYPE,...", value_delimiter = ',', action = ArgAction::Set)]
     types: Vec<String>,
     /// Trace hooks; twice: more
@@ -102,6 +102,9 @@ pub struct Args {
     /// Options of the image's format, in the words of qemu-img convert -o
     #[arg(long, value_name = "KEY=VALUE,...")]
     qemu_img_options: Option<String>,
+    /// Who shall take a VHD: xen, azure or hyperv; or who is said to have made it: tap, win or qem2 [default: xen]
+    #[arg(long, value_name = "WORD", help_heading = BEYOND)]
+    vhd_creator: Option<String>,
     /// Label of the root file system [default: cloudimg-rootfs]
     #[arg(long, value_name = "LABEL")]
     root_label: Option<String>,
@@ -171,6 +174,7 @@ impl Args {
             no_tmpfs: self.no_tmpfs,
             offline: self.offline,
             format_options: self.qemu_img_options,
+            vhd_creator: self.vhd_creator,
             root_label: self.root_label,
             ramdisk_element: self.ramdisk_element,
             install_type: self.install_type,

@@ -1,8 +1,8 @@
 //! A file → the bytes of a disk or an archive.
 //!
 //! The first bytes say what a file is, not its name: `image.qcow2.xz`, a qcow2 image that is called `image.img` and a raw
-//! one are the same disk. What is compressed as a whole is decompressed once, into a file without a name; a qcow2 image
-//! stays as it is, and its clusters are decompressed when they are read.
+//! one are the same disk. What is compressed as a whole is decompressed once, into a file without a name; a container
+//! stays as it is, and what it compresses is decompressed when it is read. Only a fixed VHD is known by its last bytes.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -12,8 +12,10 @@ use std::sync::Arc;
 
 use image_core::ReadAt;
 use image_core::read_at::ImageFile;
-use image_formats::qcow2;
+use image_formats::guest::Guest;
+use image_formats::{qcow2, vdi, vhd, vmdk};
 
+use super::raw::RawDisk;
 use super::{InspectError, about};
 use crate::unpack::decompressed;
 
@@ -24,12 +26,32 @@ pub type Bytes = Arc<dyn ReadAt>;
 const LAYERS_MAX: usize = 4;
 
 /// Containers that are known and not read, by where their mark stands.
-const OTHERS: [(u64, &[u8], &str); 4] = [
-    (0, b"KDMV", "a VMDK image"),
-    (0, b"conectix", "a VHD image"),
+const OTHERS: [(u64, &[u8], &str); 3] = [
+    (
+        0,
+        b"# Disk DescriptorFile",
+        "a VMDK description, whose disk lies in other files",
+    ),
+    (0, b"COWD", "a VMDK image of an old ESX"),
     (0, b"vhdxfile", "a VHDX image"),
-    (64, &[0x7f, 0x10, 0xda, 0xbe], "a VDI image"),
 ];
+
+/// What a container is, by where its mark stands.
+const CONTAINERS: [(u64, &[u8], Container); 4] = [
+    (0, b"QFI\xfb", Container::Qcow2),
+    (0, b"KDMV", Container::Vmdk),
+    (0, b"conectix", Container::Vhd),
+    (64, &[0x7f, 0x10, 0xda, 0xbe], Container::Vdi),
+];
+
+/// A container that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Container {
+    Qcow2,
+    Vdi,
+    Vhd,
+    Vmdk,
+}
 
 /// An image that was opened.
 #[derive(Debug)]
@@ -42,10 +64,36 @@ pub struct Opened {
 
 /// Opens an image. What has to be decompressed lies in `scratch`, without a name.
 pub fn open(path: &Path, scratch: &Path) -> Result<Opened, InspectError> {
+    let file = unpacked(path, scratch)?;
+    Ok(match contained(&file, path)? {
+        Some(guest) => Opened {
+            bytes: guest,
+            file: None,
+        },
+        None => Opened {
+            bytes: Arc::new(image_of(&file, path)?),
+            file: Some(file),
+        },
+    })
+}
+
+/// Opens an image as [`open`] does, but as a disk that knows where it has holes. Also says whether it is a container.
+pub fn guest(path: &Path, scratch: &Path) -> Result<(Arc<dyn Guest>, bool), InspectError> {
+    let file = unpacked(path, scratch)?;
+    if let Some(guest) = contained(&file, path)? {
+        return Ok((guest, true));
+    }
+    let raw = RawDisk::new(image_of(&file, path)?).map_err(about(path))?;
+    Ok((Arc::new(raw), false))
+}
+
+/// The file itself, or what it decompresses to.
+fn unpacked(path: &Path, scratch: &Path) -> Result<File, InspectError> {
     let mut file = File::open(path).map_err(about(path))?;
     for _ in 0..LAYERS_MAX {
         if !is_compressed(&file).map_err(about(path))? {
-            return contained(file, path);
+            file.rewind().map_err(about(path))?;
+            return Ok(file);
         }
         file = decompress(file, scratch)?;
     }
@@ -102,27 +150,39 @@ fn decompress(file: File, scratch: &Path) -> Result<File, InspectError> {
     Ok(to)
 }
 
-/// The guest of a container, or the file itself.
-fn contained(mut file: File, path: &Path) -> Result<Opened, InspectError> {
-    file.rewind().map_err(about(path))?;
-    for (at, mark, what) in OTHERS {
+fn image_of(file: &File, path: &Path) -> Result<ImageFile, InspectError> {
+    let own = file.try_clone().map_err(about(path))?;
+    ImageFile::new(own, path).map_err(about(path))
+}
+
+/// The guest of a container, if the file is one.
+fn contained(file: &File, path: &Path) -> Result<Option<Arc<dyn Guest>>, InspectError> {
+    let begins = |at, mark: &[u8]| {
         let mut found = vec![0; mark.len()];
-        let len = read_up_to(&file, &mut found, at).map_err(about(path))?;
-        if found[..len] == *mark {
+        let len = read_up_to(file, &mut found, at).map_err(about(path))?;
+        Ok::<_, InspectError>(found[..len] == *mark)
+    };
+    for (at, mark, what) in OTHERS {
+        if begins(at, mark)? {
             return Err(InspectError::Container(what));
         }
     }
-    let mut magic = [0; 4];
-    let len = read_up_to(&file, &mut magic, 0).map_err(about(path))?;
-    let image = ImageFile::new(file.try_clone().map_err(about(path))?, path).map_err(about(path))?;
-    if magic[..len] == *b"QFI\xfb" {
-        return Ok(Opened {
-            bytes: Arc::new(qcow2::Guest::open(image)?),
-            file: None,
-        });
+    let image = image_of(file, path)?;
+    let mut found = None;
+    for (at, mark, container) in CONTAINERS {
+        if begins(at, mark)? {
+            found = Some(container);
+            break;
+        }
     }
-    Ok(Opened {
-        bytes: Arc::new(image),
-        file: Some(file),
+    if found.is_none() && vhd::Guest::is_fixed(&image).map_err(about(path))? {
+        found = Some(Container::Vhd);
+    }
+    Ok(match found {
+        Some(Container::Qcow2) => Some(Arc::new(qcow2::Guest::open(image)?)),
+        Some(Container::Vdi) => Some(Arc::new(vdi::Guest::open(image)?)),
+        Some(Container::Vhd) => Some(Arc::new(vhd::Guest::open(image)?)),
+        Some(Container::Vmdk) => Some(Arc::new(vmdk::Guest::open(image)?)),
+        None => None,
     })
 }

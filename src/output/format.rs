@@ -5,14 +5,16 @@
 
 mod qcow2;
 mod raw;
+mod vdi;
+mod vhd;
+mod vmdk;
 
 use std::fmt;
-use std::fs::File;
 use std::str::FromStr;
 
 use super::Rules;
 use super::digest::Digits;
-use super::writing::Image;
+use super::writing::{Image, Target};
 use crate::error::{Error, Result};
 use crate::suggest::nearest;
 
@@ -23,6 +25,12 @@ pub enum Format {
     Qcow2,
     /// The disk itself, as a sparse file.
     Raw,
+    /// `VirtualBox`'s disk.
+    Vdi,
+    /// Virtual PC's disk, for Xen, Azure and Hyper-V.
+    Vhd,
+    /// `VMware`'s disk.
+    Vmdk,
 }
 
 /// What there is to know of a format, and what writes its files.
@@ -35,25 +43,51 @@ pub(super) trait Writer {
         self.word()
     }
 
-    /// Writes an image into a fresh file, and digests it.
-    fn write(&self, image: &Image<'_>, rules: &Rules, file: &File) -> Result<Vec<Digits>>;
+    /// The options that it knows.
+    fn keys(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Whether its options can be followed.
+    fn check(&self, rules: &Rules) -> Result<()> {
+        let _ = rules;
+        Ok(())
+    }
+
+    /// Of how many bytes the length of the disk must be a multiple.
+    fn grain(&self, rules: &Rules) -> u64 {
+        let _ = rules;
+        512
+    }
+
+    /// Whether it can be written from its first byte to its last.
+    fn streams(&self, rules: &Rules) -> bool {
+        let _ = rules;
+        true
+    }
+
+    /// Writes an image into a fresh file, or to standard output, and digests it.
+    fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>>;
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 2] = [Format::Qcow2, Format::Raw];
+    pub const ALL: [Format; 5] = [Format::Qcow2, Format::Raw, Format::Vdi, Format::Vhd, Format::Vmdk];
 
     /// What writes it.
     pub(super) fn writer(self) -> &'static dyn Writer {
         match self {
             Format::Qcow2 => &qcow2::Qcow2,
             Format::Raw => &raw::Raw,
+            Format::Vdi => &vdi::Vdi,
+            Format::Vhd => &vhd::Vhd,
+            Format::Vmdk => &vmdk::Vmdk,
         }
     }
 }
 
 /// Types that the original program names in its help, and this one does not write.
-const ELSEWHERE: [&str; 6] = ["aci", "docker", "squashfs", "tar", "tgz", "vhd"];
+const ELSEWHERE: [&str; 5] = ["aci", "docker", "squashfs", "tar", "tgz"];
 
 /// Its word on the command line.
 impl fmt::Display for Format {
@@ -88,7 +122,10 @@ mod tests {
 
     #[test]
     fn unknown_formats_name_the_known() {
-        let error = Format::from_str("vhdx").unwrap_err().to_string();
-        assert!(error.contains("vhdx") && error.contains("qcow2, raw"), "{error}");
+        let error = Format::from_str("parallels").unwrap_err().to_string();
+        assert!(
+            error.contains("parallels") && error.contains("qcow2, raw"),
+            "{error}"
+        );
     }
 }

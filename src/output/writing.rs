@@ -2,12 +2,13 @@
 
 use std::fs::File;
 
-use image_core::sink::FileSink;
+use image_core::copy::{Options, copy_with};
+use image_core::sink::{FileSink, StreamSink};
 use image_core::{Map, Sink, Store};
 
 use super::counted::{self, Counted};
 use super::digest::{self, DigestingSink, Digits};
-use super::{ELSEWHERE_HINT, Rules};
+use super::{ELSEWHERE_HINT, Rules, stdout};
 use crate::error::{Context, Error, Kind, Result};
 use crate::room::Room;
 use crate::ui;
@@ -20,17 +21,59 @@ pub(super) const TRIED: &str = "cannot write the image";
 pub(super) struct Image<'a> {
     pub(super) map: &'a Map,
     pub(super) store: &'a dyn Store,
+    /// Whether files lie packed, so that reading them is work for all threads.
+    pub(super) packed: bool,
 }
 
-/// Copies an image into a sink that seeks to and fro in `file`, whose bytes can be digested only when all are there.
-pub(super) fn to_and_fro(
+impl<'a> Image<'a> {
+    /// The same files in another arrangement.
+    pub(super) fn with(&self, map: &'a Map) -> Self {
+        Self { map, ..*self }
+    }
+}
+
+/// Where an output goes.
+#[derive(Debug)]
+pub(super) enum Target<'a> {
+    /// A fresh file.
+    File(&'a File),
+    /// Standard output, from the first byte to the last.
+    Stdout,
+}
+
+impl Target<'_> {
+    /// What is written in order.
+    pub(super) fn writer(&self) -> Result<File> {
+        let file = match self {
+            Self::File(file) => file.try_clone(),
+            Self::Stdout => stdout::claimed(),
+        };
+        file.image(|| TRIED.to_owned())
+    }
+}
+
+/// What a planner made of the disk.
+pub(super) fn planned<E: std::error::Error + Send + Sync + 'static>(map: Result<Map, E>) -> Result<Map> {
+    map.image(|| TRIED.to_owned())
+}
+
+/// An option that cannot be followed.
+pub(super) fn refused(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::usage("--qemu-img-options").because(error)
+}
+
+/// Copies an image into a sink of a format's own, whose bytes can be digested only when all are there.
+pub(super) fn in_order(
     image: &Image<'_>,
     rules: &Rules,
-    file: &File,
+    to: &Target<'_>,
     sink: impl Sink,
 ) -> Result<Vec<Digits>> {
     let tried = || TRIED.to_owned();
-    copy(image.map, image.store, sink)?;
+    copy(image, sink)?;
+    let Target::File(file) = to else {
+        return Ok(Vec::new());
+    };
     std::thread::scope(|scope| {
         let synced = scope.spawn(|| file.sync_all());
         let digits = digest::of_file(file, rules.checksums).image(tried)?;
@@ -44,21 +87,29 @@ pub(super) fn to_and_fro(
 }
 
 /// Writes an image whose bytes are all known before, from the first to the last, and digests it on the way.
-pub(super) fn ascending(map: &Map, store: &dyn Store, rules: &Rules, file: &File) -> Result<Vec<Digits>> {
+pub(super) fn ascending(image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {
     let tried = || TRIED.to_owned();
-    let sink = FileSink::new(file.try_clone().image(tried)?);
+    let Target::File(_) = to else {
+        copy(image, StreamSink(to.writer()?))?;
+        return Ok(Vec::new());
+    };
+    let sink = FileSink::new(to.writer()?);
     // What is shared with the tree takes no room.
     if !sink.may_share().image(tried)? {
-        require_room(map, sink.file())?;
+        require_room(image.map, sink.file())?;
     }
     let sink = DigestingSink::new(sink, rules.checksums).image(tried)?;
-    copy(map, store, sink)?.into_digests().image(tried)
+    copy(image, sink)?.into_digests().image(tried)
 }
 
 /// Copies an image, telling how far it is.
-fn copy<S: Sink>(map: &Map, store: &dyn Store, sink: S) -> Result<S> {
+fn copy<S: Sink>(image: &Image<'_>, sink: S) -> Result<S> {
     let mut sink = Counted::new(sink, counted::EVERY, ui::written);
-    image_core::copy(map, &store, &mut sink).image(|| TRIED.to_owned())?;
+    let options = Options {
+        packed: image.packed,
+        ..Options::default()
+    };
+    copy_with(image.map, &image.store, &mut sink, options).image(|| TRIED.to_owned())?;
     Ok(sink.into_inner())
 }
 

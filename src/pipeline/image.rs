@@ -41,7 +41,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Res
     let size = plan.disk_size();
     let layout = &plan.layout;
     if layout.disks.iter().all(|disk| disk.size.or(size).is_some()) {
-        return place(layout, &[], size, plan.identity.epoch);
+        return placed(&plan.settings, plan.identity, layout, &[], size);
     }
     let exclude = CLEARED.iter().map(|path| path.to_vec()).collect();
     let _work = ui::work("measure the tree");
@@ -54,7 +54,33 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Res
         },
     )?;
     let trees = layout.cut(&tree, plan.identity)?;
-    place(layout, &trees, size, plan.identity.epoch)
+    placed(&plan.settings, plan.identity, layout, &trees, size)
+}
+
+/// Places everything on disks whose lengths every format takes.
+fn placed(
+    settings: &Settings,
+    identity: Identity,
+    layout: &Layout,
+    trees: &[Tree],
+    size: Option<u64>,
+) -> Result<Placed> {
+    let rules = Rules::of(settings, identity, 0);
+    let round = |len| rules.rounded(&settings.formats, len);
+    let fits = |placed: &Placed| placed.disks.iter().all(|disk| round(disk.len) == disk.len);
+    let first = place(layout, trees, size, identity.epoch)?;
+    if fits(&first) {
+        return Ok(first);
+    }
+    let longest = first.disks.iter().map(|disk| round(disk.len)).max();
+    let placed = place(layout, trees, longest, identity.epoch)?;
+    if fits(&placed) {
+        return Ok(placed);
+    }
+    Err(
+        Error::usage("a disk has a length that a type of the image cannot have")
+            .hint("a VHD for azure has whole MiB: set the size of the disk in the layout"),
+    )
 }
 
 /// Scans the tree, plans its disks and writes them in every format.
@@ -85,30 +111,29 @@ impl Making<'_> {
     pub fn make(&self, tree: &Tree, store: &impl Store) -> Result<()> {
         let trees = self.layout.cut(tree, self.identity)?;
         let size = self.settings.disk_size();
-        let placed =
-            place(self.layout, &trees, size, self.identity.epoch).map_err(|error| self.advise(error))?;
+        let placed = placed(self.settings, self.identity, self.layout, &trees, size);
+        let placed = placed.map_err(|error| self.advise(error))?;
         self.write(&trees, store, &placed)
     }
 
     /// Plans the disks and writes them in every format.
     fn write(&self, trees: &[Tree], store: &impl Store, placed: &Placed) -> Result<()> {
         let Self { settings, layout, .. } = *self;
+        let rules = Rules::of(settings, self.identity, self.umask);
+        rules.check(&settings.formats)?;
+        if settings.name == output::stdout::NAME && layout.disks.len() > 1 {
+            return Err(Error::usage(
+                "-o -: the layout has several disks, and standard output takes one",
+            ));
+        }
         let work = ui::work("plan the file system");
         let maps = disk::maps(layout, placed, trees, self.kept, self.boot, self.identity);
         drop(work);
         let maps = maps.map_err(|error| self.advise(error))?;
-        let mut qcow2 = output::qcow2_options(settings.format_options.as_deref())?;
-        if let Some(threads) = settings.threads {
-            qcow2.threads = threads;
-        }
         for (disk, map) in maps {
             let rules = Rules {
                 name: name_of(&settings.name, &disk),
-                compress: settings.compress,
-                qcow2: qcow2.clone(),
-                checksums: settings.checksums,
-                overwrite: settings.overwrite,
-                mode: 0o666 & !self.umask,
+                ..rules.clone()
             };
             output::write_all(&map, store, &settings.formats, &rules)?;
         }

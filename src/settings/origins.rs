@@ -85,6 +85,14 @@ pub static ROWS: &[Row] = &[
         value: |settings| json!(settings.format_options),
     },
     Row {
+        name: "vhd_creator",
+        sources: &[
+            Flag("--vhd-creator", |flags| flags.vhd_creator.is_some()),
+            Variable("DIB_VHD_CREATOR", "as --vhd-creator", any),
+        ],
+        value: |settings| json!(settings.vhd.word()),
+    },
+    Row {
         name: "checksums",
         sources: &[
             Flag("--checksum", |flags| flags.checksum),
@@ -473,6 +481,7 @@ mod tests {
             formats: _,
             compress: _,
             format_options: _,
+            vhd: _,
             checksums: _,
             overwrite: _,
             elements: _,

@@ -1,31 +1,55 @@
 //! QEMU's copy-on-write image, compressed unless that is not wanted.
 
-use std::fs::File;
-
-use image_formats::qcow2;
+use image_formats::qcow2::{self, Options};
 
 use super::Writer;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::output::Rules;
 use crate::output::digest::Digits;
-use crate::output::writing::{Image, TRIED, ascending, to_and_fro};
+use crate::output::options::known_to;
+use crate::output::writing::{Image, TRIED, Target, ascending, in_order, planned, refused};
 
 pub(super) struct Qcow2;
+
+fn options(rules: &Rules) -> Result<Options> {
+    let known = known_to(&Options::KEYS, &rules.options);
+    let words: Vec<String> = known.map(|(key, value)| format!("{key}={value}")).collect();
+    let mut options = Options::parse(&words.join(",")).map_err(refused)?;
+    if let Some(threads) = rules.threads {
+        options.threads = threads;
+    }
+    Ok(options)
+}
 
 impl Writer for Qcow2 {
     fn word(&self) -> &'static str {
         "qcow2"
     }
 
-    fn write(&self, image: &Image<'_>, rules: &Rules, file: &File) -> Result<Vec<Digits>> {
+    fn keys(&self) -> &'static [&'static str] {
+        &Options::KEYS
+    }
+
+    fn check(&self, rules: &Rules) -> Result<()> {
+        options(rules).map(drop)
+    }
+
+    fn streams(&self, rules: &Rules) -> bool {
+        !rules.compress
+    }
+
+    fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {
         let tried = || TRIED.to_owned();
-        if rules.compress {
-            let own = file.try_clone().image(tried)?;
-            let sink = qcow2::CompressedSink::new(own, image.map.len(), &rules.qcow2).image(tried)?;
-            to_and_fro(image, rules, file, sink)
-        } else {
-            let planned = qcow2::plan(image.map, &rules.qcow2).image(tried)?;
-            ascending(&planned, image.store, rules, file)
+        let options = options(rules)?;
+        if !rules.compress {
+            let disk = planned(qcow2::plan(image.map, &options))?;
+            return ascending(&image.with(&disk), rules, to);
         }
+        let Target::File(file) = to else {
+            return Err(Error::usage("a compressed qcow2 is written to and fro"));
+        };
+        let own = file.try_clone().image(tried)?;
+        let sink = qcow2::CompressedSink::new(own, image.map.len(), &options).image(tried)?;
+        in_order(image, rules, to, sink)
     }
 }

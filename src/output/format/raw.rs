@@ -1,12 +1,10 @@
 //! The disk itself, as a sparse file.
 
-use std::fs::File;
-
 use super::Writer;
 use crate::error::Result;
 use crate::output::Rules;
 use crate::output::digest::Digits;
-use crate::output::writing::{Image, ascending};
+use crate::output::writing::{Image, Target, ascending};
 
 pub(super) struct Raw;
 
@@ -15,7 +13,7 @@ impl Writer for Raw {
         "raw"
     }
 
-    fn write(&self, image: &Image<'_>, rules: &Rules, file: &File) -> Result<Vec<Digits>> {
-        ascending(image.map, image.store, rules, file)
+    fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {
+        ascending(image, rules, to)
     }
 }

@@ -1,0 +1,63 @@
+//! `VMware`'s disk, sparse or stream-optimized.
+
+use std::io::BufWriter;
+use std::path::Path;
+
+use image_formats::vmdk::options::Subformat;
+use image_formats::vmdk::{self, Options, StreamSink};
+
+use super::Writer;
+use crate::error::{Context, Result};
+use crate::output::Rules;
+use crate::output::digest::Digits;
+use crate::output::options::known_to;
+use crate::output::writing::{Image, TRIED, Target, ascending, in_order, planned, refused};
+
+pub(super) struct Vmdk;
+
+/// Bytes gathered before they are written: grains are small.
+const GATHER: usize = 256 * 1024;
+
+fn options(rules: &Rules) -> Result<Options> {
+    let stem = Path::new(&rules.name).file_name().unwrap_or_default();
+    let name = format!("{}.vmdk", stem.to_string_lossy());
+    let content = rules.identity.uuid("vmdk").as_fields().0;
+    let mut options = Options::new(content, &name);
+    if let Some(threads) = rules.threads {
+        options.threads = threads;
+    }
+    for (key, value) in known_to(&Options::KEYS, &rules.options) {
+        options.set(key, value).map_err(refused)?;
+    }
+    Ok(options)
+}
+
+impl Writer for Vmdk {
+    fn word(&self) -> &'static str {
+        "vmdk"
+    }
+
+    fn keys(&self) -> &'static [&'static str] {
+        &Options::KEYS
+    }
+
+    fn check(&self, rules: &Rules) -> Result<()> {
+        options(rules).map(drop)
+    }
+
+    fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {
+        let options = options(rules)?;
+        match options.subformat {
+            Subformat::MonolithicSparse => {
+                let disk = planned(vmdk::plan(image.map, &options))?;
+                ascending(&image.with(&disk), rules, to)
+            }
+            Subformat::StreamOptimized => {
+                let tried = || TRIED.to_owned();
+                let out = BufWriter::with_capacity(GATHER, to.writer()?);
+                let sink = StreamSink::new(out, image.map.len(), &options).image(tried)?;
+                in_order(image, rules, to, sink)
+            }
+        }
+    }
+}

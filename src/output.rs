@@ -102,7 +102,7 @@ impl Rules {
     /// The length of a disk that all formats take and that is no less.
     pub fn rounded(&self, formats: &[Format], bytes: u64) -> u64 {
         let grains = formats.iter().map(|format| format.writer().grain(self));
-        grains.fold(bytes, |bytes, grain| bytes.next_multiple_of(grain))
+        grains.fold(bytes, u64::next_multiple_of)
     }
 }
 

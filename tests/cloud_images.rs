@@ -327,8 +327,8 @@ fn what_cannot_be_a_root_is_named() {
             "a Btrfs file system, which is not read",
         ),
         (
-            file("vmdk", 0, b"KDMV"),
-            "it is a VMDK image, which is not read: convert it to qcow2 or raw",
+            file("vhdx", 0, b"vhdxfile"),
+            "it is a VHDX image, which is not read: convert it to qcow2 or raw",
         ),
         (file("cut.gz", 0, &[0x1f, 0x8b, 8, 0]), "cannot decompress it"),
         (backed, "backing files are not supported"),

@@ -14,9 +14,9 @@ use image_formats::guest::{self, GuestStore};
 use super::after_help;
 use super::assemble::current_umask;
 use crate::environment::Environment;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::identity;
-use crate::inspect::container;
+use crate::inspect::{InspectError, container};
 use crate::output::{self, Format, Rules, stdout};
 use crate::settings::{Flags, Settings};
 use crate::ui;
@@ -107,7 +107,15 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     stdout::claim(&settings.name)?;
     output::rehearse(&settings.name, &settings.formats)?;
     let tried = || format!("cannot read {}", args.image.display());
-    let (disk, packed) = container::guest(&args.image, &settings.tmp_dir).image(tried)?;
+    let refused = |error| match error {
+        // It names the file itself.
+        InspectError::Io { .. } => Error::new(Kind::Image, error.to_string()),
+        _ => Error::new(
+            Kind::Image,
+            format!("cannot read {}: {error}", args.image.display()),
+        ),
+    };
+    let (disk, packed) = container::guest(&args.image, &settings.tmp_dir).map_err(refused)?;
     let threads = args
         .threads
         .or_else(|| std::thread::available_parallelism().ok())

@@ -1,7 +1,8 @@
 //! The words of `--qemu-img-options`, each for the formats that know it.
 //!
 //! The original program gives all of them to every format that qemu-img writes, so that two formats of one build can
-//! have none. Here an option is for whom it means something; one that means nothing to anybody is refused.
+//! have none. Here an option is for whom it means something; one that means nothing to anybody is refused. A raw image
+//! takes none, and as with the original program it does not mind those of others.
 
 use super::format::Format;
 use crate::error::{Error, Result};
@@ -23,7 +24,8 @@ pub(super) fn check(formats: &[Format], text: &str) -> Result<()> {
             return refused(format!("'{word}' is not of the form key=value"));
         };
         let knows = |format: &Format| format.writer().keys().contains(&key);
-        if !formats.iter().any(knows) {
+        let indifferent = formats.contains(&Format::Raw) && Format::ALL.iter().any(knows);
+        if !indifferent && !formats.iter().any(knows) {
             let words: Vec<_> = formats.iter().map(Format::to_string).collect();
             return refused(match &words[..] {
                 [word] => format!("{word} has no option '{key}'"),

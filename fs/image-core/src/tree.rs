@@ -11,6 +11,7 @@
 //! - nodes are numbered in the order in which a depth-first walk in entry order meets them, a directory's entries
 //!   before the entries of its subdirectories: one tree has one form, however it was collected.
 
+mod emptied;
 mod portable;
 
 use std::collections::HashMap;

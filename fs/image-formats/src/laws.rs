@@ -10,6 +10,7 @@
 )]
 
 mod containers;
+mod archives;
 mod disks;
 mod fat_plan;
 mod lvm_plan;
@@ -30,6 +31,7 @@ use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
 pub use containers::containers;
+pub use archives::{facts, squashfs_plan, tar_plan};
 pub use disks::disk_layouts;
 pub use fat_plan::fat_plan;
 pub use lvm_plan::lvm_plan;

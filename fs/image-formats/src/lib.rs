@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`compress`] | compressed streams: gzip, xz and zstd, on all processors, the same bytes for any number |
 //! | [`fat`] | FAT12, FAT16 and FAT32: planned from trees, and read as trees |
 //! | [`gpt`] | GUID partition tables, and where diskimage-builder lays their partitions |
 //! | [`grub`] | GRUB's boot code for old firmware, embedded without a device |
@@ -9,12 +10,12 @@
 //! | [`keyed`] | options in the words of `qemu-img convert -o` |
 //! | [`lvm`] | LVM2: labels and metadata of a volume group, and where its linear logical volumes lie |
 //! | [`mbr`] | master boot records and their chains, and where diskimage-builder lays their partitions |
-//! | [`oci`] | container images, in OCI layouts and archives of `docker save`, read as trees |
+//! | [`oci`] | container images, in OCI layouts and archives of `docker save`: read as trees, and written of one layer |
 //! | [`partitions`] | what every table asks of its partitions |
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
-//! | [`squashfs`] | squashfs images read as trees, and stores that unpack their files from where they lie |
+//! | [`squashfs`] | squashfs images: written in one pass, and read as trees, with stores that unpack their files from where they lie |
 //! | [`swap`] | swap areas of Linux |
-//! | [`tar`](mod@tar) | archives read as trees, and stores that serve their files from where they lie |
+//! | [`tar`](mod@tar) | archives: planned from trees, and read as trees, with stores that serve their files from where they lie |
 //! | [`vdi`] | `VirtualBox`'s disk, as a pure `Map → Map`, and its reader |
 //! | [`vhd`] | Virtual PC's disk for Xen, Hyper-V and Azure, as a pure `Map → Map`, and its reader |
 //! | [`vmdk`] | `VMware`'s disk: sparse as a pure `Map → Map`, stream-optimized as a sink; and its reader |
@@ -28,6 +29,7 @@
 )]
 
 mod blocks;
+pub mod compress;
 pub mod fat;
 pub mod gpt;
 pub mod grub;

@@ -14,6 +14,7 @@
 //! | `documents` | the JSON documents, with what is needed of them |
 //! | `choice` | which of the images |
 //! | `layers` | blobs → archives that [`tar`](mod@crate::tar) reads |
+//! | `archive` | the way back: one layer → an archive that is both kinds of image, [`ArchiveSink`] |
 //!
 //! Rules, since a layout is hostile until checked:
 //! - the SHA-256 of every document and layer is compared with the one that names it, before anything is made of it;
@@ -21,6 +22,7 @@
 //! - of layers hold the rules of archives, and those of whiteouts: a removed file is gone, a file may replace a
 //!   directory of a lower layer and the reverse, and nothing is written through a link.
 
+mod archive;
 mod choice;
 mod documents;
 mod layers;
@@ -32,6 +34,7 @@ use std::io;
 use image_core::Store;
 use image_core::tree::Tree;
 
+pub use archive::{ArchiveOptions, ArchiveSink};
 pub use choice::{Available, Choice, Platform};
 pub use layout::{DOCUMENT_MAX, Digest};
 

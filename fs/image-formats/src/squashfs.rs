@@ -1,4 +1,4 @@
-//! squashfs images as trees, version 4.0.
+//! squashfs images as trees, and trees as squashfs images, version 4.0.
 //!
 //! Spec: <https://www.kernel.org/doc/html/latest/filesystems/squashfs.html>
 //!
@@ -15,6 +15,7 @@
 //! | `blocks` | where the bytes of a file stand |
 //! | `walk` | image → tree |
 //! | `store` | [`SquashfsStore`] |
+//! | `write` | tree → image: [`plan()`] and [`SquashfsSink`] |
 //!
 //! Rules, since an image is hostile until checked:
 //! - hard links are entries that lead to one inode; two inodes of one number, a directory with two names or within
@@ -39,6 +40,7 @@ mod inode;
 mod metadata;
 mod store;
 mod walk;
+mod write;
 mod xattrs;
 
 use std::io;
@@ -54,6 +56,7 @@ use disk::{MAGIC, METADATA_SIZE, NO_TABLE, Superblock, XattrIdTable};
 
 pub use codec::Damage;
 pub use store::SquashfsStore;
+pub use write::{Compression, Dropped, Plan, PlanError, SquashfsSink, WriteOptions, plan};
 pub use xattrs::XATTR_BYTES_MAX;
 
 /// Metadata blocks that are kept unpacked: 2 MiB.

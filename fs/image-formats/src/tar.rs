@@ -1,4 +1,6 @@
-//! Tar archives as trees: ustar, pax and GNU, uncompressed.
+//! Tar archives as trees, and trees as tar archives: ustar and pax, and GNU's own format read, all uncompressed.
+//!
+//! [`plan()`] makes a map of a tree's archive; [`crate::compress`] compresses it on its way.
 //!
 //! [`read`] reads the headers once and leaves the data where they are: the [`TarStore`] serves them from the archive,
 //! so that an image is written from it without unpacking anything.
@@ -16,8 +18,10 @@
 
 mod acl;
 mod collected;
+mod header;
 mod member;
 mod pax;
+mod plan;
 mod xattrs;
 
 use std::fs::File;
@@ -34,7 +38,9 @@ use image_core::tree::{Device, Time, Tree, TreeError};
 use tar::EntryType;
 
 pub(crate) use collected::Collected;
+pub(crate) use header::{padded, plain as member};
 use pax::Records;
+pub use plan::{PlanError, WriteOptions, left_out, plan};
 
 /// Why an archive could not be read as a tree.
 #[derive(Debug, thiserror::Error)]

@@ -48,8 +48,18 @@ proptest! {
     }
 
     #[test]
+    fn tar_plan(bytes in vec(any::<u8>(), 0..300)) {
+        laws::tar_plan(&bytes, &mut || tempfile::tempfile().unwrap());
+    }
+
+    #[test]
     fn oci(bytes in vec(any::<u8>(), 0..300)) {
         laws::oci(&bytes, &mut || tempfile::tempfile().unwrap());
+    }
+
+    #[test]
+    fn squashfs_plan(bytes in vec(any::<u8>(), 0..300)) {
+        laws::squashfs_plan(&bytes);
     }
 
     #[test]

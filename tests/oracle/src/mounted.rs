@@ -15,22 +15,33 @@ pub fn require() -> bool {
         && (Path::new("/dev/loop-control").exists() || crate::skip("no /dev/loop-control"))
 }
 
+/// Whether the kernel has a file system; if not, says so, or fails where skips are forbidden.
+pub fn knows(kind: &str) -> bool {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.split_whitespace().any(|word| word == kind) || crate::skip(&format!("the kernel has no {kind}"))
+}
+
+/// Mounts an image of a file system of some kind read-only, and lets `judge` look at its root.
+pub fn read_as<T: Send>(kind: &str, image: &Path, judge: impl FnOnce(&Path) -> T + Send) -> T {
+    mounted(kind, image, "loop,ro", judge)
+}
+
 /// Mounts an image read-only, without replaying a journal, and lets `judge` look at its root.
 pub fn read<T: Send>(image: &Path, judge: impl FnOnce(&Path) -> T + Send) -> T {
-    mounted(image, "loop,ro,noload", judge)
+    mounted("ext4", image, "loop,ro,noload", judge)
 }
 
 /// Mounts an image for writing, and lets `work` change it; it is unmounted before this returns.
 pub fn write<T: Send>(image: &Path, work: impl FnOnce(&Path) -> T + Send) -> T {
-    mounted(image, "loop,rw", work)
+    mounted("ext4", image, "loop,rw", work)
 }
 
-fn mounted<T: Send>(image: &Path, options: &str, judge: impl FnOnce(&Path) -> T + Send) -> T {
+fn mounted<T: Send>(kind: &str, image: &Path, options: &str, judge: impl FnOnce(&Path) -> T + Send) -> T {
     let result = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             private_namespace();
             let dir = tempfile::tempdir().expect("a temporary directory");
-            mount(image, options, dir.path());
+            mount(kind, image, options, dir.path());
             let result = judge(dir.path());
             unmount(dir.path());
             result
@@ -49,10 +60,10 @@ fn private_namespace() {
     crate::run("mount", &["--make-rprivate".as_ref(), "/".as_ref()]);
 }
 
-fn mount(image: &Path, options: &str, dir: &Path) {
+fn mount(kind: &str, image: &Path, options: &str, dir: &Path) {
     let args: [&OsStr; 6] = [
         "-t".as_ref(),
-        "ext4".as_ref(),
+        kind.as_ref(),
         "-o".as_ref(),
         options.as_ref(),
         image.as_os_str(),

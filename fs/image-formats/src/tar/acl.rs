@@ -41,6 +41,39 @@ pub(super) fn encode(text: &[u8], which: Which) -> Result<Option<Vec<u8>>, Vec<u
     Ok(Some([&VERSION.to_le_bytes()[..], &encoded].concat()))
 }
 
+/// An ACL in words; `None` where its bytes are none.
+pub(super) fn decode(value: &[u8]) -> Option<String> {
+    let entries = value.strip_prefix(&VERSION.to_le_bytes())?;
+    let (entries, []) = entries.as_chunks::<8>() else {
+        return None;
+    };
+    let words = entries.iter().map(|[t0, t1, p0, p1, id @ ..]| {
+        let id = u32::from_le_bytes(*id);
+        let (tag, named) = match u16::from_le_bytes([*t0, *t1]) {
+            0x01 => ("user", false),
+            0x02 => ("user", true),
+            0x04 => ("group", false),
+            0x08 => ("group", true),
+            0x10 => ("mask", false),
+            0x20 => ("other", false),
+            _ => return None,
+        };
+        let perm = u16::from_le_bytes([*p0, *p1]);
+        let letter = |bit, letter| if perm & bit == 0 { '-' } else { letter };
+        let id = if named { id.to_string() } else { String::new() };
+        Some(format!(
+            "{tag}:{id}:{}{}{}",
+            letter(4, 'r'),
+            letter(2, 'w'),
+            letter(1, 'x')
+        ))
+    });
+    let words: Option<Vec<String>> = words.collect();
+    words
+        .map(|words| words.join(","))
+        .filter(|words| !words.is_empty())
+}
+
 /// Tag, permissions and id of `TAG:[NAME]:PERMISSIONS[:ID]`.
 fn entry(line: &[u8]) -> Option<(u16, u16, u32)> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
@@ -90,7 +123,11 @@ mod tests {
             &[32, 0, 0, 0, 255, 255, 255, 255],
         ]
         .concat();
-        assert_eq!(encode(text, Which::Access), Ok(Some(want)));
+        assert_eq!(encode(text, Which::Access), Ok(Some(want.clone())));
+        let words = "user::rw-,user:7:r--,user:502:r-x,group::r--,mask::r-x,other::---";
+        assert_eq!(decode(&want).as_deref(), Some(words));
+        assert_eq!(encode(words.as_bytes(), Which::Access), Ok(Some(want.clone())));
+        assert_eq!(decode(&want[..want.len() - 1]), None);
     }
 
     #[test]

@@ -59,6 +59,23 @@ impl Records {
     }
 }
 
+/// Appends a record, whose length counts its own digits.
+pub(super) fn record(key: &[u8], value: &[u8], bytes: &mut Vec<u8>) {
+    // A blank, an equals sign and the end of the line.
+    let rest = key.len().saturating_add(value.len()).saturating_add(3);
+    let digits = |number: usize| number.to_string().len();
+    let mut len = rest.saturating_add(digits(rest));
+    if digits(len) > digits(rest) {
+        len = rest.saturating_add(digits(len));
+    }
+    bytes.extend(len.to_string().bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(key);
+    bytes.push(b'=');
+    bytes.extend_from_slice(value);
+    bytes.push(b'\n');
+}
+
 /// A number in decimal digits.
 pub(super) fn number<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
     std::str::from_utf8(digits).ok()?.parse().ok()
@@ -97,6 +114,17 @@ mod tests {
         assert_eq!(records.get("path"), Some(&b"z"[..]));
         assert_eq!(records.number::<u32>("path"), Err(Malformed("path")));
         assert_eq!(records.number::<u32>("size"), Ok(None));
+    }
+
+    #[test]
+    fn lengths_of_records_count_their_digits() {
+        for len in (0..120).chain(985..1005).chain(9980..10_005) {
+            let value = vec![b'v'; len];
+            let mut bytes = Vec::new();
+            record(b"k", &value, &mut bytes);
+            let records = Records::parse(&bytes).unwrap_or_else(|| panic!("{len} bytes"));
+            assert_eq!(records.get("k"), Some(&value[..]));
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | record | value | by |
 //! |---|---|---|
 //! | `LIBARCHIVE.xattr.NAME` | base64; the name is percent-encoded | libarchive |
-//! | `SCHILY.xattr.NAME` | the bytes | star, GNU tar; libarchive too, with the encoded name |
+//! | `SCHILY.xattr.NAME` | the bytes; GNU tar writes `=` and `%` of names as `%3D` and `%25` | star, GNU tar; libarchive too, with the encoded name |
 //! | `RHT.security.selinux` | the context, without the NUL that ends the xattr | star, GNU tar |
 //! | `SCHILY.acl.access`, `.default` | an ACL in words: [`acl`] | star, GNU tar |
 //!
@@ -29,7 +29,7 @@ pub(super) fn of(records: &Records) -> Result<Vec<Xattr>, Trouble> {
     }
     for (name, value) in records.with_prefix("SCHILY.xattr.") {
         if !twins.contains(name) {
-            set.entry(name.to_vec()).or_insert_with(|| value.to_vec());
+            set.entry(unescaped(name)).or_insert_with(|| value.to_vec());
         }
     }
     if let Some(context) = records.get("RHT.security.selinux") {
@@ -55,6 +55,21 @@ pub(super) fn of(records: &Records) -> Result<Vec<Xattr>, Trouble> {
         .into_iter()
         .filter_map(|(name, value)| Xattr::portable(&name, &value))
         .collect())
+}
+
+/// A name as GNU tar writes it, which escapes the two bytes that its keys cannot have.
+fn unescaped(mut name: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(name.len());
+    while let Some((first, rest)) = name.split_first() {
+        let (byte, rest) = match name {
+            [b'%', b'3', b'D', rest @ ..] => (b'=', rest),
+            [b'%', b'2', b'5', rest @ ..] => (b'%', rest),
+            _ => (*first, rest),
+        };
+        plain.push(byte);
+        name = rest;
+    }
+    plain
 }
 
 /// Bytes with `%XX` for those that are no printable ASCII.

@@ -1,0 +1,100 @@
+//! Trees without what only a running system has below some of its directories.
+
+use super::{Content, NewContent, Node, NodeId, Tree, TreeError};
+
+impl Tree {
+    /// The tree with nothing in the directories that stand in its root by these names. What is named elsewhere too stays
+    /// there, with a link less.
+    pub fn emptied(&self, names: &[&[u8]]) -> Result<Tree, TreeError> {
+        let mut builder = Tree::builder(self.node(NodeId::ROOT).meta);
+        builder.reserve(self.nodes().len());
+        let mut twins: Vec<Option<NodeId>> = vec![None; self.nodes().len()];
+        twins[NodeId::ROOT.index()] = Some(NodeId::ROOT);
+        let mut stack = vec![(NodeId::ROOT, NodeId::ROOT)];
+        while let Some((directory, twin)) = stack.pop() {
+            let Content::Directory(entries) = self.node(directory).content else {
+                continue;
+            };
+            for (name, id) in self.entries(entries) {
+                let node = self.node(id);
+                let child = if let Some(child) = twins[id.index()] {
+                    child
+                } else {
+                    let set = self.xattrs(node.meta.xattrs).to_vec();
+                    let meta = super::Meta {
+                        xattrs: builder.xattrs(set)?,
+                        ..node.meta
+                    };
+                    builder.node(meta, self.content_of(node))?
+                };
+                twins[id.index()] = Some(child);
+                builder.link(twin, name, child)?;
+                let empty = directory == NodeId::ROOT && names.contains(&name);
+                if !empty {
+                    stack.push((id, child));
+                }
+            }
+        }
+        builder.build()
+    }
+
+    fn content_of(&self, node: &Node) -> NewContent<'_> {
+        match &node.content {
+            Content::Directory(_) => NewContent::Directory,
+            Content::File(data) => NewContent::File(data.clone()),
+            Content::Symlink(target) => NewContent::Symlink(self.target(*target)),
+            Content::CharDevice(device) => NewContent::CharDevice(*device),
+            Content::BlockDevice(device) => NewContent::BlockDevice(*device),
+            Content::Fifo => NewContent::Fifo,
+            Content::Socket => NewContent::Socket,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::FileId;
+    use crate::tree::{Data, Meta, Xattr};
+
+    #[test]
+    fn only_what_is_in_the_named_directories_goes() {
+        let mut builder = Tree::builder(Meta::root(0o755));
+        let set = vec![Xattr {
+            name: b"user.a".to_vec(),
+            value: b"1".to_vec(),
+        }];
+        let xattrs = builder.xattrs(set).unwrap();
+        let meta = Meta {
+            xattrs,
+            ..Meta::root(0o600)
+        };
+        let mut directory = |parent, name: &[u8]| {
+            let node = builder.node(Meta::root(0o1777), NewContent::Directory).unwrap();
+            builder.link(parent, name, node).unwrap();
+            node
+        };
+        let tmp = directory(NodeId::ROOT, b"tmp");
+        let below = directory(tmp, b"below");
+        let var = directory(NodeId::ROOT, b"var");
+        let other = directory(var, b"tmp");
+        let file = builder
+            .node(meta, NewContent::File(Data::dense(FileId(7), 9)))
+            .unwrap();
+        for (parent, name) in [(below, b"a"), (other, b"b"), (NodeId::ROOT, b"c")] {
+            builder.link(parent, name, file).unwrap();
+        }
+        let tree = builder.build().unwrap();
+        assert_eq!(tree.emptied(&[]).unwrap(), tree);
+        let emptied = tree.emptied(&[b"tmp", b"c"]).unwrap();
+        let paths: Vec<Vec<u8>> = emptied.iter().map(|(id, _)| emptied.path(id)).collect();
+        let paths: Vec<String> = paths.iter().map(|path| path.escape_ascii().to_string()).collect();
+        assert_eq!(paths, ["", "c", "tmp", "var", "var/tmp"]);
+        let file = &emptied.nodes()[1];
+        assert_eq!(
+            (file.links, emptied.xattrs(file.meta.xattrs)[0].value.as_slice()),
+            (2, &b"1"[..])
+        );
+        assert_eq!(emptied.nodes()[2].meta.mode, 0o1777);
+    }
+}

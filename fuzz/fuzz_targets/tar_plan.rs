@@ -1,0 +1,5 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| image_formats::laws::tar_plan(bytes, &mut || {
+    tempfile::tempfile().unwrap()
+}));

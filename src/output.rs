@@ -5,6 +5,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`format`] | what types there are, and what writes each: one module and one line for every one |
+//! | [`archive`] | what formats need that hold the tree itself: names, platforms, and which of it they hold |
 //! | `options` | the words of `--qemu-img-options`, each for the formats that know it |
 //! | [`stdout`] | an output that goes to standard output |
 //! | `writing` | what the writers of formats share: copies in order, digested, with room looked for before |
@@ -12,6 +13,7 @@
 //! | `digest` | MD5 and SHA-256 of what is being written |
 //! | `counted` | how much of it has been |
 
+pub mod archive;
 mod counted;
 mod digest;
 pub mod format;
@@ -26,6 +28,7 @@ use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use image_core::tree::Content;
 use image_core::{Identity, Map, Store};
 use image_formats::vhd;
 
@@ -33,6 +36,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::room::{self, Room};
 use crate::settings::{Checksums, Settings};
 use crate::ui;
+use archive::Archival;
 use digest::Digits;
 pub use format::Format;
 use publish::Fresh;
@@ -75,6 +79,12 @@ impl Rules {
             overwrite: settings.overwrite,
             mode: 0o666 & !umask,
         }
+    }
+
+    /// How many threads compress.
+    fn threads(&self) -> NonZero<usize> {
+        let of_machine = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        self.threads.unwrap_or_else(of_machine)
     }
 
     /// Whether all of it can be followed for these formats.
@@ -128,43 +138,65 @@ pub fn rehearse(name: &str, formats: &[Format]) -> Result<()> {
     Ok(())
 }
 
-/// Writes and saves an image in every format asked for.
+/// Writes and saves an image in every format asked for that holds a disk.
 pub fn write_all(map: &Map, store: &impl Store, formats: &[Format], rules: &Rules) -> Result<()> {
-    write_each(
-        &Image {
-            map,
-            store,
-            packed: false,
-        },
-        formats,
-        rules,
-    )
+    write_disk(map, store, false, formats, rules)
 }
 
 /// The same for a guest whose bytes lie packed in a container.
 pub fn write_packed(map: &Map, store: &impl Store, formats: &[Format], rules: &Rules) -> Result<()> {
-    write_each(
-        &Image {
-            map,
-            store,
-            packed: true,
-        },
-        formats,
-        rules,
-    )
+    write_disk(map, store, true, formats, rules)
 }
 
-fn write_each(image: &Image<'_>, formats: &[Format], rules: &Rules) -> Result<()> {
+fn write_disk(map: &Map, store: &impl Store, packed: bool, formats: &[Format], rules: &Rules) -> Result<()> {
+    let image = Image {
+        map,
+        store,
+        packed,
+        archival: None,
+    };
+    let disks = formats.iter().filter(|format| !format.is_of_tree());
+    write_each(&image, map.len(), disks, rules)
+}
+
+/// Writes and saves a tree in every format asked for that holds no disk.
+pub fn archive_all(
+    archival: &Archival<'_>,
+    store: &impl Store,
+    formats: &[Format],
+    rules: &Rules,
+) -> Result<()> {
+    let nothing = writing::planned(Map::builder(0).build())?;
+    let image = Image {
+        map: &nothing,
+        store,
+        packed: false,
+        archival: Some(archival),
+    };
+    let bytes = archival.tree.nodes().iter().map(|node| match &node.content {
+        Content::File(data) => data.ranges().map(|run| run.end - run.start).sum(),
+        _ => 0,
+    });
+    let archives = formats.iter().filter(|format| format.is_of_tree());
+    write_each(&image, bytes.sum(), archives, rules)
+}
+
+fn write_each<'f>(
+    image: &Image<'_>,
+    bytes: u64,
+    formats: impl Iterator<Item = &'f Format>,
+    rules: &Rules,
+) -> Result<()> {
     for format in formats {
         let writer = format.writer();
         if rules.name == stdout::NAME {
-            let output = ui::output(Path::new(stdout::NAME), format, image.map.len());
+            let output = ui::output(Path::new(stdout::NAME), format, bytes);
             writer.write(image, rules, &Target::Stdout)?;
-            output.finished(image.map.len(), Vec::new());
+            output.finished(bytes, Vec::new());
             continue;
         }
         let path = path(&rules.name, *format);
-        let output = ui::output(&path, format, image.map.len());
+        let output = ui::output(&path, format, bytes);
         let (bytes, digests) = save(&path, rules, |file| {
             writer.write(image, rules, &Target::File(file))
         })

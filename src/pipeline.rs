@@ -12,8 +12,9 @@
 //! | everything unmounted, size decided | `image::measure` |
 //! | `block-device.d`, fstab, mounts, `pre-finalise.d`, `finalise.d`, `cleanup.d` | finish it |
 //! | everything unmounted, all processes ended, traces cleared | `finalise`, `normalise` |
-//! | scan, plan, copy | `image` |
+//! | scan, plan, copy | `archives` for what holds the tree itself, `image` for disks |
 
+mod archives;
 mod disks;
 mod finalise;
 mod ground;
@@ -58,6 +59,7 @@ use crate::ui::notice::Failure;
 use crate::ui::reporter::{Reporter, Subject};
 use crate::ui::screen::Screen;
 
+pub use archives::archive;
 pub use ground::memory_for;
 pub use image::{Making, name_of};
 pub(crate) use normalise::clamp_days;

@@ -90,6 +90,7 @@ impl BuildPlan {
             settings.root_label = label;
         }
         output::Rules::of(&settings, identity, 0).check(&settings.formats)?;
+        output::archive::Facts::new(&settings, &environment, identity)?;
         let breaks = Breaks::of(&environment)?;
         let names = hook_names(&environment)?;
         let warnings = [

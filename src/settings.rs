@@ -419,7 +419,7 @@ fn outputs(types: &[String], name: Option<String>) -> Result<(String, Vec<Format
     }
     let mut name = name.unwrap_or_else(|| "image".into());
     if let [format] = &formats[..]
-        && let Some(stem) = name.strip_suffix(&format!(".{format}"))
+        && let Some(stem) = name.strip_suffix(&format!(".{}", format.suffix()))
     {
         name.truncate(stem.len());
     }

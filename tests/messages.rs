@@ -141,7 +141,6 @@ fn command_lines() {
         &["--mkfs-options", "-Q", "os"],
         &["--qemu-img-options", "nonsense=1", "os"],
         &["-t", "qcow", "os"],
-        &["-t", "docker", "os"],
         &["-t", "nothing-like-it", "os"],
         &["-t", "vhd", "--vhd-creator", "azur", "os"],
         &["-t", "vhd", "--vhd-creator", "nothing-like-it", "os"],

@@ -29,6 +29,7 @@
 //! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27, archives, 32, ramdisks, come with
 //! what makes them.
 
+mod archives;
 mod assemble;
 mod boot_loaders;
 mod bootstrap;

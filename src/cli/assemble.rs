@@ -13,8 +13,9 @@ use crate::environment::Environment;
 use crate::error::{Context, Result};
 use crate::identity;
 use crate::inspect::layout as containers;
+use crate::output::archive::Facts;
 use crate::output::stdout;
-use crate::pipeline::Making;
+use crate::pipeline::{Making, archive};
 use crate::settings::{Flags, Settings};
 use crate::ui;
 use crate::ui::colour::When;
@@ -38,6 +39,9 @@ Examples:
                 - {name: ESP, type: EF00, size: 64MiB, mkfs: {type: vfat, mount: {mount_point: /boot/efi}}}
                 - {name: root, size: 100%, mkfs: {mount: {mount_point: /}}}
 
+  dib assemble ./rootfs -o web -t squashfs,docker --docker-target team/web:1.0
+      web.squash, and web.docker.tar for docker load
+
   SOURCE_DATE_EPOCH=1700000000 dib assemble ./rootfs -o same --seed same
       the same bytes every time";
 
@@ -51,7 +55,8 @@ pub struct Args {
     /// Name of the image, without the suffix of its type; - is standard output
     #[arg(short = 'o', value_name = "NAME")]
     output: Option<String>,
-    /// Types of the image: qcow2, raw, vdi, vhd, vmdk [default: qcow2]
+    /// Types of the image: qcow2, raw, vdi, vhd, vmdk; of the tree itself: tar, tgz, tar.zst, tar.xz, squashfs, docker,
+    /// oci, aci [default: qcow2]
     #[arg(short = 't', value_name = "TYPE,...", value_delimiter = ',', action = ArgAction::Set)]
     types: Vec<String>,
     /// Do not compress the image
@@ -84,6 +89,9 @@ pub struct Args {
     /// Who shall take a VHD: xen, azure or hyperv; or who is said to have made it: tap, win or qem2 [default: xen]
     #[arg(long, value_name = "WORD")]
     vhd_creator: Option<String>,
+    /// Repository, and tag after a colon, of an image of type docker or oci [default of docker: its name]
+    #[arg(long, value_name = "REPO[:TAG]")]
+    docker_target: Option<String>,
     /// Label of the file system [default: cloudimg-rootfs]
     #[arg(long, visible_alias = "root-label", value_name = "LABEL")]
     label: Option<String>,
@@ -116,6 +124,7 @@ impl Args {
             mkfs_options: self.mkfs_options.clone(),
             format_options: self.qemu_img_options.clone(),
             vhd_creator: self.vhd_creator.clone(),
+            docker_target: self.docker_target.clone(),
             root_label: self.label.clone(),
             seed: self.seed.clone(),
             threads: self.threads,
@@ -142,6 +151,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     for warning in &layout.warnings {
         ui::warn(warning);
     }
+    let facts = Facts::new(&settings, environment, identity)?;
     let making = Making {
         settings: &settings,
         layout: &layout,
@@ -158,7 +168,9 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
             ..scan::Options::default()
         };
         let (tree, store) = scan(&args.tree, &how).image(tried)?;
-        making.make(&tree, &store)
+        if archive(&settings, &facts, &tree, &store, making.umask)? {
+            making.make(&tree, &store)?;
+        }
     } else {
         let choice = containers::choice(environment, &settings.arch)?;
         let read = if container {
@@ -168,8 +180,11 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
             containers::of_archive(archive, &args.tree, &choice, &settings.tmp_dir)
         };
         let (tree, store) = read.image(tried)?;
-        making.make(&tree, &store)
+        if archive(&settings, &facts, &tree, &store, making.umask)? {
+            making.make(&tree, &store)?;
+        }
     }
+    Ok(())
 }
 
 /// The umask can only be read by setting it; no other thread runs yet.

@@ -51,7 +51,8 @@ pub struct Args {
     /// Name of the image, without the suffix of its type; - is standard output [default: image]
     #[arg(short = 'o', value_name = "NAME")]
     output: Option<String>,
-    /// Types of the image: qcow2, raw, vdi, vhd, vmdk [default: qcow2]
+    /// Types of the image: qcow2, raw, vdi, vhd, vmdk; of the tree itself: tar, tgz, tar.zst, tar.xz, squashfs, docker,
+    /// oci, aci [default: qcow2]
     #[arg(short = 't', value_name = "TYPE,...", value_delimiter = ',', action = ArgAction::Set)]
     types: Vec<String>,
     /// Trace hooks; twice: more
@@ -114,7 +115,7 @@ pub struct Args {
     /// How elements install by default, source or package [default: source]
     #[arg(long, value_name = "TYPE")]
     install_type: Option<String>,
-    /// Repository, and tag after a colon, that an image of type docker gets
+    /// Repository, and tag after a colon, that an image of type docker gets [default: its name]
     #[arg(long, value_name = "REPO[:TAG]")]
     docker_target: Option<String>,
     /// Write the log to a file, and nothing to standard output

@@ -211,6 +211,38 @@ pub(super) fn of_file(file: &File, which: Checksums) -> io::Result<Vec<Digits>> 
     digester.finish()
 }
 
+/// A file that digests what is written to it, from its first byte to its last.
+#[derive(Debug)]
+pub(super) struct DigestingFile {
+    file: File,
+    digester: Digester,
+}
+
+impl DigestingFile {
+    /// Digests what goes to `file`.
+    pub(super) fn new(file: File, which: Checksums) -> io::Result<Self> {
+        let digester = Digester::start(which)?;
+        Ok(Self { file, digester })
+    }
+
+    /// The digests of all that was written.
+    pub(super) fn into_digests(self) -> io::Result<Vec<Digits>> {
+        self.digester.finish()
+    }
+}
+
+impl io::Write for DigestingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let took = self.file.write(bytes)?;
+        self.digester.bytes(&bytes[..took])?;
+        Ok(took)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
 /// A sink that digests what goes through it.
 #[derive(Debug)]
 pub(super) struct DigestingSink<S> {

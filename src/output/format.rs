@@ -3,8 +3,11 @@
 //! A format is a module below this one with a [`Writer`], a variant, and a line in [`Format::writer`]. Nothing else in
 //! the program tells formats apart.
 
+mod container;
 mod qcow2;
 mod raw;
+mod squashfs;
+mod tar;
 mod vdi;
 mod vhd;
 mod vmdk;
@@ -31,6 +34,22 @@ pub enum Format {
     Vhd,
     /// `VMware`'s disk.
     Vmdk,
+    /// The tree as a tar archive.
+    Tar,
+    /// The same, compressed by gzip.
+    Tgz,
+    /// The same, compressed by zstd.
+    TarZst,
+    /// The same, compressed by xz.
+    TarXz,
+    /// The tree as a squashfs image.
+    Squashfs,
+    /// The tree as a container's image, for `docker load`, `podman load` and whatever reads OCI layouts.
+    Docker,
+    /// The same without what only `docker load` needs.
+    Oci,
+    /// The tree as an image of rkt's.
+    Aci,
 }
 
 /// What there is to know of a format, and what writes its files.
@@ -41,6 +60,11 @@ pub(super) trait Writer {
     /// What its files' names end with.
     fn suffix(&self) -> &'static str {
         self.word()
+    }
+
+    /// Whether it holds the tree itself, and no disk.
+    fn is_of_tree(&self) -> bool {
+        false
     }
 
     /// The options that it knows.
@@ -72,7 +96,31 @@ pub(super) trait Writer {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 5] = [Format::Qcow2, Format::Raw, Format::Vdi, Format::Vhd, Format::Vmdk];
+    pub const ALL: [Format; 13] = [
+        Format::Qcow2,
+        Format::Raw,
+        Format::Vdi,
+        Format::Vhd,
+        Format::Vmdk,
+        Format::Tar,
+        Format::Tgz,
+        Format::TarZst,
+        Format::TarXz,
+        Format::Squashfs,
+        Format::Docker,
+        Format::Oci,
+        Format::Aci,
+    ];
+
+    /// Whether it holds the tree itself, and no disk: then sizes and file systems do not matter.
+    pub fn is_of_tree(self) -> bool {
+        self.writer().is_of_tree()
+    }
+
+    /// What its files' names end with, behind a dot.
+    pub fn suffix(self) -> &'static str {
+        self.writer().suffix()
+    }
 
     /// What writes it.
     pub(super) fn writer(self) -> &'static dyn Writer {
@@ -82,12 +130,17 @@ impl Format {
             Format::Vdi => &vdi::Vdi,
             Format::Vhd => &vhd::Vhd,
             Format::Vmdk => &vmdk::Vmdk,
+            Format::Tar => &tar::Tar::Plain,
+            Format::Tgz => &tar::Tar::Gzip,
+            Format::TarZst => &tar::Tar::Zstd,
+            Format::TarXz => &tar::Tar::Xz,
+            Format::Squashfs => &squashfs::Squashfs,
+            Format::Docker => &container::Container::Docker,
+            Format::Oci => &container::Container::Oci,
+            Format::Aci => &tar::Aci,
         }
     }
 }
-
-/// Types that the original program names in its help, and this one does not write.
-const ELSEWHERE: [&str; 5] = ["aci", "docker", "squashfs", "tar", "tgz"];
 
 /// Its word on the command line.
 impl fmt::Display for Format {
@@ -103,10 +156,6 @@ impl FromStr for Format {
         let found = Format::ALL.into_iter().find(|format| format.to_string() == word);
         found.ok_or_else(|| {
             let all = Format::ALL.map(|format| format.to_string());
-            if ELSEWHERE.contains(&word) {
-                return Error::usage(format!("this version writes no image of type '{word}'"))
-                    .hint(format!("the types are {}", all.join(", ")));
-            }
             let error = Error::usage(format!("unknown image type '{word}'"));
             match nearest(word, all.iter().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean {near}?")),

@@ -6,6 +6,7 @@ use image_core::copy::{Options, copy_with};
 use image_core::sink::{FileSink, StreamSink};
 use image_core::{Map, Sink, Store};
 
+use super::archive::Archival;
 use super::counted::{self, Counted};
 use super::digest::{self, DigestingSink, Digits};
 use super::{ELSEWHERE_HINT, Rules, stdout};
@@ -23,12 +24,22 @@ pub(super) struct Image<'a> {
     pub(super) store: &'a dyn Store,
     /// Whether files lie packed, so that reading them is work for all threads.
     pub(super) packed: bool,
+    /// What formats need that hold no disk; none where there is no tree.
+    pub(super) archival: Option<&'a Archival<'a>>,
 }
 
 impl<'a> Image<'a> {
+    /// What formats need that hold no disk.
+    pub(super) fn archival(&self) -> Result<&'a Archival<'a>> {
+        self.archival.ok_or("there is no tree").image(|| TRIED.to_owned())
+    }
+
     /// The same files in another arrangement.
-    pub(super) fn with(&self, map: &'a Map) -> Self {
-        Self { map, ..*self }
+    pub(super) fn with<'b>(&self, map: &'b Map) -> Image<'b>
+    where
+        'a: 'b,
+    {
+        Image { map, ..*self }
     }
 }
 
@@ -103,7 +114,7 @@ pub(super) fn ascending(image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Re
 }
 
 /// Copies an image, telling how far it is.
-fn copy<S: Sink>(image: &Image<'_>, sink: S) -> Result<S> {
+pub(super) fn copy<S: Sink>(image: &Image<'_>, sink: S) -> Result<S> {
     let mut sink = Counted::new(sink, counted::EVERY, ui::written);
     let options = Options {
         packed: image.packed,

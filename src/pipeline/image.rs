@@ -5,12 +5,14 @@ use std::path::Path;
 use image_core::scan::{self, StandIns, scan};
 use image_core::{Identity, Store, Tree};
 
+use super::archives::{archive, at_rest};
 use crate::blockdevice::disk;
 use crate::blockdevice::layout::{FIRST, Layout};
 use crate::blockdevice::old::Kept;
 use crate::blockdevice::placing::{Placed, place};
 use crate::boot::BootCode;
 use crate::error::{Context, Error, Result};
+use crate::output::archive::Facts;
 use crate::output::{self, Rules};
 use crate::plan::BuildPlan;
 use crate::settings::{Settings, SizeRule};
@@ -101,6 +103,10 @@ pub(super) fn write(
     ui::scanned(&tree);
     if let Some(usage) = Usage::wanted(&plan.environment, &tree) {
         ui::note(usage);
+    }
+    let facts = Facts::new(&plan.settings, &plan.environment, plan.identity)?;
+    if !archive(&plan.settings, &facts, &at_rest(&tree)?, &store, making.umask)? {
+        return Ok(());
     }
     let trees = making.layout.cut(&tree, making.identity)?;
     making.write(&trees, &store, placed)

@@ -9,8 +9,8 @@
     reason = "tests that live here so that the fuzz targets can call them"
 )]
 
-mod containers;
 mod archives;
+mod containers;
 mod disks;
 mod fat_plan;
 mod lvm_plan;
@@ -30,8 +30,8 @@ use image_core::tree::{Content, NodeId, Tree};
 use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
-pub use containers::containers;
 pub use archives::{facts, squashfs_plan, tar_plan};
+pub use containers::containers;
 pub use disks::disk_layouts;
 pub use fat_plan::fat_plan;
 pub use lvm_plan::lvm_plan;

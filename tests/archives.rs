@@ -1,0 +1,229 @@
+//! Images that hold the tree itself, and no disk.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::lab::{DIB, Lab};
+
+fn tree(at: &Path) {
+    fs::create_dir_all(at.join("etc/deep")).unwrap();
+    fs::create_dir_all(at.join("tmp")).unwrap();
+    fs::write(at.join("etc/file"), "text\n".repeat(50_000)).unwrap();
+    fs::write(at.join("tmp/own"), "of a tree that nobody built").unwrap();
+    fs::hard_link(at.join("etc/file"), at.join("etc/deep/link")).unwrap();
+    std::os::unix::fs::symlink("etc/file", at.join("symlink")).unwrap();
+}
+
+/// What an archive lists, sorted.
+fn listed(archive: &Path) -> Vec<String> {
+    let told = oracle::run("tar", &["-tf".as_ref(), archive.as_os_str()]);
+    let mut names: Vec<String> = told.lines().map(str::to_owned).collect();
+    names.sort();
+    names
+}
+
+const MEMBERS: [&str; 8] = [
+    "./",
+    "./etc/",
+    "./etc/deep/",
+    "./etc/deep/link",
+    "./etc/file",
+    "./symlink",
+    "./tmp/",
+    "./tmp/own",
+];
+
+#[test]
+fn all_types_of_one_run_are_there_with_digests_and_hold_the_tree() {
+    if !oracle::require(&["tar", "gzip", "zstd", "xz", "unsquashfs", "sha256sum", "md5sum"]) {
+        return;
+    }
+    let mut lab = Lab::unprivileged();
+    lab.set("SOURCE_DATE_EPOCH", "1700000000");
+    tree(&lab.out("tree"));
+    let types = "tar,tgz,tar.zst,tar.xz,squashfs,docker,oci,aci,qcow2,raw";
+    let run = |name: &str, threads: &str| {
+        let args = [
+            "assemble",
+            "tree",
+            "-o",
+            name,
+            "-t",
+            types,
+            "--checksum",
+            "--docker-target",
+            "team/x:1",
+            "--seed",
+            "s",
+            "--threads",
+            threads,
+        ];
+        lab.run(DIB, &args).ok()
+    };
+    let said = run("x", "1");
+    let told = said.out + &said.err;
+    assert!(told.contains("ACI_MANIFEST names no manifest"), "{told}");
+    let files = [
+        "aci",
+        "docker.tar",
+        "oci.tar",
+        "qcow2",
+        "raw",
+        "squash",
+        "tar",
+        "tar.xz",
+        "tar.zst",
+        "tgz",
+    ];
+    for suffix in files {
+        let name = format!("x.{suffix}");
+        for (tool, sum) in [("md5sum", "md5"), ("sha256sum", "sha256")] {
+            let told = oracle::run(tool, &[lab.out(&name).as_os_str()]);
+            let digits = told.split(' ').next().unwrap();
+            assert_eq!(lab.text(&format!("{name}.{sum}")), format!("{digits}  {name}\n"));
+        }
+    }
+    assert_eq!(lab.names().len(), 1 + files.len() * 3);
+    for name in ["x.tar", "x.tgz", "x.tar.zst", "x.tar.xz"] {
+        assert_eq!(listed(&lab.out(name)), MEMBERS, "{name}");
+    }
+    let below = listed(&lab.out("x.aci"));
+    let want = MEMBERS.map(|name| name.replacen("./", "rootfs/", 1));
+    assert_eq!(below, want);
+    let told = oracle::run("unsquashfs", &["-ll".as_ref(), lab.out("x.squash").as_os_str()]);
+    assert!(told.contains("squashfs-root/etc/deep/link"), "{told}");
+    let stat = oracle::run("unsquashfs", &["-stat".as_ref(), lab.out("x.squash").as_os_str()]);
+    assert!(stat.contains("Compression xz"), "{stat}");
+
+    run("y", "3");
+    for suffix in files {
+        let [x, y] = ["x", "y"].map(|name| lab.out(&format!("{name}.{suffix}")));
+        assert!(
+            fs::read(x).unwrap() == fs::read(y).unwrap(),
+            "the number of threads shows in {suffix}"
+        );
+    }
+    let unpacked = |tool: &str, name: &str| {
+        let path = lab.out(name);
+        let args: [&std::ffi::OsStr; 2] = ["-dc".as_ref(), path.as_os_str()];
+        oracle::output(tool, &args).stdout
+    };
+    let plain = fs::read(lab.out("x.tar")).unwrap();
+    for (tool, name) in [("gzip", "x.tgz"), ("zstd", "x.tar.zst"), ("xz", "x.tar.xz")] {
+        assert!(unpacked(tool, name) == plain, "{name}");
+    }
+}
+
+#[test]
+fn archives_are_trees_for_assemble_again() {
+    let lab = Lab::unprivileged();
+    tree(&lab.out("tree"));
+    let args = ["assemble", "tree", "-o", "x", "-t", "tar,docker", "-u"];
+    lab.run(DIB, &args).ok();
+    for (source, name) in [("tree", "a"), ("x.tar", "b"), ("x.docker.tar", "c")] {
+        let args = ["assemble", source, "-o", name, "-t", "tar"];
+        lab.run(DIB, &args).ok();
+    }
+    let [a, b, c] = ["a", "b", "c"].map(|name| fs::read(lab.out(&format!("{name}.tar"))).unwrap());
+    assert!(a == b && a == c);
+}
+
+#[test]
+fn a_built_archive_has_nothing_of_the_host_and_empty_directories_for_it() {
+    let Some(mut lab) = Lab::new() else { return };
+    if !oracle::require(&["tar", "unsquashfs", "skopeo"]) {
+        return;
+    }
+    lab.hook(
+        "cleanup.d/50-leave",
+        "mkdir -p $TARGET_ROOT/{dev/shm,tmp,proc,sys}\n\
+         touch $TARGET_ROOT/dev/shm/of-the-host $TARGET_ROOT/tmp/left\n\
+         mkdir -p $TARGET_ROOT/srv/tmp; echo kept > $TARGET_ROOT/srv/tmp/kept",
+    );
+    fs::write(lab.out("manifest.json"), "{\"acKind\": \"ImageManifest\"}\n").unwrap();
+    let manifest = lab.out("manifest.json").display().to_string();
+    lab.set("ACI_MANIFEST", &manifest);
+    let args = [
+        "-o",
+        "n",
+        "-t",
+        "tar,tgz,squashfs,docker,aci",
+        "--docker-target",
+        "team/mini:1.0",
+    ];
+    lab.build(&[&args[..], &["mini-os", "probe"]].concat()).ok();
+    let names = lab.names();
+    let want = [
+        "manifest.json",
+        "n.aci",
+        "n.docker.tar",
+        "n.squash",
+        "n.tar",
+        "n.tgz",
+    ];
+    assert_eq!(names, want);
+    let members = listed(&lab.out("n.tar"));
+    assert!(members.iter().all(|name| name.starts_with("./")), "{members:?}");
+    for directory in ["dev", "proc", "sys", "tmp"] {
+        let below = members
+            .iter()
+            .filter(|name| name.starts_with(&format!("./{directory}/")));
+        assert_eq!(below.collect::<Vec<_>>(), [&format!("./{directory}/")]);
+    }
+    assert!(members.contains(&"./srv/tmp/kept".to_owned()));
+    assert_eq!(listed(&lab.out("n.tgz")), members, "tar was asked for, and stays");
+    let told = oracle::run("unsquashfs", &["-l".as_ref(), lab.out("n.squash").as_os_str()]);
+    assert!(
+        told.contains("root/srv/tmp/kept") && !told.contains("of-the-host") && !told.contains("root/tmp/")
+    );
+    let aci = listed(&lab.out("n.aci"));
+    assert!(aci.contains(&"manifest".to_owned()) && aci.contains(&"rootfs/srv/tmp/kept".to_owned()));
+    let aci_path = lab.out("n.aci");
+    let args = ["-xOf".as_ref(), aci_path.as_os_str(), "manifest".as_ref()];
+    assert_eq!(oracle::run("tar", &args), lab.text("manifest.json"));
+    let archive = format!(
+        "docker-archive:{}:team/mini:1.0",
+        lab.out("n.docker.tar").display()
+    );
+    let told = oracle::run("skopeo", &["inspect".as_ref(), archive.as_ref()]);
+    assert!(told.contains("\"Os\": \"linux\""), "{told}");
+}
+
+#[test]
+fn an_older_archive_is_kept_under_its_time() {
+    let lab = Lab::unprivileged();
+    tree(&lab.out("tree"));
+    let run = || {
+        lab.run(
+            DIB,
+            &["assemble", "tree", "-o", "x", "-t", "tar,docker", "--checksum"],
+        )
+        .ok()
+    };
+    run();
+    let first = fs::metadata(lab.out("x.tar")).unwrap().ino();
+    run();
+    let names = lab.names();
+    assert_eq!(names.len(), 1 + 2 * 2 * 3, "{names:?}");
+    let old = |end: &str| {
+        names
+            .iter()
+            .find(|name| name.starts_with("x-20") && name.ends_with(end))
+            .unwrap()
+    };
+    assert_eq!(fs::metadata(lab.out(old(".tar"))).unwrap().ino(), first);
+}
+
+#[test]
+fn what_cannot_be_an_archive_is_refused_before_anything_is_written() {
+    let mut lab = Lab::unprivileged();
+    tree(&lab.out("tree"));
+    let assemble = |lab: &Lab, more: &[&str]| lab.run(DIB, &[&["assemble", "tree"], more].concat());
+    assemble(&lab, &["-o", "My Image", "-t", "docker"])
+        .failed(1, "'My Image' cannot be the name of a container's image");
+    assemble(&lab, &["-t", "docker", "--docker-target", "A:b"]).failed(1, "'A:b' cannot be the name");
+    lab.set("ACI_MANIFEST", "absent");
+    assemble(&lab, &["-t", "aci"]).failed(1, "ACI_MANIFEST: cannot read absent");
+    assert_eq!(lab.names(), ["tree"]);
+}

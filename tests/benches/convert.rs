@@ -136,7 +136,7 @@ fn theirs(words: &[&str], source: &Path, image: &Path) -> Cost {
 }
 
 /// Wall and processor seconds.
-fn median(costs: Vec<Cost>) -> (f64, f64) {
+fn median(costs: &[Cost]) -> (f64, f64) {
     let of = |value: fn(&Cost) -> Duration| {
         let mut values: Vec<f64> = costs.iter().map(|cost| value(cost).as_secs_f64()).collect();
         values.sort_by(f64::total_cmp);

@@ -63,6 +63,7 @@ impl Session {
             (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", "TIME"),
             (r"-\d{4}\.\d\d\.\d\d-\d\d\.\d\d\.\d\d(-\d)?", "-TIME"),
             (r"dib_build\.[A-Z2-9]+", "dib_build.RANDOM"),
+            (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID"),
             (r"\.tmp[A-Za-z0-9]{6}\b", ".tmpRANDOM"),
             (r"this one has \d+\.\d MiB", "this one has N MiB"),
             (r" *\d+\.\d{3}  ", "      0.000  "),

@@ -4,7 +4,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`format`] | what types there are, and what writes each: one module and one line for every one |
+//! | [`format`](mod@format) | what types there are, and what writes each: one module and one line for every one |
 //! | [`archive`] | what formats need that hold the tree itself: names, platforms, and which of it they hold |
 //! | `options` | the words of `--qemu-img-options`, each for the formats that know it |
 //! | [`stdout`] | an output that goes to standard output |

@@ -1,6 +1,6 @@
 //! The formats of images: their words, and what writes each.
 //!
-//! A format is a module below this one with a [`Writer`], a variant, and a line in [`Format::writer`]. Nothing else in
+//! A format is a module below this one with a `Writer`, a variant, and a line in `Format::writer`. Nothing else in
 //! the program tells formats apart.
 
 mod container;

@@ -90,7 +90,7 @@ fn main() -> ExitCode {
                 own.push(ours(to, &source, work.path()));
                 other.push(theirs(to.theirs, &source, &work.path().join("theirs")));
             }
-            let (own, other) = (median(own), median(other));
+            let (own, other) = (median(&own), median(&other));
             let wall = other.0 / own.0;
             let what = format!("qemu-img's time to ours from {} to {}", from.name, to.name);
             println!(

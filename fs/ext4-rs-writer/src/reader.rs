@@ -17,7 +17,7 @@
 //! xattrs (capabilities and labels are lost), nor devices, nor holes. Tests hold this reader against the kernel, for
 //! images of the planner, of mke2fs in many forms, and of the kernel itself.
 //!
-//! What a journal holds that the file system lacks, as in the image of a machine that was not shut down, is [read][replay]
+//! What a journal holds that the file system lacks, as in the image of a machine that was not shut down, is read
 //! in its place.
 //!
 //! [`check`](fn@check) judges a file system as `e2fsck -fn` does: whether its structures agree with each other.

@@ -518,7 +518,7 @@ mod tests {
             origins,
             strict: _,
         } = Settings::new(Flags::default(), &Environment::default()).unwrap();
-        let fields = 28 + 3 + 2 + 2;
+        let fields = 29 + 3 + 2 + 2;
         // And whether the element `base` is one.
         assert_eq!((ROWS.len(), origins.len()), (fields + 1, fields + 1));
     }

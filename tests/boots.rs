@@ -77,8 +77,9 @@ rmdir \"$bare\"
 const RESTORE: &str = "#!/bin/bash
 set -eu
 cp -a \"$SAVED/.\" \"$TARGET_ROOT/\"
+# The PATH of this test is of the host alone.
+PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
 chroot \"$TARGET_ROOT\" sh -e <<'SCRIPT'
-PATH=/usr/sbin:/usr/bin:/sbin:/bin
 for path in /sbin/start-stop-daemon /usr/sbin/start-stop-daemon; do
     if dpkg-divert --listpackage $path | grep -qx LOCAL; then
         rm -f $path

@@ -43,7 +43,7 @@ const BOTH: &str = r#"["md5", "sha256"]"#;
 const NULL: Option<&str> = Some("null");
 
 #[rustfmt::skip]
-const PRECEDENCES: [Precedence; 23] = [
+const PRECEDENCES: [Precedence; 24] = [
     ("arch", None, ["ARCH", "s390x", r#""s390x""#], ["-a", "armhf", r#""armhf""#]),
     ("name", Some(r#""image""#), ["IMAGE_NAME", "v", r#""v""#], ["-o", "f", r#""f""#]),
     ("format_options", NULL, ["QEMU_IMG_OPTIONS", "compat=1.1", r#""compat=1.1""#],
@@ -65,6 +65,7 @@ const PRECEDENCES: [Precedence; 23] = [
     ("install_type", Some(r#""source""#), ["DIB_DEFAULT_INSTALLTYPE", "package", r#""package""#],
         ["--install-type", "repo", r#""repo""#]),
     ("docker_target", NULL, ["DOCKER_TARGET", "v:1", r#""v:1""#], ["--docker-target", "f:1", r#""f:1""#]),
+    ("vhd_creator", Some(r#""xen""#), ["DIB_VHD_CREATOR", "azure", r#""azure""#], ["--vhd-creator", "tap", r#""tap""#]),
     ("privileges", NULL, ["DIB_PRIVILEGES", "T1", r#""T1""#], ["--privileges", "T2", r#""T2""#]),
     ("network", Some(r#""host""#), ["DIB_NETWORK", "none", r#""none""#], ["--network", "host", r#""host""#]),
     ("network", Some(r#""host""#), ["DIB_HERMETIC", "1", r#""none""#], ["--hermetic", "", r#""none""#]),

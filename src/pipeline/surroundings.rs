@@ -229,7 +229,6 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     all.set("DIB_ROOT_FSTYPE", facts.root_fstype);
     all.set("DIB_BOOT_LABEL", facts.boot_label);
     all.set("DIB_MOUNTPOINTS", facts.mount_points);
-    all.set("DIB_BLOCK_DEVICE_PARAMS_YAML", dirs.build.join(disks::PARAMS));
     all.set("DIB_ARGS", record::text(&settings.line));
     all.set("DIB_IMAGE_CACHE", &settings.cache);
     all.set("DIB_LOCKFILES", &settings.lockfiles);
@@ -262,11 +261,14 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
         all.set("TZ", "UTC");
     }
     elements(plan, dirs, &mut all);
-    // The image is the same in every tier, and so is what it records.
-    all.unset("DIB_PRIVILEGES");
+    // The image is the same in every tier and every directory, and so is what it records.
+    for name in ["DIB_PRIVILEGES", "DIB_BLOCK_DEVICE_PARAMS_YAML"] {
+        all.unset(name);
+    }
     let recorded = record::environment(&all);
     all.set("DIB_ENV", recorded);
     all.set("DIB_PRIVILEGES", grant.tier.to_string());
+    all.set("DIB_BLOCK_DEVICE_PARAMS_YAML", dirs.build.join(disks::PARAMS));
     all
 }
 

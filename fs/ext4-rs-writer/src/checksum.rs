@@ -128,9 +128,10 @@ impl InodeSeed {
     }
 
     /// The checksum of an htree node: of the block up to the last used entry, of the tail's reserved word and of a
-    /// zero in place of the checksum.
-    pub fn htree_node(self, used: &[u8]) -> u32 {
-        crc32c(crc32c(self.0, used), &[0; 8])
+    /// zero in place of the checksum. The kernel leaves in that word what was there before the block was an index.
+    pub fn htree_node(self, used: &[u8], reserved: u32) -> u32 {
+        let tail = [reserved.to_le_bytes(), [0; 4]].concat();
+        crc32c(crc32c(self.0, used), &tail)
     }
 
     /// The checksum of an extent block: of its header and all entries it has room for.

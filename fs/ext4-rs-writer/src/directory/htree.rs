@@ -233,7 +233,7 @@ impl Htree {
             let used = start.saturating_add(children.len().saturating_mul(size_of::<Child>()));
             let tail = Tail {
                 reserved: 0.into(),
-                checksum: seed.htree_node(&bytes[..used]).into(),
+                checksum: seed.htree_node(&bytes[..used], 0).into(),
             };
             bytes[end..end.saturating_add(size_of::<Tail>())].copy_from_slice(tail.as_bytes());
         }

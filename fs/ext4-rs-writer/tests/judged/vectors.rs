@@ -92,7 +92,7 @@ fn inodes_and_what_they_own() {
     assert_eq!(inode_seed(ino).directory_leaf(entries), u32_at(tail, 8));
     let (root, ino) = vector("htree_root");
     let (limit, count) = (usize::from(u16_at(&root, 0x20)), usize::from(u16_at(&root, 0x22)));
-    let sum = inode_seed(ino).htree_node(&root[..0x20 + 8 * count]);
+    let sum = inode_seed(ino).htree_node(&root[..0x20 + 8 * count], 0);
     assert_eq!(sum, u32_at(&root, 0x20 + 8 * limit + 4));
     let (extents, ino) = vector("extent_block");
     let used = 12 + 12 * usize::from(u16_at(&extents, 4));

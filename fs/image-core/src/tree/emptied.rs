@@ -85,11 +85,14 @@ mod tests {
             builder.link(parent, name, file).unwrap();
         }
         let tree = builder.build().unwrap();
-        assert_eq!(tree.emptied(&[]).unwrap(), tree);
+        let paths = |tree: &Tree| -> Vec<String> {
+            let paths = tree.iter().map(|(id, _)| tree.path(id));
+            paths.map(|path| path.escape_ascii().to_string()).collect()
+        };
+        let whole = tree.emptied(&[]).unwrap();
+        assert_eq!((whole.nodes(), paths(&whole)), (tree.nodes(), paths(&tree)));
         let emptied = tree.emptied(&[b"tmp", b"c"]).unwrap();
-        let paths: Vec<Vec<u8>> = emptied.iter().map(|(id, _)| emptied.path(id)).collect();
-        let paths: Vec<String> = paths.iter().map(|path| path.escape_ascii().to_string()).collect();
-        assert_eq!(paths, ["", "c", "tmp", "var", "var/tmp"]);
+        assert_eq!(paths(&emptied), ["", "c", "tmp", "var", "var/tmp"]);
         let file = &emptied.nodes()[1];
         assert_eq!(
             (file.links, emptied.xattrs(file.meta.xattrs)[0].value.as_slice()),

@@ -128,8 +128,8 @@ impl<R: ReadAt> Check<'_, R> {
         }
         let end = |count: usize| start.saturating_add(count.saturating_mul(8));
         if let Some(seed) = index.directory.seed(&self.volume) {
-            let says = long(&block, end(limit).saturating_add(4));
-            if says != seed.htree_node(&block[..end(count)]) {
+            let [reserved, says] = [0, 4].map(|at| long(&block, end(limit).saturating_add(at)));
+            if says != seed.htree_node(&block[..end(count)], reserved) {
                 self.fault(index.directory.checksum("a block of the index").into())?;
             }
         }

@@ -23,8 +23,19 @@ pub fn archive(
     Ok(settings.formats.iter().any(|format| !format.is_of_tree()))
 }
 
-/// A root without what only a running system has in it, or the host that builds.
-pub(super) fn at_rest(tree: &Tree) -> Result<Tree> {
+/// The same for a root, without what only a running system has in it, or the host that builds.
+pub(super) fn archive_root(
+    settings: &Settings,
+    facts: &Facts,
+    tree: &Tree,
+    store: &impl Store,
+    umask: u32,
+) -> Result<bool> {
+    // The copy of a tree is for those who want it.
+    if !settings.formats.iter().any(|format| format.is_of_tree()) {
+        return Ok(true);
+    }
     let emptied = tree.emptied(&RUNTIME);
-    emptied.image(|| "cannot leave out what is in /dev, /proc, /sys and /tmp".to_owned())
+    let tree = emptied.image(|| "cannot leave out what is in /dev, /proc, /sys and /tmp".to_owned())?;
+    archive(settings, facts, &tree, store, umask)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use image_core::scan::{self, StandIns, scan};
 use image_core::{Identity, Store, Tree};
 
-use super::archives::{archive, at_rest};
+use super::archives::archive_root;
 use crate::blockdevice::disk;
 use crate::blockdevice::layout::{FIRST, Layout};
 use crate::blockdevice::old::Kept;
@@ -105,7 +105,7 @@ pub(super) fn write(
         ui::note(usage);
     }
     let facts = Facts::new(&plan.settings, &plan.environment, plan.identity)?;
-    if !archive(&plan.settings, &facts, &at_rest(&tree)?, &store, making.umask)? {
+    if !archive_root(&plan.settings, &facts, &tree, &store, making.umask)? {
         return Ok(());
     }
     let trees = making.layout.cut(&tree, making.identity)?;

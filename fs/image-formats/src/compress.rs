@@ -16,7 +16,6 @@
 //! queues whatever it is given, so that its memory grows with what is compressed.
 
 mod gzip;
-pub(crate) mod pool;
 mod xz;
 
 use std::fmt;
@@ -26,7 +25,7 @@ use std::ops::Range;
 
 use image_core::Sink;
 
-use pool::Pool;
+use crate::pool::Pool;
 pub use xz::BLOCK as XZ_BLOCK;
 pub(crate) use xz::single as xz_block;
 
@@ -132,7 +131,9 @@ impl<W: Write + Send> CompressingSink<W> {
             Method::Gzip(level) => {
                 let (head, framing) = gzip::Framing::begin(level);
                 output.write_all(&head).map_err(StartError::Start)?;
-                let pool = Pool::start("gzip", threads, 4, || move |block| gzip::pack(level, block));
+                let pool = Pool::start("gzip", threads, 4, || {
+                    Ok(move |block: &mut Block| gzip::pack(level, block))
+                });
                 Stream::Blocks(Blocks {
                     output,
                     framing: Framing::Gzip(framing),
@@ -145,7 +146,9 @@ impl<W: Write + Send> CompressingSink<W> {
             Method::Xz(level) => {
                 let (head, framing) = xz::Framing::begin(level);
                 output.write_all(&head).map_err(StartError::Start)?;
-                let pool = Pool::start("xz", threads, 1, || move |block| xz::pack(level, block));
+                let pool = Pool::start("xz", threads, 1, || {
+                    Ok(move |block: &mut Block| xz::pack(level, block))
+                });
                 Stream::Blocks(Blocks {
                     output,
                     framing: Framing::Xz(framing),

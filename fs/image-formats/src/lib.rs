@@ -42,6 +42,7 @@ pub mod mbr;
 pub mod oci;
 mod packing;
 pub mod partitions;
+mod pool;
 pub mod qcow2;
 pub mod squashfs;
 pub mod swap;

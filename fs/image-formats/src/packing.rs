@@ -3,21 +3,19 @@
 //! Why batches: one cluster of 512 bytes is too little to hand to another thread. Where batches begin and end, and how
 //! many threads there are, changes no byte: every cluster is compressed on its own, and results come back in order.
 
-use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 use flate2::{Compress, Compression, FlushCompress, Status};
+
+use crate::pool::Pool;
 
 /// Bytes of the guest that a thread takes at a time, unless one cluster has more.
 const BATCH: usize = 256 * 1024;
 
-/// Batches on their way per thread: one being compressed, the others ready or done.
-const AHEAD: usize = 4;
+/// Batches on their way per thread besides the one being compressed: ready or done.
+const AHEAD: usize = 3;
 
 /// The power of two of deflate's window. QEMU inflates with this one, as some decoders with no larger one do.
 const WINDOW_BITS: u8 = 12;
@@ -169,46 +167,23 @@ impl Codec {
     }
 }
 
-type Done = io::Result<Batch>;
-type Job = (Batch, SyncSender<Done>);
-
-/// The threads. Batches go in and come out in one order.
+/// The threads, and buffers for what they work on. Batches go in and come out in one order.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    jobs: Option<SyncSender<Job>>,
-    threads: Vec<JoinHandle<()>>,
-    under_way: VecDeque<Receiver<Done>>,
-    under_way_max: usize,
+    pool: Pool<Batch, ()>,
     spare: Vec<Batch>,
 }
 
 impl Workers {
     pub(crate) fn start(how: How) -> io::Result<Self> {
-        let count = how.threads.min(NonZero::new(256).expect("not zero")).get();
-        let under_way_max = count.saturating_mul(AHEAD);
-        let (jobs, queue) = sync_channel::<Job>(under_way_max);
-        let queue = Arc::new(Mutex::new(queue));
-        let mut workers = Self {
-            jobs: Some(jobs),
-            threads: Vec::with_capacity(count),
-            under_way: VecDeque::with_capacity(under_way_max),
-            under_way_max,
-            spare: Vec::new(),
-        };
-        for _ in 0..count {
-            let queue = Arc::clone(&queue);
+        let pool = Pool::start("compress", how.threads, AHEAD, || {
             let mut codec = Codec::new(how)?;
-            let work = move || {
-                while let Some((mut batch, reply)) = next(&queue) {
-                    let done = batch.compress(&mut codec, &how).map(|()| batch);
-                    // Nobody waits for it only where the image has been given up.
-                    let _ = reply.send(done);
-                }
-            };
-            let thread = std::thread::Builder::new().name("compress".into()).spawn(work)?;
-            workers.threads.push(thread);
-        }
-        Ok(workers)
+            Ok(move |batch: &mut Batch| batch.compress(&mut codec, &how))
+        })?;
+        Ok(Self {
+            pool,
+            spare: Vec::new(),
+        })
     }
 
     /// An empty batch, with the buffers of one that is done.
@@ -224,41 +199,17 @@ impl Workers {
 
     /// Hands a batch to the threads. There must be room: see [`Workers::next`].
     pub(crate) fn submit(&mut self, batch: Batch) -> io::Result<()> {
-        let (reply, done) = sync_channel(1);
-        self.under_way.push_back(done);
-        let jobs = self.jobs.as_ref().ok_or_else(died)?;
-        jobs.send((batch, reply)).map_err(|_| died())
+        self.pool.submit(batch)
     }
 
     /// Whether a result must be taken before another batch is handed in.
     pub(crate) fn is_full(&self) -> bool {
-        self.under_way.len() >= self.under_way_max
+        self.pool.is_full()
     }
 
     /// Waits for the oldest batch; `None` when none is under way.
     pub(crate) fn next(&mut self) -> io::Result<Option<Batch>> {
-        match self.under_way.pop_front() {
-            Some(done) => done.recv().map_err(|_| died())?.map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
-fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
-    queue.lock().ok()?.recv().ok()
-}
-
-fn died() -> io::Error {
-    io::Error::other("a thread that compresses has died")
-}
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        self.jobs = None;
-        for thread in self.threads.drain(..) {
-            // A panic was told on its own thread already.
-            let _ = thread.join();
-        }
+        Ok(self.pool.next()?.map(|(batch, ())| batch))
     }
 }
 

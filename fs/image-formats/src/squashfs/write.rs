@@ -33,7 +33,7 @@ use image_core::Sink;
 use zerocopy::IntoBytes;
 
 use super::disk::{FragmentEntry, Superblock};
-use crate::compress::pool::Pool;
+use crate::pool::Pool;
 pub use pack::Compression;
 use pack::{Job, Outcome, Owner};
 pub use plan::{Dropped, Plan, PlanError, WriteOptions, plan};
@@ -89,7 +89,7 @@ impl<W: Write + Seek + Send> SquashfsSink<W> {
     pub fn new(output: W, plan: Plan, threads: NonZero<usize>) -> io::Result<Self> {
         let options = plan.options;
         let pool = Pool::start("squashfs", threads, 4, || {
-            move |job: &Job| pack::run(job, options)
+            Ok(move |job: &mut Job| pack::run(job, options))
         })?;
         let mut output = BufWriter::with_capacity(256 * 1024, output);
         // The superblock's place.

@@ -36,10 +36,10 @@ impl<I: Send + 'static, O: Send + 'static> Pool<I, O> {
         name: &str,
         threads: NonZero<usize>,
         ahead: usize,
-        make: impl Fn() -> F,
+        make: impl Fn() -> io::Result<F>,
     ) -> io::Result<Self>
     where
-        F: FnMut(&I) -> io::Result<O> + Send + 'static,
+        F: FnMut(&mut I) -> io::Result<O> + Send + 'static,
     {
         let count = threads.get().min(256);
         let under_way_max = count.saturating_mul(ahead.saturating_add(1));
@@ -53,10 +53,10 @@ impl<I: Send + 'static, O: Send + 'static> Pool<I, O> {
         };
         for _ in 0..count {
             let queue = Arc::clone(&queue);
-            let mut work = make();
+            let mut work = make()?;
             let run = move || {
-                while let Some((block, reply)) = next(&queue) {
-                    let done = work(&block).map(|result| (block, result));
+                while let Some((mut block, reply)) = next(&queue) {
+                    let done = work(&mut block).map(|result| (block, result));
                     // Nobody waits for it only where the output has been given up.
                     let _ = reply.send(done);
                 }
@@ -115,16 +115,16 @@ mod tests {
 
     #[test]
     fn results_come_in_the_order_of_the_blocks_and_a_failure_in_its_place() {
-        let work = |block: &u64| {
+        let work = |block: &mut u64| {
             // The later ones are done first.
-            (0..(20 - block) * 50).for_each(|_| std::thread::yield_now());
+            (0..(20 - *block) * 50).for_each(|_| std::thread::yield_now());
             if *block == 13 {
                 Err(io::Error::other("unlucky"))
             } else {
-                Ok(block * 2)
+                Ok(*block * 2)
             }
         };
-        let mut pool = Pool::start("test", NonZero::new(4).unwrap(), 4, || work).unwrap();
+        let mut pool = Pool::start("test", NonZero::new(4).unwrap(), 4, || Ok(work)).unwrap();
         for block in 0..20 {
             assert!(!pool.is_full());
             pool.submit(block).unwrap();

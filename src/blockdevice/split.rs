@@ -165,16 +165,7 @@ impl Cut<'_> {
             return Ok(*known);
         }
         let meta = self.meta(into, node.meta)?;
-        let content = match &node.content {
-            Content::Directory(_) => NewContent::Directory,
-            Content::File(data) => NewContent::File(data.clone()),
-            Content::Symlink(target) => NewContent::Symlink(tree.target(*target)),
-            Content::CharDevice(device) => NewContent::CharDevice(*device),
-            Content::BlockDevice(device) => NewContent::BlockDevice(*device),
-            Content::Fifo => NewContent::Fifo,
-            Content::Socket => NewContent::Socket,
-        };
-        let copy = self.builders[into].node(meta, content)?;
+        let copy = self.builders[into].node(meta, tree.new_content(node))?;
         if node.links > 1 {
             self.links.insert((into, id), copy);
         }

@@ -292,6 +292,19 @@ impl Tree {
         self.text(target)
     }
 
+    /// What a copy of a node in another tree is: for a directory, one that is empty so far.
+    pub fn new_content(&self, node: &Node) -> NewContent<'_> {
+        match &node.content {
+            Content::Directory(_) => NewContent::Directory,
+            Content::File(data) => NewContent::File(data.clone()),
+            Content::Symlink(target) => NewContent::Symlink(self.target(*target)),
+            Content::CharDevice(device) => NewContent::CharDevice(*device),
+            Content::BlockDevice(device) => NewContent::BlockDevice(*device),
+            Content::Fifo => NewContent::Fifo,
+            Content::Socket => NewContent::Socket,
+        }
+    }
+
     /// A set of xattrs, sorted by name.
     pub fn xattrs(&self, id: XattrsId) -> &[Xattr] {
         &self.0.xattrs[index(id.0)]

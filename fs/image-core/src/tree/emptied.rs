@@ -1,6 +1,6 @@
 //! Trees without what only a running system has below some of its directories.
 
-use super::{Content, NewContent, Node, NodeId, Tree, TreeError};
+use super::{Content, NodeId, Tree, TreeError};
 
 impl Tree {
     /// The tree with nothing in the directories that stand in its root by these names. What is named elsewhere too stays
@@ -25,7 +25,7 @@ impl Tree {
                         xattrs: builder.xattrs(set)?,
                         ..node.meta
                     };
-                    builder.node(meta, self.content_of(node))?
+                    builder.node(meta, self.new_content(node))?
                 };
                 twins[id.index()] = Some(child);
                 builder.link(twin, name, child)?;
@@ -37,25 +37,13 @@ impl Tree {
         }
         builder.build()
     }
-
-    fn content_of(&self, node: &Node) -> NewContent<'_> {
-        match &node.content {
-            Content::Directory(_) => NewContent::Directory,
-            Content::File(data) => NewContent::File(data.clone()),
-            Content::Symlink(target) => NewContent::Symlink(self.target(*target)),
-            Content::CharDevice(device) => NewContent::CharDevice(*device),
-            Content::BlockDevice(device) => NewContent::BlockDevice(*device),
-            Content::Fifo => NewContent::Fifo,
-            Content::Socket => NewContent::Socket,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::FileId;
-    use crate::tree::{Data, Meta, Xattr};
+    use crate::tree::{Data, Meta, NewContent, Xattr};
 
     #[test]
     fn only_what_is_in_the_named_directories_goes() {

@@ -44,6 +44,8 @@ pub mod uki;
 
 use std::ffi::OsString;
 
+use clap::Parser;
+
 /// An applet: takes its arguments, the first being its name, and returns its exit status.
 pub type Applet = fn(&[OsString]) -> u8;
 
@@ -80,6 +82,14 @@ pub const APPLETS: [(&str, Applet); 30] = [
     ("kpartx", stand_ins::run_kpartx),
     ("udevadm", stand_ins::run_udevadm),
 ];
+
+/// The arguments of an applet; where they are none, or ask for help, that is said, and the status is what it ends with.
+fn parsed<A: Parser>(args: &[OsString]) -> Result<A, u8> {
+    A::try_parse_from(args).map_err(|error| {
+        let _ = error.print();
+        u8::from(error.use_stderr())
+    })
+}
 
 /// Whether a name is one of GRUB's tools, and of the second of its two families of names.
 pub fn of_grub(name: &str) -> Option<bool> {

@@ -37,12 +37,9 @@ struct Args {
 
 /// Runs the command; its exit status is 0, 44 (the server has no such file) or 1.
 pub fn run(args: &[OsString]) -> u8 {
-    let args = match Args::try_parse_from(args) {
+    let args: Args = match super::parsed(args) {
         Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return u8::from(error.use_stderr());
-        }
+        Err(status) => return status,
     };
     match cache(&args, &Environment::capture()) {
         Ok(done) => {

@@ -145,12 +145,9 @@ pub fn run(args: &[OsString]) -> u8 {
         )));
         return 1;
     }
-    let args = match Args::try_parse_from(args) {
+    let args: Args = match super::parsed(args) {
         Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return u8::from(error.use_stderr());
-        }
+        Err(status) => return status,
     };
     match bootstrap(&args, &Environment::capture()) {
         Ok(()) => 0,

@@ -37,12 +37,9 @@ struct Args {
 
 /// Runs the command; its exit status is 0 or 1.
 pub fn run(args: &[OsString]) -> u8 {
-    let parsed = match Args::try_parse_from(args) {
+    let parsed: Args = match super::parsed(args) {
         Ok(parsed) => parsed,
-        Err(error) => {
-            let _ = error.print();
-            return u8::from(error.use_stderr());
-        }
+        Err(status) => return status,
     };
     if !rustix::process::geteuid().is_root() {
         ui::note(format_args!("extract-image: {}", sudo::exec(args)));

@@ -33,12 +33,9 @@ struct Args {
 
 /// Runs the command.
 pub fn run(args: &[OsString]) -> u8 {
-    let args = match Args::try_parse_from(args) {
+    let args: Args = match super::parsed(args) {
         Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return u8::from(error.use_stderr());
-        }
+        Err(status) => return status,
     };
     let done = Rooted::open(&args.root)
         .map_err(|error| (args.root.clone(), error))

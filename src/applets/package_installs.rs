@@ -234,7 +234,7 @@ struct SquashArgs {
 pub fn run_squash(args: &[OsString]) -> u8 {
     finish(
         "package-installs-squash",
-        SquashArgs::try_parse_from(args),
+        super::parsed::<SquashArgs>(args),
         |args| {
             let mut elements = Vec::new();
             for (name, path) in published::elements()? {
@@ -304,7 +304,7 @@ struct ListArgs {
 
 /// Runs `package-installs-list`.
 pub fn run_list(args: &[OsString]) -> u8 {
-    finish("package-installs-list", ListArgs::try_parse_from(args), |args| {
+    finish("package-installs-list", super::parsed::<ListArgs>(args), |args| {
         let wrong = |why: String| format!("{}: {why}", args.file.display());
         let text = crate::given::read_text(&args.file).map_err(|error| wrong(error.to_string()))?;
         let squashed: Squashed = serde_json::from_str(&text).map_err(|error| wrong(error.to_string()))?;
@@ -318,12 +318,9 @@ pub fn run_list(args: &[OsString]) -> u8 {
     })
 }
 
-fn finish<A>(name: &str, args: Result<A, clap::Error>, body: impl FnOnce(A) -> Result<(), String>) -> u8 {
+fn finish<A>(name: &str, args: Result<A, u8>, body: impl FnOnce(A) -> Result<(), String>) -> u8 {
     match args {
-        Err(error) => {
-            let _ = error.print();
-            u8::from(error.use_stderr())
-        }
+        Err(status) => status,
         Ok(args) => match body(args) {
             Ok(()) => 0,
             Err(message) => {

@@ -204,12 +204,9 @@ struct Args {
 
 /// Runs the command; its exit status is 0, 1 (bad arguments, a name without a mapping) or 2 (no map).
 pub fn run(args: &[OsString]) -> u8 {
-    let args = match Args::try_parse_from(args) {
+    let args: Args = match super::parsed(args) {
         Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return u8::from(error.use_stderr());
-        }
+        Err(status) => return status,
     };
     match names(&args) {
         Ok(names) => {

@@ -75,9 +75,8 @@ struct Used {
 
 /// Runs the command.
 pub fn run(args: &[OsString]) -> u8 {
-    if let Err(error) = Args::try_parse_from(args) {
-        let _ = error.print();
-        return u8::from(error.use_stderr());
+    if let Err(status) = super::parsed::<Args>(args) {
+        return status;
     }
     match fetch_all(&Environment::capture()) {
         Ok(()) => 0,

@@ -41,12 +41,9 @@ struct Args {
 
 /// Runs the command.
 pub fn run(args: &[OsString]) -> u8 {
-    let args = match Args::try_parse_from(args) {
+    let args: Args = match super::parsed(args) {
         Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return u8::from(error.use_stderr());
-        }
+        Err(status) => return status,
     };
     match make(&args) {
         Ok(()) => 0,

@@ -11,10 +11,10 @@ use std::io;
 
 use image_core::ReadAt;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::geometry::ClusterSize;
-use super::header::{Entry, Header, MAGIC, Meaning, REFCOUNT_ORDER, V2_LEN};
+use super::header::{Entry, Header, Meaning, REFCOUNT_ORDER, V2_LEN};
 use super::reader::ReadError;
 
 /// Faults that are told.
@@ -137,14 +137,7 @@ pub fn check(image: &impl ReadAt) -> Result<Vec<Fault>, ReadError> {
 }
 
 fn header(image: &impl ReadAt) -> Result<Header, ReadError> {
-    let mut header = Header::new_zeroed();
-    let there = usize::try_from(image.len()).unwrap_or(usize::MAX);
-    let bytes = header.as_mut_bytes();
-    let len = there.min(bytes.len());
-    image.read_exact_at(&mut bytes[..len], 0)?;
-    if len < V2_LEN || header.magic.get() != MAGIC {
-        return Err(ReadError::NotQcow2);
-    }
+    let (mut header, _) = Header::of(image)?;
     match header.version.get() {
         2 => {
             header.as_mut_bytes()[V2_LEN..].fill(0);

@@ -1,9 +1,9 @@
 //! What an image says of itself in its header, be it one that cannot be read.
 
 use image_core::ReadAt;
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::IntoBytes;
 
-use super::header::{Header, INCOMPATIBLE_COMPRESSION_TYPE, MAGIC, V2_LEN};
+use super::header::{Header, INCOMPATIBLE_COMPRESSION_TYPE, V2_LEN};
 use super::reader::ReadError;
 
 /// Bytes of a version 3 header that every image of it has.
@@ -42,14 +42,7 @@ pub struct Facts {
 impl Facts {
     /// Reads them.
     pub fn of(image: &impl ReadAt) -> Result<Self, ReadError> {
-        let mut header = Header::new_zeroed();
-        let there = usize::try_from(image.len()).unwrap_or(usize::MAX);
-        let bytes = header.as_mut_bytes();
-        let len = there.min(bytes.len());
-        image.read_exact_at(&mut bytes[..len], 0)?;
-        if len < V2_LEN || header.magic.get() != MAGIC {
-            return Err(ReadError::NotQcow2);
-        }
+        let (mut header, len) = Header::of(image)?;
         let version = header.version.get();
         if version < 3 || len < V3_LEN {
             header.as_mut_bytes()[V2_LEN..].fill(0);

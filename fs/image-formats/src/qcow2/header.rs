@@ -4,11 +4,13 @@
 
 use std::mem::{offset_of, size_of};
 
+use image_core::ReadAt;
 use zerocopy::byteorder::big_endian::{U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 use super::geometry::{ClusterSize, Geometry, Refcounts};
 use super::options::{Compat, CompressionType, Options};
+use super::reader::ReadError;
 
 /// `QFI\xfb`.
 pub(super) const MAGIC: u32 = 0x5146_49fb;
@@ -78,6 +80,19 @@ const _: () =
     assert!(offset_of!(Header, refcount_order) == 96 && offset_of!(Header, compression_type) == 104);
 
 impl Header {
+    /// The first bytes of an image, as they are; zero where it ends before. Gives how many are there, too.
+    pub(super) fn of(image: &impl ReadAt) -> Result<(Self, usize), ReadError> {
+        let mut header = Self::new_zeroed();
+        let there = usize::try_from(image.len()).unwrap_or(usize::MAX);
+        let bytes = header.as_mut_bytes();
+        let len = there.min(bytes.len());
+        image.read_exact_at(&mut bytes[..len], 0)?;
+        if len < V2_LEN || header.magic.get() != MAGIC {
+            return Err(ReadError::NotQcow2);
+        }
+        Ok((header, len))
+    }
+
     /// The header of an image whose L1 table is its second cluster.
     pub(super) fn new(geometry: &Geometry, refcounts: &Refcounts, options: &Options) -> Self {
         let size = geometry.cluster_size;

@@ -4,6 +4,7 @@ use std::num::NonZero;
 use std::ops::RangeInclusive;
 
 use super::geometry::ClusterSize;
+use crate::keyed::{OptionError, bad, switch, unknown, unsupported};
 
 /// How an image is written. The guest's bytes are the same under all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,32 +96,9 @@ pub enum OptionsError {
         /// The words in question.
         option: String,
     },
-    /// No such option.
-    #[error("qcow2 has no option '{key}'")]
-    Unknown {
-        /// Its name.
-        key: String,
-    },
-    /// An option has no such value.
-    #[error("'{value}' is no value of {key}, which is {expected}")]
-    BadValue {
-        /// The option.
-        key: &'static str,
-        /// The value.
-        value: String,
-        /// What it may be.
-        expected: &'static str,
-    },
-    /// An option of qemu-img that asks for what this program doesn't write.
-    #[error("{key}={value} is not supported: {why}")]
-    Unsupported {
-        /// The option.
-        key: &'static str,
-        /// The value.
-        value: String,
-        /// Why there is no such image.
-        why: &'static str,
-    },
+    /// An option, or its value, that can't be followed.
+    #[error(transparent)]
+    Keyed(#[from] OptionError),
     /// No such level.
     #[error("compression level {level} is not between {} and {}", .levels.start(), .levels.end())]
     BadLevel {
@@ -176,7 +154,7 @@ impl Options {
         Ok(options)
     }
 
-    fn set(&mut self, key: &str, value: &str) -> Result<(), OptionsError> {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
         match key {
             "cluster_size" => {
                 let expected = "a power of two from 512 to 2M";
@@ -259,7 +237,7 @@ impl Options {
 }
 
 /// Options of qemu-img that we know, but write one value of.
-fn refuse(key: &str, value: &str) -> Result<(), OptionsError> {
+fn refuse(key: &str, value: &str) -> Result<(), OptionError> {
     let known: [(&'static str, &str, &'static str); 10] = [
         ("extended_l2", "off", "OpenStack refuses such images"),
         ("data_file", "", "OpenStack refuses such images"),
@@ -279,31 +257,7 @@ fn refuse(key: &str, value: &str) -> Result<(), OptionsError> {
     match known.iter().find(|(known, ..)| *known == key) {
         Some((_, only, _)) if *only == value => Ok(()),
         Some((key, _, why)) => Err(unsupported(key, value, why)),
-        None => Err(OptionsError::Unknown { key: key.to_owned() }),
-    }
-}
-
-fn bad(key: &'static str, value: &str, expected: &'static str) -> OptionsError {
-    OptionsError::BadValue {
-        key,
-        value: value.to_owned(),
-        expected,
-    }
-}
-
-fn unsupported(key: &'static str, value: &str, why: &'static str) -> OptionsError {
-    OptionsError::Unsupported {
-        key,
-        value: value.to_owned(),
-        why,
-    }
-}
-
-fn switch(key: &'static str, value: &str) -> Result<bool, OptionsError> {
-    match value {
-        "on" | "yes" | "true" => Ok(true),
-        "off" | "no" | "false" => Ok(false),
-        _ => Err(bad(key, value, "on or off")),
+        None => Err(unknown("qcow2", key)),
     }
 }
 

@@ -82,7 +82,7 @@ impl Rules {
     }
 
     /// How many threads compress.
-    fn threads(&self) -> NonZero<usize> {
+    pub(crate) fn threads(&self) -> NonZero<usize> {
         let of_machine = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         self.threads.unwrap_or_else(of_machine)
     }

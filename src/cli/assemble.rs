@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Parser};
 use image_core::scan::{self, scan};
+use image_core::{Store, Tree};
 
 use super::after_help;
 use crate::blockdevice::{self, Defaults};
@@ -168,9 +169,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
             ..scan::Options::default()
         };
         let (tree, store) = scan(&args.tree, &how).image(tried)?;
-        if archive(&settings, &facts, &tree, &store, making.umask)? {
-            making.make(&tree, &store)?;
-        }
+        write(&making, &facts, &tree, &store)
     } else {
         let choice = containers::choice(environment, &settings.arch)?;
         let read = if container {
@@ -180,9 +179,14 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
             containers::of_archive(archive, &args.tree, &choice, &settings.tmp_dir)
         };
         let (tree, store) = read.image(tried)?;
-        if archive(&settings, &facts, &tree, &store, making.umask)? {
-            making.make(&tree, &store)?;
-        }
+        write(&making, &facts, &tree, &store)
+    }
+}
+
+/// Writes a tree in every type, archives first.
+fn write(making: &Making<'_>, facts: &Facts, tree: &Tree, store: &impl Store) -> Result<()> {
+    if archive(making.settings, facts, tree, store, making.umask)? {
+        making.make(tree, store)?;
     }
     Ok(())
 }

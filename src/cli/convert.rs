@@ -116,11 +116,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
         ),
     };
     let (disk, packed) = container::guest(&args.image, &settings.tmp_dir).map_err(refused)?;
-    let threads = args
-        .threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .unwrap_or(NonZero::<usize>::MIN);
-    let map = guest::map(&*disk, threads).image(tried)?;
+    let map = guest::map(&*disk, rules.threads()).image(tried)?;
     let len = rules.rounded(&settings.formats, map.len().next_multiple_of(SECTOR));
     let map = if len == map.len() {
         map

@@ -184,27 +184,28 @@ fn a_terminal_gets_a_shell_with_job_control() {
     // What is started in the background of a script ignores interrupts; its shell's jobs shall not.
     let build = format!("{DISK_IMAGE_CREATE} -n no-final-image mini-os probe");
     let command = format!("stty rows 33 cols 77; trap '' INT; {build}; echo ended $?");
+    // Every line ends with what ends one in either of the terminal's modes, as what is typed may arrive in either.
     let lines = [
         // A prompt has no line end: only a terminal shows it.
-        ("# ", "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all ''terminals\r"),
-        ("all terminals", "set -o | grep monitor; echo $LINES x $COLUMNS\r"),
+        ("# ", "[ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all ''terminals\n"),
+        ("all terminals\r\n", ""),
+        ("# ", "set -o | grep monitor; echo $LINES x $COLUMNS\n"),
+        ("33 x 77\r\n", ""),
         // A job that answers is certainly there and has not taken an interrupt for itself, as a shell would.
-        ("33 x 77", "cat -E\r"),
-        ("cat -E\r\n", "a job hears\r"),
+        ("# ", "cat -E\n"),
+        ("cat -E\r\n", "a job hears\n"),
         // An interrupt ends the job, neither the shell nor the build; a job that was stopped goes on.
         ("a job hears$\r\n", "\u{3}"),
-        ("# ", "echo status $?\r"),
-        (
-            "status 130",
-            "bash -c 'echo second\"\" job; read x; echo got $x'\r",
-        ),
+        ("# ", "echo status $?\n"),
+        ("status 130\r\n", ""),
+        ("# ", "bash -c 'echo second\"\" job; read x; echo got $x'\n"),
         ("second job\r\n", "\u{1a}"),
         ("Stopped", ""),
-        ("# ", "fg\r"),
+        ("# ", "fg\n"),
         // The terminal keeps what is typed until the job reads, be it on its way to the foreground yet or not.
-        ("got $x'\r\n", "it\r"),
+        ("got $x'\r\n", "it\n"),
         ("got it\r\n", ""),
-        ("# ", "exit\r"),
+        ("# ", "exit\n"),
         ("ended 0", ""),
     ];
     let script = oracle::find("script").unwrap();

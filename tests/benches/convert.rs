@@ -3,6 +3,7 @@
 //! `cargo bench --bench convert` works in `DIB_BENCH_DIR` (`/dev/shm/dib-bench`), which should be a tmpfs with 6 GiB to
 //! spare, and keeps its tree there for the next run. The disk is a Debian root as ext4. Each row is the median of
 //! interleaved rounds, and its ratio is qemu-img's time to ours; a run in which one is below 1 ends with failure.
+//! Words choose the types to come from: `cargo bench --bench convert -- raw qcow2`.
 #![allow(clippy::unwrap_used, reason = "a benchmark's failure is its panic")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints its results")]
 
@@ -17,7 +18,7 @@ use oracle::trees;
 const ROUNDS: usize = 3;
 
 /// Bytes of the disk: the tree and what a user would leave free.
-const LEN: u64 = 1200 << 20;
+const LEN: u64 = 1600 << 20;
 
 /// A type in our word and qemu-img's, with our options, and with its own.
 struct Kind {
@@ -81,7 +82,14 @@ fn main() -> ExitCode {
         "{:<12} {:<12} {:>9} {:>9} {:>7} {:>7}  bar",
         "from", "to", "ours s", "theirs s", "wall", "cpu"
     );
-    for from in &KINDS {
+    let chosen: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|word| word != "--bench")
+        .collect();
+    for from in KINDS
+        .iter()
+        .filter(|kind| chosen.is_empty() || chosen.iter().any(|word| word == kind.name))
+    {
         let source = work.path().join("source");
         theirs(&from.with_format(), &raw, &source);
         for to in &KINDS {

@@ -65,6 +65,7 @@ mod resolution;
 mod room;
 mod run_parts;
 mod rung;
+mod services;
 mod shell_library;
 mod sizes;
 mod sources;

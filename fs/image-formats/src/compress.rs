@@ -1,10 +1,12 @@
-//! Compressed streams of what is written once, from its first byte to its last: gzip, xz and zstd, on all processors.
+//! Compressed streams of what is written once, from its first byte to its last: gzip, xz, zstd and lz4, on all
+//! processors.
 //!
 //! | module | what it is |
 //! |---|---|
 //! | `pool` | threads that work on blocks, whose results come back in order |
 //! | `gzip` | one member: blocks of deflate, each with the end of the one before as its dictionary |
 //! | `xz` | one stream of blocks that are compressed, and can be decompressed, each on its own |
+//! | `lz4` | legacy frames: blocks that are compressed each on its own, and nothing else |
 //!
 //! Invariants:
 //! - the bytes are a function of what is compressed and of the [`Method`]: neither the number of threads nor their speed
@@ -16,6 +18,7 @@
 //! queues whatever it is given, so that its memory grows with what is compressed.
 
 mod gzip;
+mod lz4;
 mod xz;
 
 use std::fmt;
@@ -38,6 +41,8 @@ pub enum Method {
     Xz(u8),
     /// zstd, level 1 to 22, where the crate has it.
     Zstd(u8),
+    /// lz4 in legacy frames, the only ones that the kernel takes. There is one level: 1.
+    Lz4(u8),
 }
 
 /// Why a stream cannot begin.
@@ -82,10 +87,11 @@ enum Stream<W: Write + Send> {
     Ended(Option<W>),
 }
 
-/// What is left to decide between gzip and xz: how blocks are framed.
+/// What is left to decide between those of blocks: how these are framed.
 enum Framing {
     Gzip(gzip::Framing),
     Xz(xz::Framing),
+    Lz4,
 }
 
 /// A block on its way to a thread: bytes, of which the first are only its dictionary.
@@ -122,6 +128,7 @@ impl<W: Write + Send> CompressingSink<W> {
             Method::Gzip(_) => 1..=9,
             Method::Xz(_) => 0..=9,
             Method::Zstd(_) => 1..=22,
+            Method::Lz4(_) => 1..=1,
         };
         let level = method.level();
         if !levels.contains(&level) {
@@ -158,6 +165,18 @@ impl<W: Write + Send> CompressingSink<W> {
                     filling: Block::empty(),
                 })
             }
+            Method::Lz4(_) => {
+                output.write_all(&lz4::MAGIC).map_err(StartError::Start)?;
+                let pool = Pool::start("lz4", threads, 1, || Ok(|block: &mut Block| lz4::pack(block)));
+                Stream::Blocks(Blocks {
+                    output,
+                    framing: Framing::Lz4,
+                    pool: pool.map_err(StartError::Start)?,
+                    len: lz4::BLOCK,
+                    window: 0,
+                    filling: Block::empty(),
+                })
+            }
             #[cfg(feature = "zstd")]
             Method::Zstd(level) => Stream::Zstd(zstd(output, level, threads).map_err(StartError::Start)?),
             #[cfg(not(feature = "zstd"))]
@@ -189,7 +208,7 @@ impl<W: Write + Send> CompressingSink<W> {
 impl Method {
     fn level(self) -> u8 {
         match self {
-            Method::Gzip(level) | Method::Xz(level) | Method::Zstd(level) => level,
+            Method::Gzip(level) | Method::Xz(level) | Method::Zstd(level) | Method::Lz4(level) => level,
         }
     }
 }
@@ -263,6 +282,7 @@ impl<W: Write> Blocks<W> {
         match &mut self.framing {
             Framing::Gzip(framing) => framing.block(&block, &packed, &mut self.output)?,
             Framing::Xz(framing) => framing.block(&block, &packed, &mut self.output)?,
+            Framing::Lz4 => lz4::block(&packed, &mut self.output)?,
         }
         Ok(true)
     }
@@ -275,6 +295,7 @@ impl<W: Write> Blocks<W> {
         let tail = match self.framing {
             Framing::Gzip(framing) => framing.end(),
             Framing::Xz(framing) => framing.end(),
+            Framing::Lz4 => Vec::new(),
         };
         self.output.write_all(&tail)?;
         self.output.flush()?;

@@ -11,6 +11,7 @@
 
 mod archives;
 mod containers;
+mod cpio_plan;
 mod disks;
 mod fat_plan;
 mod lvm_plan;
@@ -32,6 +33,7 @@ use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
 pub use archives::{facts, squashfs_plan, tar_plan};
 pub use containers::containers;
+pub use cpio_plan::cpio_plan;
 pub use disks::disk_layouts;
 pub use fat_plan::fat_plan;
 pub use lvm_plan::lvm_plan;

@@ -2,7 +2,8 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`compress`] | compressed streams: gzip, xz and zstd, on all processors, the same bytes for any number |
+//! | [`compress`] | compressed streams: gzip, xz, zstd and lz4, on all processors, the same bytes for any number |
+//! | [`cpio`] | newc archives, as the kernel unpacks them into its first root: planned from trees |
 //! | [`fat`] | FAT12, FAT16 and FAT32: planned from trees, and read as trees |
 //! | [`gpt`] | GUID partition tables, and where diskimage-builder lays their partitions |
 //! | [`grub`] | GRUB's boot code for old firmware, embedded without a device |
@@ -30,6 +31,7 @@
 
 mod blocks;
 pub mod compress;
+pub mod cpio;
 pub mod fat;
 pub mod gpt;
 pub mod grub;

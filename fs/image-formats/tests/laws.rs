@@ -53,6 +53,11 @@ proptest! {
     }
 
     #[test]
+    fn cpio_plan(bytes in vec(any::<u8>(), 0..300)) {
+        laws::cpio_plan(&bytes);
+    }
+
+    #[test]
     fn oci(bytes in vec(any::<u8>(), 0..300)) {
         laws::oci(&bytes, &mut || tempfile::tempfile().unwrap());
     }

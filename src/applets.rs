@@ -17,6 +17,7 @@
 //! | `cached-root` | a root → the cache, and back |
 //! | `deb-lock` | packages that were installed since → the lock of a build |
 //! | `dib-uki` | a kernel, its initial ramdisk and its command line → a unified kernel image |
+//! | `dib-ramdisk` | what elements want in a ramdisk → its root, and that → an archive |
 //! | `dib-block-device` | what is asked about the disks → the answer |
 //! | `grub-install`, `grub-bios-setup` | GRUB's tools, for a disk that is only planned: boot code, the ESP |
 //! | `grub-mkconfig`, `update-grub` | the tree's own, with `grub-probe` answered by us for one call |
@@ -36,6 +37,7 @@ pub mod install_static;
 pub mod package_installs;
 pub mod pkg_map;
 mod published;
+pub mod ramdisk;
 pub mod source_repositories;
 pub mod stand_ins;
 pub mod sudo;
@@ -50,7 +52,7 @@ use clap::Parser;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 30] = [
+pub const APPLETS: [(&str, Applet); 31] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
@@ -65,6 +67,7 @@ pub const APPLETS: [(&str, Applet); 30] = [
     ("source-repositories", source_repositories::run),
     ("svc-map-install", svc_map::run_install),
     ("dib-block-device", block_device::run),
+    ("dib-ramdisk", ramdisk::run),
     ("dib-uki", uki::run),
     ("grub-bios-setup", grub_install::run_setup),
     ("grub-install", grub_install::run),

@@ -19,6 +19,7 @@ pub mod lock;
 pub mod ls;
 pub mod manual;
 pub mod plan;
+pub mod ramdisk_image_create;
 pub mod run_parts;
 mod shell;
 
@@ -37,9 +38,10 @@ use crate::ui;
 use crate::ui::colour::When;
 
 /// The names by which the program can be called.
-pub const COMMANDS: [&str; 7] = [
+pub const COMMANDS: [&str; 8] = [
     "dib",
     "disk-image-create",
+    "ramdisk-image-create",
     "element-info",
     "diskimage-builder",
     "dib-lint",
@@ -79,6 +81,9 @@ enum Command {
     /// Build an image from elements
     #[command(name = "disk-image-create", visible_alias = "build")]
     Create(disk_image_create::Args),
+    /// Build a ramdisk and take its kernel along
+    #[command(name = "ramdisk-image-create", visible_alias = "ramdisk")]
+    Ramdisk(ramdisk_image_create::Args),
     /// Print what a build would do, and why
     Plan(plan::Args),
     /// Write down the packages of a build, for --locked
@@ -123,6 +128,7 @@ fn command_of(name: &str) -> Option<clap::Command> {
     Some(match name {
         "dib" => Dib::command(),
         "disk-image-create" => disk_image_create::Args::command(),
+        "ramdisk-image-create" => ramdisk_image_create::Args::command(),
         "element-info" => element_info::Args::command(),
         "diskimage-builder" => diskimage_builder::Args::command(),
         "dib-lint" => lint::Args::command(),
@@ -184,6 +190,9 @@ fn judged(error: Error, args: &[OsString]) -> Error {
 fn run(name: &str, args: &[OsString], environment: Environment) -> Result<()> {
     match name {
         "disk-image-create" => with(args, |parsed| disk_image_create::run(parsed, args, environment)),
+        "ramdisk-image-create" => with(args, |parsed| {
+            ramdisk_image_create::run(parsed, args, environment)
+        }),
         "element-info" => with(args, |parsed| element_info::run(&parsed, &environment)),
         "diskimage-builder" => with(args, |parsed| diskimage_builder::run(&parsed, &environment)),
         "dib-lint" => with(args, |parsed| lint::run(&parsed, &environment)),
@@ -191,6 +200,7 @@ fn run(name: &str, args: &[OsString], environment: Environment) -> Result<()> {
         "disk-image-get-kernel" => with(args, |parsed| get_kernel::run(&parsed, &environment)),
         _ => with(args, |dib: Dib| match dib.command {
             Command::Create(parsed) => disk_image_create::run(parsed, &args[1..], environment),
+            Command::Ramdisk(parsed) => ramdisk_image_create::run(parsed, &args[1..], environment),
             Command::Plan(parsed) => plan::run(parsed, &args[1..], environment),
             Command::Lock(parsed) => lock::run(parsed, &args[1..], environment),
             Command::Assemble(parsed) => assemble::run(&parsed, &environment),

@@ -24,6 +24,7 @@
 //! | [`room`] | how much there is on file systems and in memory |
 //! | [`applets`] | what hooks call by name, the same binary under other names |
 //! | [`boot`] | boot loaders without a disk: GRUB's tools answered from the plan of the disks |
+//! | [`ramdisk`] | what of a tree goes into a ramdisk, and how that is packed |
 //! | [`fetch`] | HTTP, HTTPS and files of this machine → a file: proxies, retries, resumption, names, certificates |
 //! | [`cache`] | what was fetched before: whole or not there, digested, locked |
 //! | [`inspect`] | images of others: containers, partitions and file systems → trees |
@@ -59,6 +60,7 @@ pub mod output;
 pub mod phase;
 pub mod pipeline;
 pub mod plan;
+pub mod ramdisk;
 pub mod record;
 pub mod room;
 pub mod runner;

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`format`](mod@format) | what types there are, and what writes each: one module and one line for every one |
 //! | [`archive`] | what formats need that hold the tree itself: names, platforms, and which of it they hold |
+//! | [`ramdisk`] | a ramdisk and its kernel, which hooks made |
 //! | `options` | the words of `--qemu-img-options`, each for the formats that know it |
 //! | [`stdout`] | an output that goes to standard output |
 //! | `writing` | what the writers of formats share: copies in order, digested, with room looked for before |
@@ -19,6 +20,7 @@ mod digest;
 pub mod format;
 mod options;
 mod publish;
+pub mod ramdisk;
 pub mod stdout;
 mod writing;
 

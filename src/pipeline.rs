@@ -38,7 +38,8 @@ use crate::boot::{self, substitute::put_back};
 use crate::breaks::SIZE;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
-use crate::output;
+use crate::output::ramdisk::Made;
+use crate::output::{self, Rules};
 use crate::phase::{Phase, Place};
 use crate::plan::BuildPlan;
 use crate::runner::{Parts, RunError, hook_names};
@@ -87,8 +88,12 @@ pub fn run(plan: &BuildPlan, events: &mut Events) -> Result<()> {
         let _ = ui::print(format_args!("Output logs going to: {}\n", path.display()));
     }
     if plan.wants_image() {
-        for disk in &plan.layout.disks {
-            output::rehearse(&name_of(&settings.name, &disk.name), &settings.formats)?;
+        if settings.ramdisk {
+            output::ramdisk::rehearse(&settings.name)?;
+        } else {
+            for disk in &plan.layout.disks {
+                output::rehearse(&name_of(&settings.name, &disk.name), &settings.formats)?;
+            }
         }
     }
     // Released after the build's directory is gone.
@@ -214,8 +219,12 @@ impl<'a> Build<'a> {
         offspring::end_all(self.grant.tier).host(|| "cannot end what hooks left running".to_owned())?;
         // What a hook left running may have done it at any time.
         self.dirs.require_unmoved()?;
+        let ramdisk = self.ramdisk()?;
         self.clear()?;
-        if self.plan.wants_image() {
+        if let Some(ramdisk) = ramdisk {
+            let rules = Rules::of(&self.plan.settings, self.plan.identity, self.umask);
+            ramdisk.save(&rules)?;
+        } else if self.plan.wants_image() {
             let making = Making {
                 settings: &self.plan.settings,
                 layout,
@@ -229,6 +238,12 @@ impl<'a> Build<'a> {
             ui::note("no image is wanted");
         }
         Ok(())
+    }
+
+    /// What hooks made of the tree, if a ramdisk is wanted. It stays open while its directory is cleared.
+    fn ramdisk(&self) -> Result<Option<Made>> {
+        let wanted = self.plan.settings.ramdisk && self.plan.wants_image();
+        wanted.then(|| Made::open(&self.tree()?)).transpose()
     }
 
     /// Runs the hooks of a phase, if elements or earlier hooks brought any.

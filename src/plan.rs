@@ -58,10 +58,17 @@ pub struct BuildPlan {
 impl BuildPlan {
     /// Decides everything.
     pub fn new(mut settings: Settings, environment: Environment) -> Result<Self> {
-        if settings.elements.iter().all(|word| word == "base") {
+        let own = |origin: &WordOrigin| matches!(origin, WordOrigin::Base | WordOrigin::Ramdisk);
+        let mut words = settings.elements.iter().zip(&settings.word_origins);
+        if words.all(|(word, origin)| word == "base" || own(origin)) {
+            let example = if settings.ramdisk {
+                "ramdisk-image-create -o ramdisk debian-minimal"
+            } else {
+                "disk-image-create -o image debian-minimal"
+            };
             return Err(
                 Error::usage("At least one distribution root element must be specified")
-                    .hint("for example: disk-image-create -o image debian-minimal"),
+                    .hint(format!("for example: {example}")),
             );
         }
         let library = Library::load(&settings.elements_path)?;
@@ -89,8 +96,12 @@ impl BuildPlan {
             settings.set("root_label", Origin::Flag("--mkfs-options"));
             settings.root_label = label;
         }
-        output::Rules::of(&settings, identity, 0).check(&settings.formats)?;
-        output::archive::Facts::new(&settings, &environment, identity)?;
+        if settings.ramdisk {
+            output::ramdisk::check(&settings.name)?;
+        } else {
+            output::Rules::of(&settings, identity, 0).check(&settings.formats)?;
+            output::archive::Facts::new(&settings, &environment, identity)?;
+        }
         let breaks = Breaks::of(&environment)?;
         let names = hook_names(&environment)?;
         let warnings = [
@@ -162,28 +173,34 @@ impl BuildPlan {
         self.settings.ccache.as_deref().filter(|_| base)
     }
 
-    /// The outputs, disk by disk.
-    pub fn outputs(&self) -> impl Iterator<Item = (String, &output::Format)> {
+    /// The outputs with their formats, disk by disk; those of a ramdisk, if it is one.
+    pub fn outputs(&self) -> Vec<(String, String)> {
         let Settings { name, formats, .. } = &self.settings;
+        if self.settings.ramdisk {
+            let suffixes = output::ramdisk::SUFFIXES.iter();
+            return suffixes
+                .map(|suffix| (format!("{name}.{suffix}"), (*suffix).to_owned()))
+                .collect();
+        }
         let disks = self.layout.disks.iter().map(|disk| name_of(name, &disk.name));
-        disks.flat_map(move |name| {
-            formats
-                .iter()
-                .map(move |format| (format!("{name}.{format}"), format))
-        })
+        let outputs = disks.flat_map(|name| {
+            let words = formats.iter().map(ToString::to_string);
+            words.map(move |word| (format!("{name}.{word}"), word))
+        });
+        outputs.collect()
     }
 
     /// The event that begins a build.
     pub fn started(&self) -> Event {
-        let target = |(path, format): (String, &output::Format)| Target {
-            path,
-            format: format.to_string(),
-        };
         Event::BuildStarted {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             architecture: self.settings.arch.clone(),
             elements: self.elements.iter().map(|element| element.name.clone()).collect(),
-            outputs: self.outputs().map(target).collect(),
+            outputs: self
+                .outputs()
+                .into_iter()
+                .map(|(path, format)| Target { path, format })
+                .collect(),
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::environment::Environment;
 use crate::error::{Context, Error, Result};
 use crate::identity::Repeat;
 use crate::output::Format;
+use crate::ramdisk::pack::Compression;
 use crate::sandbox::tier::{Network, Tier};
 use crate::suggest::nearest;
 
@@ -65,6 +66,10 @@ pub struct Flags {
     pub root_label: Option<String>,
     /// `--ramdisk-element`
     pub ramdisk_element: Option<String>,
+    /// `--ramdisk-compression`
+    pub ramdisk_compression: Option<String>,
+    /// Whether it is a ramdisk that is built.
+    pub ramdisk: bool,
     /// `--install-type`
     pub install_type: Option<String>,
     /// `--docker-target`
@@ -143,8 +148,12 @@ pub struct Settings {
     pub lockfiles: PathBuf,
     /// Whether downloads are taken from the cache as they are.
     pub offline: bool,
+    /// Whether a ramdisk is built, and no image.
+    pub ramdisk: bool,
     /// The element that makes a ramdisk of the tree.
     pub ramdisk_element: String,
+    /// How that ramdisk is compressed.
+    pub ramdisk_compression: Compression,
     /// How elements install by default.
     pub install_type: String,
     /// Where compilations are cached; `None`: nowhere.
@@ -172,6 +181,8 @@ pub struct Settings {
 pub enum WordOrigin {
     /// Every build has it that does not leave it out.
     Base,
+    /// Every build of a ramdisk has one.
+    Ramdisk,
     /// The variable `IMAGE_ELEMENT`.
     Inherited,
     /// The command line.
@@ -254,7 +265,11 @@ impl Settings {
         let (name, formats) = outputs(&flags.types, pick(flags.output, "IMAGE_NAME")?)?;
         let fs_type = text("FS_TYPE")?.unwrap_or_else(|| "ext4".into());
         let arch = pick(flags.arch, "ARCH")?.unwrap_or_else(host_arch);
-        let words = element_words(flags.skip_base, &flags.elements, &arch, environment)?;
+        let ramdisk_element =
+            pick(flags.ramdisk_element.clone(), "RAMDISK_ELEMENT")?.unwrap_or_else(|| "ramdisk".into());
+        let ramdisk = flags.ramdisk.then_some(ramdisk_element.as_str());
+        let words = element_words(ramdisk, flags.skip_base, &flags.elements, &arch, environment)?;
+        let compression = pick(flags.ramdisk_compression, "DIB_RAMDISK_COMPRESSION")?;
         let (elements, word_origins) = words.into_iter().unzip();
         Ok(Self {
             name,
@@ -294,8 +309,10 @@ impl Settings {
             offline: flags.offline || environment.non_empty("DIB_OFFLINE").is_some(),
             install_type: pick(flags.install_type, "DIB_DEFAULT_INSTALLTYPE")?
                 .unwrap_or_else(|| "source".into()),
-            ramdisk_element: pick(flags.ramdisk_element, "RAMDISK_ELEMENT")?
-                .unwrap_or_else(|| "ramdisk".into()),
+            ramdisk: flags.ramdisk,
+            ramdisk_element,
+            ramdisk_compression: compression
+                .map_or_else(|| Ok(Compression::default()), |word| word.parse())?,
             docker_target: pick(flags.docker_target, "DOCKER_TARGET")?,
             logging: Logging::new(flags.logfile, environment),
             strict: flags.strict || strict(environment)?,
@@ -452,9 +469,11 @@ const ARCHITECTURES: [&str; 16] = [
     "ppc64el", "ppc64le", "riscv64", "s390x", "x86_64", "i686",
 ];
 
-/// The words to resolve: `base` unless it is left out, the inherited ones, those of the command line. The element `vm`
-/// wants a disk with partitions: the usual ones of the architecture, unless a word names others.
+/// The words to resolve: what makes a ramdisk, if it shall be one, `base` unless it is left out, the inherited ones,
+/// those of the command line. The element `vm` wants a disk with partitions: the usual ones of the architecture, unless
+/// a word names others.
 fn element_words(
+    ramdisk: Option<&str>,
     skip_base: bool,
     given: &[String],
     arch: &str,
@@ -464,8 +483,10 @@ fn element_words(
     let base = (!skip_base).then(|| ("base".to_owned(), WordOrigin::Base));
     let inherited = environment.text("IMAGE_ELEMENT")?.unwrap_or_default();
     let inherited = inherited.split_whitespace();
-    let mut words: Vec<_> = base
+    let ramdisk = ramdisk.map(|word| (word.to_owned(), WordOrigin::Ramdisk));
+    let mut words: Vec<_> = ramdisk
         .into_iter()
+        .chain(base)
         .chain(inherited.map(|word| (word.to_owned(), WordOrigin::Inherited)))
         .chain(given.iter().map(|word| (word.clone(), WordOrigin::Given)))
         .collect();
@@ -516,8 +537,11 @@ fn checksums(flag: bool, variable: Option<&str>) -> Checksums {
 fn tmpfs(flags: &Flags, environment: &Environment) -> Result<Tmpfs> {
     // Hardened Gentoo needs extended attributes, which not every kernel's tmpfs keeps.
     let hardened = |profile: &str| profile.contains("hardened");
+    // Trees of ramdisks are small, the tmpfs would be half of the memory: it must be asked for.
     let no = flags.no_tmpfs
-        || !matches!(environment.text("DIB_NO_TMPFS")?, None | Some("0"))
+        || environment
+            .text("DIB_NO_TMPFS")?
+            .map_or(flags.ramdisk, |no| no != "0")
         || environment.text("GENTOO_PROFILE")?.is_some_and(hardened);
     if no {
         return Ok(Tmpfs::No);

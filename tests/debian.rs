@@ -349,8 +349,23 @@ fn boot_file(tree: &Path, prefix: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("no /boot/{prefix}*"))
 }
 
+/// The kernel and the ramdisk that the image itself gives.
+fn taken_out(dir: &Path) -> [PathBuf; 2] {
+    let program = Path::new(env!("CARGO_BIN_EXE_disk-image-get-kernel"));
+    let args = ["-i", "debian.qcow2", "-d", ".", "-o", "taken-out"];
+    let output = blackbox::run(program, &args, &[("PATH", "/usr/bin:/bin")], dir);
+    assert!(output.status.success(), "{output:?}");
+    ["vmlinuz", "initrd"].map(|name| dir.join(format!("taken-out-{name}")))
+}
+
 fn boots(dir: &Path, spied: &Path) {
-    let (kernel, initrd) = (boot_file(spied, "vmlinuz-"), boot_file(spied, "initrd.img-"));
+    let [kernel, initrd] = taken_out(dir);
+    for (path, prefix) in [(&kernel, "vmlinuz-"), (&initrd, "initrd.img-")] {
+        assert!(
+            fs::read(path).unwrap() == fs::read(boot_file(spied, prefix)).unwrap(),
+            "{prefix}"
+        );
+    }
     let limit = Duration::from_mins(10);
     let machine = boot::Machine {
         image: &dir.join("debian.qcow2"),

@@ -12,6 +12,7 @@ pub(crate) const DIB_LINT: &str = env!("CARGO_BIN_EXE_dib-lint");
 pub(crate) const DISKIMAGE_BUILDER: &str = env!("CARGO_BIN_EXE_diskimage-builder");
 pub(crate) const ELEMENT_INFO: &str = env!("CARGO_BIN_EXE_element-info");
 pub(crate) const GET_KERNEL: &str = env!("CARGO_BIN_EXE_disk-image-get-kernel");
+pub(crate) const RAMDISK_IMAGE_CREATE: &str = env!("CARGO_BIN_EXE_ramdisk-image-create");
 pub(crate) const RUN_PARTS: &str = env!("CARGO_BIN_EXE_dib-run-parts");
 
 pub(crate) struct Lab {

@@ -43,7 +43,7 @@ const BOTH: &str = r#"["md5", "sha256"]"#;
 const NULL: Option<&str> = Some("null");
 
 #[rustfmt::skip]
-const PRECEDENCES: [Precedence; 24] = [
+const PRECEDENCES: [Precedence; 25] = [
     ("arch", None, ["ARCH", "s390x", r#""s390x""#], ["-a", "armhf", r#""armhf""#]),
     ("name", Some(r#""image""#), ["IMAGE_NAME", "v", r#""v""#], ["-o", "f", r#""f""#]),
     ("format_options", NULL, ["QEMU_IMG_OPTIONS", "compat=1.1", r#""compat=1.1""#],
@@ -62,6 +62,8 @@ const PRECEDENCES: [Precedence; 24] = [
     ("image_cache", None, ["DIB_IMAGE_CACHE", "/var/v", r#""/var/v""#], ["--image-cache", "/var/f", r#""/var/f""#]),
     ("offline", Some("false"), ["DIB_OFFLINE", "1", "true"], ["--offline", "", "true"]),
     ("ramdisk_element", Some(r#""ramdisk""#), ["RAMDISK_ELEMENT", "v", r#""v""#], ["--ramdisk-element", "f", r#""f""#]),
+    ("ramdisk_compression", Some(r#""gzip:6""#), ["DIB_RAMDISK_COMPRESSION", "xz", r#""xz:6""#],
+        ["--ramdisk-compression", "zstd:19", r#""zstd:19""#]),
     ("install_type", Some(r#""source""#), ["DIB_DEFAULT_INSTALLTYPE", "package", r#""package""#],
         ["--install-type", "repo", r#""repo""#]),
     ("docker_target", NULL, ["DOCKER_TARGET", "v:1", r#""v:1""#], ["--docker-target", "f:1", r#""f:1""#]),

@@ -23,11 +23,12 @@
 //! | 23 names, 24 old outputs, 25 digests, 26 compression, 29 logs | `outputs` |
 //! | 28 several formats | `conversions` |
 //! | 30 manifests, 31 no image | `records` |
+//! | 32 ramdisks | `ramdisk`, and boots in `ramdisks.rs` |
 //! | 33 `disk-image-get-kernel` | `looking::kernels` |
 //! | 34 `first-boot.d` | `first_boot`, and a boot in `debian.rs` |
 //!
-//! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27, archives, 32, ramdisks, come with
-//! what makes them.
+//! 22, sizes in layouts, is held by a unit test of `blockdevice::sizes`. 27, archives, by
+//! `archives`.
 
 mod archives;
 mod assemble;
@@ -58,6 +59,7 @@ mod operator;
 mod outputs;
 mod phase_table;
 mod plans;
+mod ramdisk;
 mod readme;
 mod records;
 mod repeat;

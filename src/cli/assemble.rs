@@ -56,8 +56,8 @@ pub struct Args {
     /// Name of the image, without the suffix of its type; - is standard output
     #[arg(short = 'o', value_name = "NAME")]
     output: Option<String>,
-    /// Types of the image: qcow2, raw, vdi, vhd, vmdk; of the tree itself: tar, tgz, tar.zst, tar.xz, squashfs, docker,
-    /// oci, aci [default: qcow2]
+    /// Types of the image: qcow2, raw, vdi, vhd, vmdk; of the tree itself: tar, tgz, tar.zst, tar.xz, cpio, squashfs,
+    /// docker, oci, aci [default: qcow2]
     #[arg(short = 't', value_name = "TYPE,...", value_delimiter = ',', action = ArgAction::Set)]
     types: Vec<String>,
     /// Do not compress the image

@@ -51,8 +51,8 @@ pub struct Args {
     /// Name of the image, without the suffix of its type; - is standard output [default: image]
     #[arg(short = 'o', value_name = "NAME")]
     output: Option<String>,
-    /// Types of the image: qcow2, raw, vdi, vhd, vmdk; of the tree itself: tar, tgz, tar.zst, tar.xz, squashfs, docker,
-    /// oci, aci [default: qcow2]
+    /// Types of the image: qcow2, raw, vdi, vhd, vmdk; of the tree itself: tar, tgz, tar.zst, tar.xz, cpio, squashfs,
+    /// docker, oci, aci [default: qcow2]
     #[arg(short = 't', value_name = "TYPE,...", value_delimiter = ',', action = ArgAction::Set)]
     types: Vec<String>,
     /// Trace hooks; twice: more
@@ -112,6 +112,12 @@ pub struct Args {
     /// Element that makes a ramdisk of the tree, in builds of ramdisks [default: ramdisk]
     #[arg(long, value_name = "ELEMENT")]
     ramdisk_element: Option<String>,
+    /// How a ramdisk is compressed: gzip, xz, zstd, lz4 or none, and how hard [default: gzip:6]
+    #[arg(long, value_name = "METHOD[:LEVEL]", help_heading = BEYOND)]
+    ramdisk_compression: Option<String>,
+    /// Whether it is one.
+    #[arg(skip)]
+    ramdisk: bool,
     /// How elements install by default, source or package [default: source]
     #[arg(long, value_name = "TYPE")]
     install_type: Option<String>,
@@ -178,6 +184,8 @@ impl Args {
             vhd_creator: self.vhd_creator,
             root_label: self.root_label,
             ramdisk_element: self.ramdisk_element,
+            ramdisk_compression: self.ramdisk_compression,
+            ramdisk: self.ramdisk,
             install_type: self.install_type,
             docker_target: self.docker_target,
             logfile: self.logfile,
@@ -191,6 +199,12 @@ impl Args {
             elements: self.elements,
             line: line.get(1..).unwrap_or_default().join(OsStr::new(" ")),
         }
+    }
+
+    /// The same for a ramdisk.
+    pub(super) fn for_ramdisk(mut self, ramdisk: bool) -> Self {
+        self.ramdisk = ramdisk;
+        self
     }
 
     /// The same with an element more.

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use self::images::{Call, Image};
-use super::{COMMANDS, after_help};
+use super::after_help;
 use crate::environment::Environment;
 use crate::error::{Error, Kind, Result};
 use crate::sandbox::launch::{self, Ending};
@@ -76,9 +76,6 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     if images.is_empty() {
         return Err(Error::usage("the files describe no image").hint("--help shows an example"));
     }
-    if !args.dry_run {
-        buildable(&images)?;
-    }
     let calls: Vec<(&Image, Call<'_>)> = if args.lock {
         let locking = images.iter().filter_map(|image| Some((image, image.locking()?)));
         locking.collect()
@@ -118,21 +115,6 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
 pub(crate) fn lines(text: &str) -> Result<Vec<String>> {
     let images = images::merge(schema::check("images.yaml", text)?);
     Ok(images.iter().map(|image| image.building().to_string()).collect())
-}
-
-/// Fails before the first build if a later one could not even start.
-fn buildable(images: &[Image]) -> Result<()> {
-    for image in images {
-        let command = image.command();
-        if !COMMANDS.contains(&command) {
-            let place = image.ramdisk_place().unwrap_or_default();
-            return Err(Error::usage(format!(
-                "{place}ramdisk: image '{}' needs the command {command}, which this version does not have",
-                image.name
-            )));
-        }
-    }
-    Ok(())
 }
 
 /// Runs what is run for one image; how that failed, if it did. A signal to end ends the whole run.

@@ -16,6 +16,9 @@ Examples:
       every setting and where it comes from, the elements and why each is one, every hook with its phase, element
       and path in the order in which they run, what is ignored, and what would be fetched
 
+  dib plan --ramdisk debian-minimal
+      the same of a ramdisk
+
   dib plan --json debian-minimal | jq '.phases[].hooks[].hook'
       the hooks, in order
 
@@ -29,13 +32,16 @@ pub struct Args {
     /// Print JSON
     #[arg(long, help_heading = disk_image_create::BEYOND)]
     json: bool,
+    /// What ramdisk-image-create would do
+    #[arg(long, help_heading = disk_image_create::BEYOND)]
+    ramdisk: bool,
     #[command(flatten)]
     build: disk_image_create::Args,
 }
 
 /// Prints the plan.
 pub fn run(args: Args, line: &[OsString], environment: Environment) -> Result<()> {
-    let plan = disk_image_create::plan(args.build, line, environment)?;
+    let plan = disk_image_create::plan(args.build.for_ramdisk(args.ramdisk), line, environment)?;
     let outline = Outline::of(&plan)?;
     for warning in outline.warnings() {
         ui::warn(warning);

@@ -20,6 +20,8 @@ pub enum Reason {
     ImageElement,
     /// Every build has it that does not leave it out.
     Base,
+    /// It makes the ramdisk that is built.
+    Ramdisk,
     /// The element `vm` wants a disk with partitions, and no word named others.
     ForVm,
     /// No element provides an operating system.
@@ -51,6 +53,7 @@ impl fmt::Display for Reason {
             Reason::CommandLine => f.write_str("named on the command line"),
             Reason::ImageElement => f.write_str("named by IMAGE_ELEMENT"),
             Reason::Base => f.write_str("part of every build without -n"),
+            Reason::Ramdisk => f.write_str("makes the ramdisk"),
             Reason::ForVm => f.write_str("added for vm"),
             Reason::NoOperatingSystem => f.write_str("added, since no element given is an operating system"),
             Reason::Dependency { of } => write!(f, "needed by {of}"),
@@ -77,6 +80,7 @@ pub fn reasons(library: &Library, words: &[(&str, WordOrigin)], elements: &[&Ele
                     WordOrigin::Base => Reason::Base,
                     WordOrigin::Inherited => Reason::ImageElement,
                     WordOrigin::Given => Reason::CommandLine,
+                    WordOrigin::Ramdisk => Reason::Ramdisk,
                     WordOrigin::ForVm => Reason::ForVm,
                     WordOrigin::Implicit => Reason::NoOperatingSystem,
                 });

@@ -4,6 +4,7 @@
 //! the program tells formats apart.
 
 mod container;
+mod cpio;
 mod qcow2;
 mod raw;
 mod squashfs;
@@ -42,6 +43,8 @@ pub enum Format {
     TarZst,
     /// The same, compressed by xz.
     TarXz,
+    /// The tree as a newc archive of cpio.
+    Cpio,
     /// The tree as a squashfs image.
     Squashfs,
     /// The tree as a container's image, for `docker load`, `podman load` and whatever reads OCI layouts.
@@ -96,7 +99,7 @@ pub(super) trait Writer {
 
 impl Format {
     /// Every format.
-    pub const ALL: [Format; 13] = [
+    pub const ALL: [Format; 14] = [
         Format::Qcow2,
         Format::Raw,
         Format::Vdi,
@@ -106,6 +109,7 @@ impl Format {
         Format::Tgz,
         Format::TarZst,
         Format::TarXz,
+        Format::Cpio,
         Format::Squashfs,
         Format::Docker,
         Format::Oci,
@@ -134,6 +138,7 @@ impl Format {
             Format::Tgz => &tar::Tar::Gzip,
             Format::TarZst => &tar::Tar::Zstd,
             Format::TarXz => &tar::Tar::Xz,
+            Format::Cpio => &cpio::Cpio,
             Format::Squashfs => &squashfs::Squashfs,
             Format::Docker => &container::Container::Docker,
             Format::Oci => &container::Container::Oci,

@@ -224,6 +224,9 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     all.set("ARCH", &settings.arch);
     all.set("IMAGE_NAME", &settings.name);
     all.set("FS_TYPE", &settings.fs_type);
+    if settings.ramdisk {
+        all.set("IS_RAMDISK", "1");
+    }
     let facts = Facts::of(&plan.layout, None);
     all.set("DIB_ROOT_LABEL", facts.root_label);
     all.set("DIB_ROOT_FSTYPE", facts.root_fstype);

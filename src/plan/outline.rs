@@ -30,7 +30,7 @@ JSON, version 1:
   program        the version of this program
   settings       by name: {value, origin, name}; origin is flag, environment or default, name the option or variable
   elements       in order: {name, place, provides, reasons}; place is a directory or 'this program'; a reason is
-                 {reason: command-line | image-element | base | for-vm | no-operating-system}, {reason: dependency, of},
+                 {reason: command-line | image-element | base | ramdisk | for-vm | no-operating-system}, {reason: dependency, of},
                  {reason: provides, what, needed_by} or {reason: dependency-of-provided, of, provided_by}
   environment_d  snippets in the order in which they are sourced: {snippet, element, path}
   phases         in order: {phase, place, hooks, packages}; place is host, chroot or first boot
@@ -45,7 +45,7 @@ JSON, version 1:
   layout         {origin, disks, filesystems}; a disk: {name, size, sector, table, partitions}, size in bytes or null where
                  the tree decides; a partition: {number, name, size, type}; a file system: {node, type, label, uuid,
                  mount_point, device, disk, partition, abstraction}; devices are names that hooks see
-  outputs        the files of the image
+  outputs        the files of the image, or of the ramdisk
   warnings       what is odd";
 
 /// A plan for readers.
@@ -235,7 +235,7 @@ fn outputs(plan: &BuildPlan) -> Vec<String> {
     if plan.elements.iter().any(|element| forbids(&element.name)) {
         return Vec::new();
     }
-    plan.outputs().map(|(path, _)| path).collect()
+    plan.outputs().into_iter().map(|(path, _)| path).collect()
 }
 
 impl PlannedSettings {

@@ -16,6 +16,7 @@ impl Flags {
             ("MAX_ONLINE_RESIZE", &self.max_online_resize),
             ("QEMU_IMG_OPTIONS", &self.format_options),
             ("RAMDISK_ELEMENT", &self.ramdisk_element),
+            ("DIB_RAMDISK_COMPRESSION", &self.ramdisk_compression),
             ("DIB_DEFAULT_INSTALLTYPE", &self.install_type),
             ("DOCKER_TARGET", &self.docker_target),
         ];

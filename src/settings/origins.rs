@@ -310,6 +310,16 @@ pub static ROWS: &[Row] = &[
         value: |settings| json!(settings.ramdisk_element),
     },
     Row {
+        name: "ramdisk_compression",
+        sources: &[
+            Flag("--ramdisk-compression", |flags| {
+                flags.ramdisk_compression.is_some()
+            }),
+            Variable("DIB_RAMDISK_COMPRESSION", "as --ramdisk-compression", any),
+        ],
+        value: |settings| json!(settings.ramdisk_compression.to_string()),
+    },
+    Row {
         name: "install_type",
         sources: &[
             Flag("--install-type", |flags| flags.install_type.is_some()),
@@ -502,6 +512,7 @@ mod tests {
             ccache: _,
             offline: _,
             ramdisk_element: _,
+            ramdisk_compression: _,
             install_type: _,
             docker_target: _,
             logging:
@@ -512,13 +523,15 @@ mod tests {
                 },
             repeat: crate::identity::Repeat { epoch: _, seed: _ },
             isolation: super::super::Isolation { tier: _, network: _ },
+            // Which command it is.
+            ramdisk: _,
             // Notes on the others.
             line: _,
             word_origins: _,
             origins,
             strict: _,
         } = Settings::new(Flags::default(), &Environment::default()).unwrap();
-        let fields = 29 + 3 + 2 + 2;
+        let fields = 30 + 3 + 2 + 2;
         // And whether the element `base` is one.
         assert_eq!((ROWS.len(), origins.len()), (fields + 1, fields + 1));
     }

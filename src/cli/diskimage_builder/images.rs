@@ -84,11 +84,6 @@ impl Image {
         }
     }
 
-    /// Where it says that it is a ramdisk, if it does.
-    pub(super) fn ramdisk_place(&self) -> Option<&str> {
-        self.ramdisk().map(|said| said.place.as_str())
-    }
-
     /// The variables that the command gets besides those of the caller.
     fn environment(&self) -> &[(String, String)] {
         let variables = |said: &&Said| KEYS[said.key].shape == Shape::Variables;

@@ -104,6 +104,41 @@ pub fn disk_until(wanted: &[&str], disk: &Disk<'_>, limit: Duration) -> String {
     watch(command, wanted, limit)
 }
 
+/// A machine that has nothing but a kernel, a ramdisk and perhaps disks and a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Ramdisk<'a> {
+    /// The kernel.
+    pub kernel: &'a Path,
+    /// The ramdisk.
+    pub initrd: &'a Path,
+    /// Raw disks: `/dev/vda` and so on. The machine may write to them.
+    pub disks: &'a [&'a Path],
+    /// Words for the kernel besides the serial console.
+    pub append: &'a str,
+    /// Whether it has a network, on which this machine is 10.0.2.2.
+    pub network: bool,
+}
+
+/// Boots a ramdisk and waits for all of `wanted` on the serial console, as [`until`] does.
+pub fn ramdisk_until(wanted: &[&str], ramdisk: &Ramdisk<'_>, limit: Duration) -> String {
+    let mut command = machine();
+    command
+        .args(["-append", &format!("console=ttyS0 panic=-1 {}", ramdisk.append)])
+        .arg("-kernel")
+        .arg(ramdisk.kernel)
+        .arg("-initrd")
+        .arg(ramdisk.initrd);
+    for disk in ramdisk.disks {
+        command
+            .arg("-drive")
+            .arg(format!("file={},format=raw,if=virtio", disk.display()));
+    }
+    if ramdisk.network {
+        command.args(["-nic", "user,model=virtio-net-pci,mac=52:54:00:12:34:56"]);
+    }
+    watch(command, wanted, limit)
+}
+
 impl Machine<'_> {
     fn command(&self) -> Command {
         let mut command = machine();

@@ -1,4 +1,4 @@
-#!/bin/bash
+# shellcheck shell=bash
 # The part of the ramdisk that dracut builds: its own root is never mounted, the fragments of elements run instead.
 
 check() {

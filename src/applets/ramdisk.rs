@@ -1,0 +1,154 @@
+//! `dib-ramdisk`: what the elements of ramdisks call, on the host once and in the chroot then.
+//!
+//! | verb | what it does |
+//! |---|---|
+//! | `origins` | on the host: writes down which element brought what, for later messages |
+//! | `require` | fails unless all programs that elements want are there; says all that are not |
+//! | `kernel` | prints the version and the path of the kernel, a line each |
+//! | `init FILE` | puts `/init` together |
+//! | `lay ROOT` | lays out the root of the ramdisk |
+//! | `pack ROOT FILE` | packs it |
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use clap::{Parser, Subcommand};
+use image_core::tree::Time;
+
+use super::published;
+use crate::error::{Context, Error, Result};
+use crate::ramdisk::firmware::Firmware;
+use crate::ramdisk::lay::Laying;
+use crate::ramdisk::modules::Modules;
+use crate::ramdisk::pack::{Packing, microcode, pack};
+use crate::ramdisk::source::Source;
+use crate::ramdisk::{kernel, wishes};
+use crate::ui;
+
+/// Makes a ramdisk of the tree that this runs in.
+#[derive(Debug, Parser)]
+#[command(name = "dib-ramdisk")]
+struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write down, on the host, which element brought what
+    Origins,
+    /// Fail unless all programs that elements want are in the tree
+    Require,
+    /// Print the version and the path of the kernel
+    Kernel,
+    /// Put the init together
+    Init {
+        /// The file
+        file: PathBuf,
+    },
+    /// Lay out the root of the ramdisk
+    Lay {
+        /// The version of the kernel whose modules it gets
+        #[arg(long)]
+        kernel_version: String,
+        /// An empty directory
+        root: PathBuf,
+    },
+    /// Pack the root of the ramdisk
+    Pack {
+        /// The directory
+        root: PathBuf,
+        /// The archive
+        file: PathBuf,
+    },
+}
+
+/// Runs the command.
+pub fn run(args: &[OsString]) -> u8 {
+    let args: Args = match super::parsed(args) {
+        Ok(args) => args,
+        Err(status) => return status,
+    };
+    match perform(&args.verb) {
+        Ok(()) => 0,
+        Err(error) => {
+            ui::error(&error);
+            error.kind().status()
+        }
+    }
+}
+
+fn perform(verb: &Verb) -> Result<()> {
+    let source = Source::new("/");
+    let laying = || Laying::in_chroot(&source, &variable("PATH").unwrap_or_default());
+    match verb {
+        Verb::Origins => origins(),
+        Verb::Require => {
+            let words = laying()?.wanted()?.into_iter().map(|wish| wish.word + "\n");
+            let list = "/etc/dib_binary_deps";
+            fs::write(list, words.collect::<String>()).host(|| format!("cannot write {list}"))
+        }
+        Verb::Kernel => {
+            let kernel = kernel::choose(&source, variable("DIB_KERNEL_VERSION").as_deref())?;
+            ui::print(format_args!("{}\n{}\n", kernel.version, kernel.path.display()))
+        }
+        Verb::Init { file } => {
+            let tried = || format!("cannot write {}", file.display());
+            fs::write(file, laying()?.init()?).host(tried)?;
+            fs::set_permissions(file, fs::Permissions::from_mode(0o755)).host(tried)
+        }
+        Verb::Lay { kernel_version, root } => {
+            let Ok(modules) = Modules::from_str(&variable("DIB_RAMDISK_MODULES").unwrap_or_default());
+            let firmware = variable("DIB_RAMDISK_FIRMWARE").unwrap_or_else(|| "all".to_owned());
+            laying()?.lay(root, kernel_version, &modules, firmware.parse::<Firmware>()?)
+        }
+        Verb::Pack { root, file } => pack(root, file, &packing(&source)?),
+    }
+}
+
+/// A variable that says something.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+fn packing(source: &Source) -> Result<Packing> {
+    let compression = variable("DIB_RAMDISK_COMPRESSION")
+        .map(|word| word.parse())
+        .transpose()?;
+    let epoch = variable("SOURCE_DATE_EPOCH").map(|epoch| epoch.parse::<i64>());
+    let epoch = epoch
+        .transpose()
+        .host(|| "SOURCE_DATE_EPOCH is no number".to_owned())?;
+    let early = match variable("DIB_RAMDISK_MICROCODE").as_deref() {
+        None | Some("none") => None,
+        Some("all") => {
+            let early = microcode(source)?;
+            if early.is_none() {
+                ui::warn("DIB_RAMDISK_MICROCODE: the tree has no microcode in /lib/firmware");
+            }
+            early
+        }
+        Some(word) => {
+            let error = Error::usage(format!("DIB_RAMDISK_MICROCODE: '{word}' is unknown"));
+            return Err(error.hint("the words are all and none"));
+        }
+    };
+    Ok(Packing {
+        compression: compression.unwrap_or_default(),
+        latest: epoch.map(|secs| Time { secs, nanos: 0 }),
+        early,
+    })
+}
+
+fn origins() -> Result<()> {
+    let elements = published::elements().host(|| "cannot tell the elements of the build".to_owned())?;
+    let tried = || "cannot tell what elements bring for the ramdisk".to_owned();
+    let origins = wishes::origins(&elements).host(tried)?;
+    let hooks = variable("TMP_HOOKS_PATH").ok_or("TMP_HOOKS_PATH is not set: this is for hooks of a build");
+    let file = Path::new(&hooks.host(tried)?).join(wishes::ORIGINS);
+    let json = serde_json::to_vec(&origins).host(tried)?;
+    fs::write(&file, json).host(|| format!("cannot write {}", file.display()))
+}

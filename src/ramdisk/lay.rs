@@ -1,0 +1,378 @@
+//! Lays out the root of a ramdisk of busybox: programs and their libraries, modules, firmware, rules of udev, and `/init`
+//! of all fragments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::firmware::{self, Firmware};
+use super::libraries::Loader;
+use super::modules::{self, Index, Modules};
+use super::source::Source;
+use super::target::Target;
+use super::wishes::{self, Wish};
+use super::{BUILD, HOOKS};
+use crate::error::{Context, Error, Kind, Result};
+use crate::ui;
+
+/// What busybox has too, and has less of: its `ip` is short of much, its loader of modules unpacks not all that kernels
+/// of today do.
+const OWN: [&str; 8] = [
+    "depmod", "insmod", "ip", "kmod", "lsmod", "modinfo", "modprobe", "rmmod",
+];
+
+/// Where the daemon of udev lies, if it is not on the path.
+const UDEVD: [&str; 6] = [
+    "/sbin/udevd",
+    "/lib/udev/udevd",
+    "/lib/systemd/systemd-udevd",
+    "/usr/lib/systemd/systemd-udevd",
+    "/usr/lib/udev/udevd",
+    "/usr/sbin/udevd",
+];
+
+/// Where the rules of udev lie.
+const RULES: [&str; 2] = ["/lib/udev/rules.d", "/usr/lib/udev/rules.d"];
+
+/// Rules that the ramdisk has from the tree, and whether it cannot do without.
+const TREE_RULES: [(&str, bool); 4] = [
+    ("50-firmware.rules", false),
+    ("60-persistent-storage.rules", false),
+    ("60-persistent-storage-dm.rules", false),
+    ("80-drivers.rules", true),
+];
+
+/// What those rules run.
+const UDEV_PROGRAMS: [&str; 4] = ["firmware", "ata_id", "scsi_id", "cdrom_id"];
+
+/// Places of the script that dhclient runs.
+const DHCLIENT: [&str; 3] = [
+    "/sbin/dhclient-script",
+    "/usr/sbin/dhclient-script",
+    "/etc/dhclient-script",
+];
+
+/// A ramdisk that is laid out.
+#[derive(Debug)]
+pub struct Laying<'a> {
+    /// The tree.
+    pub source: &'a Source,
+    /// The hooks of the build, as this process sees them.
+    pub hooks: PathBuf,
+    /// The skeleton, likewise.
+    pub build: PathBuf,
+    /// Where programs are looked for.
+    pub path: Vec<PathBuf>,
+    /// The commands that busybox has.
+    pub applets: BTreeSet<String>,
+}
+
+impl<'a> Laying<'a> {
+    /// As a build in the chroot has it.
+    pub fn in_chroot(source: &'a Source, path: &str) -> Result<Self> {
+        let build = PathBuf::from(BUILD);
+        let applets = match fs::read_to_string(build.join("applets")) {
+            Ok(text) => text.lines().map(str::to_owned).collect(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeSet::new(),
+            Err(error) => return Err(error).host(|| "cannot read the commands of busybox".to_owned()),
+        };
+        // What the builder lends to hooks is none of the tree.
+        let path = path
+            .split(':')
+            .map(PathBuf::from)
+            .filter(|dir| !dir.starts_with(HOOKS));
+        Ok(Self {
+            source,
+            hooks: HOOKS.into(),
+            build,
+            path: path.collect(),
+            applets,
+        })
+    }
+
+    /// Where a program is; a word may be a path.
+    pub fn find(&self, word: &str) -> Option<PathBuf> {
+        let runs = |path: &PathBuf| {
+            let real = self.source.file(path);
+            real.and_then(|real| fs::metadata(self.source.outside(&real)).ok())
+                .is_some_and(|meta| meta.permissions().mode() & 0o111 != 0)
+        };
+        if word.starts_with('/') {
+            return Some(PathBuf::from(word)).filter(runs);
+        }
+        self.path.iter().map(|dir| dir.join(word)).find(runs)
+    }
+
+    /// The programs that elements want; an error that names all that are nowhere.
+    pub fn wanted(&self) -> Result<Vec<Wish>> {
+        let wishes =
+            wishes::wishes(&self.hooks, "binary-deps.d").host(|| "cannot read binary-deps.d".to_owned())?;
+        let missing: Vec<&Wish> = wishes
+            .iter()
+            .filter(|wish| self.find(&wish.word).is_none() && !self.of_busybox(&wish.word))
+            .collect();
+        if missing.is_empty() {
+            return Ok(wishes);
+        }
+        let lines = missing.iter().map(|wish| {
+            format!(
+                "\n    {} is not found in PATH, which element {} wants",
+                wish.word, wish.element
+            )
+        });
+        let message = format!(
+            "programs for the ramdisk are missing:{}",
+            lines.collect::<String>()
+        );
+        Err(Error::new(Kind::Elements, message).hint("Please ensure your elements install them"))
+    }
+
+    fn of_busybox(&self, word: &str) -> bool {
+        self.applets.contains(word) && !OWN.contains(&word)
+    }
+
+    /// `/init`: its start, the fragments in the order of their names, its end.
+    pub fn init(&self) -> Result<Vec<u8>> {
+        let part = |path: &Path| fs::read(path).host(|| format!("cannot read {}", path.display()));
+        let mut init = part(&self.build.join("init"))?;
+        let fragments = wishes::files(&self.hooks, "init.d").host(|| "cannot read init.d".to_owned())?;
+        for path in fragments {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            init.extend(format!("\n# init fragment from {name}\n").bytes());
+            init.extend(part(&path)?);
+        }
+        init.extend(part(&self.build.join("init-end"))?);
+        Ok(init)
+    }
+
+    /// Lays everything out.
+    pub fn lay(&self, root: &Path, version: &str, modules: &Modules, firmware: Firmware) -> Result<()> {
+        let wanted = self.wanted()?;
+        let tried = || "cannot lay out the ramdisk".to_owned();
+        let mut target = Target::begin(root, self.source).host(tried)?;
+        let mut programs = self.programs(&wanted)?;
+        self.files(&mut target).host(tried)?;
+        self.udev(&mut target, &mut programs)?;
+        self.lay_programs(&mut target, programs)?;
+        for applet in self.applets.iter().filter(|applet| !applet.contains('/')) {
+            target
+                .link(&format!("bin/{applet}"), Path::new("busybox"))
+                .host(tried)?;
+        }
+        let names = self.modules(&mut target, version, modules, firmware)?;
+        self.firmware(&mut target, version, firmware, &names)
+            .host(|| "cannot lay firmware into the ramdisk".to_owned())?;
+        target.write("init", 0o755, &self.init()?).host(tried)
+    }
+
+    /// The programs by the names that they get.
+    fn programs(&self, wanted: &[Wish]) -> Result<BTreeMap<String, PathBuf>> {
+        let mut programs = BTreeMap::new();
+        for wish in wanted.iter().filter(|wish| !self.of_busybox(&wish.word)) {
+            if let Some(path) = self.find(&wish.word) {
+                let name = wish.word.rsplit('/').next().unwrap_or(&wish.word);
+                programs.insert(name.to_owned(), path);
+            }
+        }
+        let busybox = self.find("busybox").ok_or("busybox is not found in PATH");
+        programs.insert(
+            "busybox".to_owned(),
+            busybox.host(|| "there is no ramdisk without busybox".to_owned())?,
+        );
+        let daemon = UDEVD
+            .map(PathBuf::from)
+            .into_iter()
+            .find(|path| self.source.file(path).is_some());
+        let daemon = daemon.ok_or("the daemon of udev is in none of its usual places");
+        programs.insert(
+            "udevd".to_owned(),
+            daemon.host(|| "there is no ramdisk without udevd".to_owned())?,
+        );
+        Ok(programs)
+    }
+
+    /// Lays programs and what they need.
+    fn lay_programs(&self, target: &mut Target<'_>, mut programs: BTreeMap<String, PathBuf>) -> Result<()> {
+        let loader = Loader::new(self.source);
+        let mut done = BTreeSet::new();
+        while let Some((name, path)) = programs.pop_first() {
+            let tried = || format!("cannot lay {} into the ramdisk", path.display());
+            if name.contains('/') {
+                target.copy(&path, &name).host(tried)?;
+            } else {
+                target.program(&name, &path).host(tried)?;
+            }
+            let real = self.source.file(&path);
+            if !real.is_some_and(|real| done.insert(real)) {
+                continue;
+            }
+            if let Some(interpreter) = self.interpreter(&path) {
+                let name = interpreter
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                if !self.of_busybox(&name) {
+                    programs.insert(name, interpreter);
+                }
+                continue;
+            }
+            let closure = loader.closure(&path);
+            for (library, of) in &closure.missing {
+                ui::warn(format_args!(
+                    "{library}, which {} needs, is nowhere in the tree",
+                    of.display()
+                ));
+            }
+            // The C library of GNU loads the last one when a thread is cancelled, and says so nowhere.
+            let silent = loader
+                .beside(&path, "libgcc_s.so.1")
+                .filter(|_| !closure.libraries.is_empty());
+            for library in closure.libraries.iter().chain(&silent) {
+                target.library(&library.asked, &library.path).host(tried)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What a script asks to be run by.
+    fn interpreter(&self, path: &Path) -> Option<PathBuf> {
+        let text = self.source.read(path).ok()?;
+        let line = text.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+        let line = String::from_utf8_lossy(line).into_owned();
+        let mut words = line.split_whitespace();
+        let first = words.next()?;
+        let word = match (first.ends_with("/env"), words.next()) {
+            (true, Some(word)) => word,
+            _ => first,
+        };
+        self.find(word)
+    }
+
+    /// Files that are in every ramdisk.
+    fn files(&self, target: &mut Target<'_>) -> io::Result<()> {
+        target.write("etc/fstab", 0o644, b"")?;
+        target.write("etc/passwd", 0o644, b"root:x:0:0:root:/:/bin/sh\n")?;
+        target.write("etc/group", 0o644, b"root:x:0:\n")?;
+        target.write("etc/modprobe.d/blacklist-evbug.conf", 0o644, b"blacklist evbug\n")?;
+        let configured = Path::new("/etc/modprobe.d");
+        for name in self.source.list(configured)? {
+            let path = configured.join(name);
+            if path.extension().is_some_and(|end| end == "conf") && self.source.file(&path).is_some() {
+                target.copy(&path, path.strip_prefix("/").unwrap_or(&path))?;
+            }
+        }
+        for path in DHCLIENT.map(Path::new) {
+            if self.source.file(path).is_some() {
+                target.copy(path, path.strip_prefix("/").unwrap_or(path))?;
+            }
+        }
+        let scripts = self.build.join("d");
+        let here = Source::new("/");
+        for name in here.list(&scripts)? {
+            let path = scripts.join(&name);
+            let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
+            target.write(&name.to_string_lossy(), mode, &fs::read(&path)?)?;
+        }
+        Ok(())
+    }
+
+    /// udev's configuration, its rules, and what they run.
+    fn udev(&self, target: &mut Target<'_>, programs: &mut BTreeMap<String, PathBuf>) -> Result<()> {
+        let tried = || "cannot lay rules of udev into the ramdisk".to_owned();
+        let configuration = b"udev_root=\"/dev\"\nudev_rules=\"/lib/udev/rules.d\"\nudev_log=\"no\"\n";
+        target
+            .write("etc/udev/udev.conf", 0o644, configuration)
+            .host(tried)?;
+        for (name, required) in TREE_RULES {
+            let places = RULES.map(|dir| Path::new(dir).join(name));
+            let place = places.into_iter().find(|path| self.source.file(path).is_some());
+            match place {
+                Some(place) => target
+                    .copy(&place, Path::new("lib/udev/rules.d").join(name))
+                    .host(tried)?,
+                None if required => {
+                    let message = format!("the tree has no {}/{name}, by which modules are loaded", RULES[0]);
+                    return Err(Error::new(Kind::Elements, message).hint("is udev installed?"));
+                }
+                None => {}
+            }
+        }
+        for name in UDEV_PROGRAMS {
+            let places = ["/lib/udev", "/usr/lib/udev"].map(|dir| Path::new(dir).join(name));
+            if let Some(place) = places.into_iter().find(|path| self.source.file(path).is_some()) {
+                programs.insert(format!("lib/udev/{name}"), place);
+            }
+        }
+        for path in wishes::files(&self.hooks, "udev.d").host(tried)? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let text = fs::read(&path).host(tried)?;
+            target
+                .write(&format!("lib/udev/rules.d/{name}"), 0o644, &text)
+                .host(tried)?;
+        }
+        Ok(())
+    }
+
+    /// Lays modules; returns the names of the firmware that they ask for.
+    fn modules(
+        &self,
+        target: &mut Target<'_>,
+        version: &str,
+        wanted: &Modules,
+        firmware: Firmware,
+    ) -> Result<BTreeSet<String>> {
+        let directory = Path::new("/lib/modules").join(version);
+        let tried = || format!("cannot lay modules of {version} into the ramdisk");
+        if *wanted == Modules::None {
+            return Ok(BTreeSet::new());
+        }
+        let chosen = match wanted {
+            Modules::Wanted(words) => Some(Index::read(self.source, version)?.closure(words)?),
+            _ => None,
+        };
+        let mut names = BTreeSet::new();
+        for path in self.source.walk(&directory).host(tried)? {
+            let file = path
+                .strip_prefix(&directory)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
+            let is_module = modules::is_module(&file);
+            let left_out = chosen
+                .as_ref()
+                .is_some_and(|chosen| is_module && !chosen.contains(&file));
+            if left_out
+                || modules::is_frame_buffer(&file)
+                || (chosen.is_some() && file.contains('/') && !is_module)
+            {
+                continue;
+            }
+            target.copy_in_place(&path).host(tried)?;
+            if is_module && firmware == Firmware::Needed {
+                let asked = modules::firmware(self.source, &path);
+                names.extend(asked.host(|| format!("cannot read the module {}", path.display()))?);
+            }
+        }
+        Ok(names)
+    }
+
+    fn firmware(
+        &self,
+        target: &mut Target<'_>,
+        version: &str,
+        wanted: Firmware,
+        names: &BTreeSet<String>,
+    ) -> io::Result<()> {
+        let paths = match wanted {
+            Firmware::None => return Ok(()),
+            Firmware::All => self.source.walk(Path::new(firmware::PLACE))?,
+            Firmware::Needed => firmware::needed(self.source, version, names)?
+                .into_iter()
+                .collect(),
+        };
+        paths.iter().try_for_each(|path| target.copy_in_place(path))
+    }
+}

@@ -1,0 +1,372 @@
+//! Where the loader of a tree finds the libraries of a program: nothing of the tree is run to know it, so that it may be
+//! a tree for any machine.
+//!
+//! The order is that of ld.so(8), without variables: `DT_RPATH` of a file and of those that loaded it, unless it has a
+//! `DT_RUNPATH`; that; the directories of `/etc/ld.so.conf`, which is what the loader's cache is made of, and those of
+//! `/etc/ld-musl-*.path`; the usual ones. A library for another machine is passed over.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::elf::{self, Elf, Machine};
+use super::source::Source;
+
+/// Where loaders look at last.
+const USUAL: [&str; 7] = [
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+    "/usr/local/lib",
+    "/lib32",
+    "/usr/lib32",
+];
+
+/// How deep files of `/etc/ld.so.conf` may include others.
+const DEPTH_MAX: usize = 8;
+
+/// A library that something needs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Library {
+    /// What it is asked for by: a name, or the path of a loader.
+    pub asked: PathBuf,
+    /// Where the loader finds it, over links perhaps.
+    pub path: PathBuf,
+}
+
+/// What a program needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closure {
+    /// The libraries, each name and path once.
+    pub libraries: BTreeSet<Library>,
+    /// Names of libraries that are nowhere, and the file that needs each.
+    pub missing: BTreeMap<String, PathBuf>,
+}
+
+/// The loader of a tree.
+#[derive(Debug)]
+pub struct Loader<'a> {
+    source: &'a Source,
+    /// Directories of its configuration, then the usual ones.
+    directories: Vec<PathBuf>,
+}
+
+/// A file that is looked at, and what it inherits.
+struct Loaded {
+    path: PathBuf,
+    elf: Elf,
+    /// The `DT_RPATH` of all that led to it.
+    inherited: Vec<PathBuf>,
+}
+
+impl<'a> Loader<'a> {
+    /// Reads its configuration.
+    pub fn new(source: &'a Source) -> Self {
+        let mut directories = Vec::new();
+        configured(source, Path::new("/etc/ld.so.conf"), 0, &mut directories);
+        for name in matching(source, Path::new("/etc/ld-musl-*.path")) {
+            let text = source.text(&name).ok().flatten().unwrap_or_default();
+            directories.extend(
+                text.split([':', '\n'])
+                    .filter(|dir| dir.starts_with('/'))
+                    .map(PathBuf::from),
+            );
+        }
+        directories.extend(USUAL.map(PathBuf::from));
+        // Where Debian's loaders look without being told.
+        for pattern in ["/lib/*-linux-*", "/usr/lib/*-linux-*"] {
+            directories.extend(matching(source, Path::new(pattern)));
+        }
+        Self { source, directories }
+    }
+
+    /// Everything that a program or library needs, and that what it needs needs.
+    pub fn closure(&self, path: &Path) -> Closure {
+        let mut closure = Closure::default();
+        let Some(elf) = self.read(path) else {
+            return closure;
+        };
+        let mut seen = BTreeSet::new();
+        let mut queue = VecDeque::from([Loaded {
+            path: path.to_owned(),
+            elf,
+            inherited: Vec::new(),
+        }]);
+        while let Some(loaded) = queue.pop_front() {
+            let next = self.needs(&loaded, &mut closure);
+            let mut inherited = expanded(self.source, &loaded.elf.rpath, &loaded.path);
+            inherited.extend(loaded.inherited);
+            for library in next {
+                let real = self.source.file(&library.path);
+                let Some(real) = real.filter(|real| seen.insert(real.clone())) else {
+                    continue;
+                };
+                if let Some(elf) = self.read(&real) {
+                    queue.push_back(Loaded {
+                        path: library.path,
+                        elf,
+                        inherited: inherited.clone(),
+                    });
+                }
+            }
+        }
+        closure
+    }
+
+    /// Finds a library by name, for the machine that a program is made for.
+    pub fn beside(&self, program: &Path, name: &str) -> Option<Library> {
+        let elf = self.read(program)?;
+        let path = self.first(&self.directories, OsStr::new(name), elf.machine)?;
+        Some(Library {
+            asked: name.into(),
+            path,
+        })
+    }
+
+    /// Finds what one file needs, and notes it.
+    fn needs(&self, loaded: &Loaded, closure: &mut Closure) -> Vec<Library> {
+        let Loaded { path, elf, inherited } = loaded;
+        let mut directories = Vec::new();
+        if elf.runpath.is_empty() {
+            directories.extend(expanded(self.source, &elf.rpath, path));
+            directories.extend_from_slice(inherited);
+        } else {
+            directories.extend(expanded(self.source, &elf.runpath, path));
+        }
+        directories.extend_from_slice(&self.directories);
+        let find = |name: &OsStr| {
+            if name.as_bytes().contains(&b'/') {
+                let path = PathBuf::from(name);
+                return self.is_for(&path, elf.machine).then_some(path);
+            }
+            self.first(&directories, name, elf.machine)
+        };
+        let interpreter = elf.interpreter.iter();
+        let mut found = Vec::new();
+        for name in interpreter.chain(&elf.needed) {
+            let name = OsStr::from_bytes(name);
+            match find(name) {
+                Some(path) => found.push(Library {
+                    asked: name.into(),
+                    path,
+                }),
+                None => {
+                    let name = name.to_string_lossy().into_owned();
+                    closure.missing.entry(name).or_insert_with(|| path.clone());
+                }
+            }
+        }
+        for names in &elf.welcome {
+            let first = names
+                .iter()
+                .find_map(|name| Some((name, find(OsStr::new(name))?)));
+            found.extend(first.map(|(name, path)| Library {
+                asked: name.into(),
+                path,
+            }));
+        }
+        closure.libraries.extend(found.iter().cloned());
+        found
+    }
+
+    fn first(&self, directories: &[PathBuf], name: &OsStr, machine: Machine) -> Option<PathBuf> {
+        let paths = directories.iter().map(|directory| directory.join(name));
+        paths.into_iter().find(|path| self.is_for(path, machine))
+    }
+
+    fn is_for(&self, path: &Path, machine: Machine) -> bool {
+        self.read(path).is_some_and(|elf| elf.machine == machine)
+    }
+
+    fn read(&self, path: &Path) -> Option<Elf> {
+        let real = self.source.file(path)?;
+        elf::read(&fs::read(self.source.outside(&real)).ok()?)
+    }
+}
+
+/// The directories of an rpath or a runpath. `$ORIGIN` is the directory of the file that has it, whichever name it was found by.
+fn expanded(source: &Source, text: &[u8], of: &Path) -> Vec<PathBuf> {
+    let text = String::from_utf8_lossy(text);
+    let origins = [source.resolve(of), Some(of.to_owned())];
+    let origins: Vec<String> = origins
+        .into_iter()
+        .flatten()
+        .filter_map(|path| Some(path.parent()?.display().to_string()))
+        .collect();
+    let mut directories = Vec::new();
+    for part in text.split(':').filter(|part| !part.is_empty()) {
+        for origin in &origins {
+            let part = part.replace("${ORIGIN}", "$ORIGIN").replace("${LIB}", "$LIB");
+            let part = part.replace("$ORIGIN", origin);
+            let variants = ["lib64", "lib"].map(|lib| PathBuf::from(part.replace("$LIB", lib)));
+            for directory in variants {
+                let known = directory.to_string_lossy().contains('$') || directories.contains(&directory);
+                if directory.is_absolute() && !known {
+                    directories.push(directory);
+                }
+            }
+        }
+    }
+    directories
+}
+
+/// The directories that a configuration names, and those that it includes.
+fn configured(source: &Source, file: &Path, depth: usize, directories: &mut Vec<PathBuf>) {
+    let Ok(Some(text)) = source.text(file) else {
+        return;
+    };
+    for line in text.lines() {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if let Some(pattern) = line
+            .strip_prefix("include")
+            .filter(|rest| rest.starts_with([' ', '\t']))
+        {
+            for pattern in pattern.split_whitespace().filter(|_| depth < DEPTH_MAX) {
+                let pattern = file.parent().unwrap_or(Path::new("/")).join(pattern);
+                for included in matching(source, &pattern) {
+                    configured(source, &included, depth + 1, directories);
+                }
+            }
+        } else {
+            let words = line
+                .split([' ', '\t', ',', ':'])
+                .filter(|word| word.starts_with('/'));
+            directories.extend(words.map(|word| PathBuf::from(word.split('=').next().unwrap_or(word))));
+        }
+    }
+}
+
+/// Paths that match a pattern, whose last part may hold `*`, sorted.
+fn matching(source: &Source, pattern: &Path) -> Vec<PathBuf> {
+    let (Some(directory), Some(name)) = (pattern.parent(), pattern.file_name()) else {
+        return Vec::new();
+    };
+    let names = source.list(directory).unwrap_or_default();
+    let pattern = name.as_bytes();
+    names
+        .into_iter()
+        .filter(|name| super::firmware::matches(pattern, name.as_bytes()))
+        .map(|name| directory.join(name))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the loader itself says: names, or paths of loaders, and where they are.
+    fn ldd(program: &str) -> BTreeSet<(String, PathBuf)> {
+        let told = oracle::run("ldd", &[program.as_ref()]);
+        let line = |line: &str| {
+            let line = line.split(" (0x").next()?.trim();
+            match line.split_once(" => ") {
+                Some((name, path)) => Some((name.to_owned(), PathBuf::from(path))),
+                None => line.starts_with('/').then(|| (line.to_owned(), line.into())),
+            }
+        };
+        told.lines().filter_map(line).collect()
+    }
+
+    #[test]
+    fn the_hosts_own_loader_finds_the_same() {
+        if !oracle::require(&["ldd", "bash"]) {
+            return;
+        }
+        let source = Source::new("/");
+        let loader = Loader::new(&source);
+        let mut looked = 0;
+        for program in [
+            "/bin/bash",
+            "/usr/bin/tar",
+            "/usr/bin/curl",
+            "/usr/bin/git",
+            "/usr/bin/qemu-img",
+        ] {
+            if !Path::new(program).exists() {
+                continue;
+            }
+            let closure = loader.closure(Path::new(program));
+            assert_eq!(closure.missing, BTreeMap::new(), "{program}");
+            let real = |path: &Path| source.file(path).unwrap();
+            let ours: BTreeSet<PathBuf> = closure
+                .libraries
+                .iter()
+                .map(|library| real(&library.path))
+                .collect();
+            let theirs: BTreeSet<PathBuf> = ldd(program).iter().map(|(_, path)| real(path)).collect();
+            assert_eq!(ours, theirs, "{program}");
+            looked += theirs.len();
+        }
+        assert!(looked > 2, "{looked}");
+    }
+
+    #[test]
+    fn configuration_includes_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let etc = dir.path().join("etc/ld.so.conf.d");
+        fs::create_dir_all(&etc).unwrap();
+        fs::create_dir_all(dir.path().join("usr/lib/arm-linux-gnueabihf")).unwrap();
+        fs::write(
+            etc.join("b.conf"),
+            "# none\n/opt/b # why\n/opt/c:/opt/d hwcap 1\n",
+        )
+        .unwrap();
+        fs::write(etc.join("a.conf"), "/opt/a\ninclude a.conf\n").unwrap();
+        fs::write(etc.join("c.other"), "/opt/not\n").unwrap();
+        fs::write(
+            dir.path().join("etc/ld.so.conf"),
+            "include ld.so.conf.d/*.conf\n/opt/last\n",
+        )
+        .unwrap();
+        fs::write(dir.path().join("etc/ld-musl-x86_64.path"), "/musl/a:/musl/b\n").unwrap();
+        let source = Source::new(dir.path());
+        let directories = Loader::new(&source).directories;
+        let mut told: Vec<&str> = directories.iter().map(|path| path.to_str().unwrap()).collect();
+        told.dedup();
+        let (own, rest) = told.split_at(7);
+        assert_eq!(
+            own,
+            [
+                "/opt/a",
+                "/opt/b",
+                "/opt/c",
+                "/opt/d",
+                "/opt/last",
+                "/musl/a",
+                "/musl/b"
+            ]
+        );
+        assert_eq!(rest.first(), Some(&"/lib64"));
+        assert_eq!(rest.last(), Some(&"/usr/lib/arm-linux-gnueabihf"));
+    }
+
+    #[test]
+    fn the_origin_of_a_path_is_where_its_file_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("opt/app/bin")).unwrap();
+        fs::create_dir_all(dir.path().join("bin")).unwrap();
+        fs::write(dir.path().join("opt/app/bin/tool"), "").unwrap();
+        std::os::unix::fs::symlink("/opt/app/bin/tool", dir.path().join("bin/tool")).unwrap();
+        let source = Source::new(dir.path());
+        let found = expanded(
+            &source,
+            b"$ORIGIN/../lib:${ORIGIN}:/x/$LIB:relative:$PLATFORM",
+            Path::new("/bin/tool"),
+        );
+        let found: Vec<&str> = found.iter().map(|path| path.to_str().unwrap()).collect();
+        assert_eq!(
+            found,
+            [
+                "/opt/app/bin/../lib",
+                "/bin/../lib",
+                "/opt/app/bin",
+                "/bin",
+                "/x/lib64",
+                "/x/lib"
+            ]
+        );
+    }
+}

@@ -10,6 +10,7 @@ pub mod disk_image_create;
 pub mod diskimage_builder;
 pub mod doctor;
 pub mod element_info;
+pub mod elements;
 pub mod get_kernel;
 mod getopt;
 pub mod inspect;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod ramdisk_image_create;
 pub mod run_parts;
 mod shell;
+pub mod test_element;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -105,6 +107,10 @@ enum Command {
     GetKernel(get_kernel::Args),
     /// Write a disk image in other formats
     Convert(convert::Args),
+    /// List the elements that there are, or show all about some of them
+    Elements(elements::Args),
+    /// Test elements by the cases that they bring
+    TestElement(test_element::Args),
     /// Print the elements that elements need
     ElementInfo(element_info::Args),
     /// Build the images that YAML files describe
@@ -198,6 +204,7 @@ fn run(name: &str, args: &[OsString], environment: Environment) -> Result<()> {
         "dib-lint" => with(args, |parsed| lint::run(&parsed, &environment)),
         "dib-run-parts" => run_parts::run(&args[1..], &environment),
         "disk-image-get-kernel" => with(args, |parsed| get_kernel::run(&parsed, &environment)),
+        test_element::assertions::NAME => test_element::assertions::run(args, &environment),
         _ => with(args, |dib: Dib| match dib.command {
             Command::Create(parsed) => disk_image_create::run(parsed, &args[1..], environment),
             Command::Ramdisk(parsed) => ramdisk_image_create::run(parsed, &args[1..], environment),
@@ -211,6 +218,8 @@ fn run(name: &str, args: &[OsString], environment: Environment) -> Result<()> {
             Command::Check(parsed) => check::run(&parsed, &environment),
             Command::GetKernel(parsed) => get_kernel::run(&parsed, &environment),
             Command::Convert(parsed) => convert::run(&parsed, &environment),
+            Command::Elements(parsed) => elements::run(&parsed, &environment),
+            Command::TestElement(parsed) => test_element::run(&parsed, &environment),
             Command::ElementInfo(parsed) => element_info::run(&parsed, &environment),
             Command::DiskimageBuilder(parsed) => diskimage_builder::run(&parsed, &environment),
             Command::Doctor(parsed) => doctor::run(&parsed, &environment),

@@ -36,7 +36,7 @@ pub enum Kind {
     },
     /// The image cannot be planned or written.
     Image,
-    /// Images were compared or checked, and what was found is printed: there is nothing to add.
+    /// Images were compared, checked or tested, and what was found is printed: there is nothing to add.
     Found,
     /// Images could not be compared or checked.
     Trouble,
@@ -53,7 +53,7 @@ pub const STATUSES: [(&str, &str); 5] = [
     (
         "1",
         "the command line, the elements, the host or the image: a message says what is wrong; dib diff: the images \
-         differ; dib check: something is wrong",
+         differ; dib check: something is wrong; dib test-element: a case failed",
     ),
     ("2", "dib diff and dib check: trouble, as 1 for the others"),
     (

@@ -19,6 +19,7 @@
 //! | [`sandbox`] | namespaces, mounts, processes; `sandbox/sys.rs` holds all `unsafe` code |
 //! | [`runner`] | a directory of hooks → processes, in order |
 //! | [`pipeline`] | runs a plan, phase by phase; the only place that knows the order |
+//! | [`sbom`] | the packages of an image, each with the element that brought it, as SPDX and `CycloneDX` |
 //! | [`record`] | the record of a build that its image keeps, without secrets |
 //! | [`output`] | a map of extents → files: temporary, digested, synced, renamed |
 //! | [`room`] | how much there is on file systems and in memory |
@@ -65,6 +66,7 @@ pub mod record;
 pub mod room;
 pub mod runner;
 pub mod sandbox;
+pub mod sbom;
 pub mod settings;
 pub mod suggest;
 pub mod ui;

@@ -25,7 +25,7 @@ pub mod stdout;
 mod writing;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write as _};
 use std::num::NonZero;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -206,6 +206,18 @@ fn write_each<'f>(
         output.finished(bytes, digests);
         ui::note(format_args!("Image file {} created...", path.display()));
     }
+    Ok(())
+}
+
+/// Saves a text beside the image, under its name with a suffix of its own.
+pub fn save_text(rules: &Rules, suffix: &str, text: &[u8]) -> Result<()> {
+    let path = PathBuf::from(format!("{}.{suffix}", rules.name));
+    let written = save(&path, rules, |mut file| {
+        file.write_all(text).image(|| "cannot write it".to_owned())?;
+        Ok(Vec::new())
+    });
+    written.map_err(|error| error.within(&path))?;
+    ui::note(format_args!("{} created...", path.display()));
     Ok(())
 }
 

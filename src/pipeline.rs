@@ -12,9 +12,11 @@
 //! | everything unmounted, size decided | `image::measure` |
 //! | `block-device.d`, fstab, mounts, `pre-finalise.d`, `finalise.d`, `cleanup.d` | finish it |
 //! | everything unmounted, all processes ended, traces cleared | `finalise`, `normalise` |
+//! | packages listed | `bill`, with `--sbom` |
 //! | scan, plan, copy | `archives` for what holds the tree itself, `image` for disks |
 
 mod archives;
+mod bill;
 mod disks;
 mod finalise;
 mod ground;
@@ -29,6 +31,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use image_core::scan::StandIns;
+use regex_lite::Regex;
 
 use crate::blockdevice::facts::Facts;
 use crate::blockdevice::layout::{FIRST, Layout};
@@ -53,6 +56,7 @@ use crate::sandbox::supervise::{Endings, supervise};
 use crate::sandbox::tier::Grant;
 use crate::sandbox::witness::Witness;
 use crate::sandbox::workdir::Workdir;
+use crate::sbom::ledger::COMMAND_LINE;
 use crate::ui;
 use crate::ui::events::Events;
 use crate::ui::log::Log;
@@ -61,6 +65,7 @@ use crate::ui::reporter::{Reporter, Subject};
 use crate::ui::screen::Screen;
 
 pub use archives::archive;
+use bill::Bill;
 pub use ground::memory_for;
 pub use image::{Making, name_of};
 pub(crate) use normalise::clamp_days;
@@ -138,6 +143,8 @@ struct Build<'a> {
     sourced: Option<Environment>,
     /// What outputs may not grant: the caller's.
     umask: u32,
+    /// What each hook brought, where that is wanted.
+    bill: Option<Bill>,
 }
 
 impl<'a> Build<'a> {
@@ -178,6 +185,7 @@ impl<'a> Build<'a> {
             variables,
             sourced: None,
             umask,
+            bill: Bill::of(plan),
         })
     }
 
@@ -221,6 +229,7 @@ impl<'a> Build<'a> {
         self.dirs.require_unmoved()?;
         let ramdisk = self.ramdisk()?;
         self.clear()?;
+        self.list_packages()?;
         if let Some(ramdisk) = ramdisk {
             let rules = Rules::of(&self.plan.settings, self.plan.identity, self.umask);
             ramdisk.save(&rules)?;
@@ -344,7 +353,7 @@ impl<'a> Build<'a> {
             Ok(seen) => {
                 let ran = match phase {
                     Phase::BlockDevice => parts.run_listening(&names, &seen, trace),
-                    _ => parts.run(&names, &seen, trace).map(|()| Vec::new()),
+                    _ => self.run_noting(phase, &parts, &names, &seen).map(|()| Vec::new()),
                 };
                 (seen, ran)
             }
@@ -362,6 +371,24 @@ impl<'a> Build<'a> {
             .require_unmoved()
             .map_err(|error| Error::new(error.kind(), format!("phase {}", phase.dir())).because(error))?;
         Ok((seen, heard))
+    }
+
+    /// Runs hooks, and notes what each of them brings where that is wanted.
+    fn run_noting(
+        &self,
+        phase: Phase,
+        parts: &Parts,
+        names: &Regex,
+        environment: &Environment,
+    ) -> Result<(), RunError> {
+        let trace = self.plan.settings.trace > 0;
+        let Some(bill) = &self.bill else {
+            return parts.run(names, environment, trace);
+        };
+        bill.ask(self.plan, environment);
+        parts.run_telling(names, environment, trace, |hook| {
+            bill.look(self.plan, &self.dirs.tree, phase, hook);
+        })
     }
 
     /// Lays `first-boot.d` into the image. Element `base` brings what runs it.
@@ -450,6 +477,9 @@ impl<'a> Build<'a> {
             self.pause_after_error(Place::Chroot, &sandbox, &environment)?;
         }
         lent.take_away()?;
+        if let Some(bill) = &self.bill {
+            bill.note(&self.dirs.tree, COMMAND_LINE);
+        }
         failure.map_or(Ok(()), |failure| {
             Err(self.refused(failed(failure.status, failure.ending)))
         })
@@ -545,6 +575,14 @@ impl<'a> Build<'a> {
         self.variables
             .set("IMAGE_BLOCK_DEVICE", format!("/dev/dib/{FIRST}"));
         self.variables.set("IMAGE_BLOCK_DEVICES", facts.devices());
+    }
+
+    /// Lists the packages of the finished tree, where that is wanted.
+    fn list_packages(&self) -> Result<()> {
+        match &self.bill {
+            Some(bill) => bill.write(self.plan, &self.tree()?, self.umask),
+            None => Ok(()),
+        }
     }
 
     fn clear(&self) -> Result<()> {

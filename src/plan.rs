@@ -96,6 +96,7 @@ impl BuildPlan {
             settings.set("root_label", Origin::Flag("--mkfs-options"));
             settings.root_label = label;
         }
+        check_listing(&settings)?;
         if settings.ramdisk {
             output::ramdisk::check(&settings.name)?;
         } else {
@@ -203,6 +204,14 @@ impl BuildPlan {
                 .collect(),
         }
     }
+}
+
+/// Fails if a list of packages is wanted that has no name to stand beside.
+fn check_listing(settings: &Settings) -> Result<()> {
+    if settings.sbom && settings.name == output::stdout::NAME {
+        return Err(Error::usage("--sbom needs a name beside which to write").hint("-o NAME gives one"));
+    }
+    Ok(())
 }
 
 /// A hook of a plan.

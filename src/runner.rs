@@ -268,6 +268,21 @@ exec -a dib-run-parts "$dib_runner" --tell-environment 1>&"$dib_told" {dib_told}
         self.run_by(names, trace, |hook| self.sandbox.run_hook(hook, environment))
     }
 
+    /// Runs them, and tells each that has ended, however it did.
+    pub fn run_telling(
+        &self,
+        names: &Regex,
+        environment: &Environment,
+        trace: bool,
+        mut ended: impl FnMut(&Path),
+    ) -> Result<(), RunError> {
+        self.run_by(names, trace, |hook| {
+            let ending = self.sandbox.run_hook(hook, environment);
+            ended(hook);
+            ending
+        })
+    }
+
     /// Runs them, and returns what they wrote to their standard output.
     pub fn run_listening(
         &self,

@@ -90,6 +90,8 @@ pub struct Flags {
     pub hermetic: bool,
     /// `--strict`
     pub strict: bool,
+    /// `--sbom`
+    pub sbom: bool,
     /// The elements.
     pub elements: Vec<String>,
     /// All arguments, joined by spaces: what the image records.
@@ -164,6 +166,8 @@ pub struct Settings {
     pub logging: Logging,
     /// Whether an operating system must be named.
     pub strict: bool,
+    /// Whether the packages of the image are listed beside it.
+    pub sbom: bool,
     /// What makes the build repeat.
     pub repeat: Repeat,
     /// What hooks may do.
@@ -316,6 +320,7 @@ impl Settings {
             docker_target: pick(flags.docker_target, "DOCKER_TARGET")?,
             logging: Logging::new(flags.logfile, environment),
             strict: flags.strict || strict(environment)?,
+            sbom: flags.sbom || set("DIB_SBOM")?,
             repeat: Repeat {
                 epoch: number("SOURCE_DATE_EPOCH", environment.text("SOURCE_DATE_EPOCH")?)?,
                 seed: pick(flags.seed, "DIB_IMAGE_SEED")?,

@@ -72,6 +72,7 @@ const PRECEDENCES: [Precedence; 25] = [
     ("network", Some(r#""host""#), ["DIB_NETWORK", "none", r#""none""#], ["--network", "host", r#""host""#]),
     ("network", Some(r#""host""#), ["DIB_HERMETIC", "1", r#""none""#], ["--hermetic", "", r#""none""#]),
     ("strict", Some("false"), ["DIB_STRICT", "1", "true"], ["--strict", "", "true"]),
+    ("sbom", Some("false"), ["DIB_SBOM", "1", "true"], ["--sbom", "", "true"]),
     ("seed", NULL, ["DIB_IMAGE_SEED", "v", r#""v""#], ["--seed", "f", r#""f""#]),
 ];
 

@@ -32,9 +32,11 @@
 
 mod archives;
 mod assemble;
+mod bills;
 mod boot_loaders;
 mod bootstrap;
 mod break_points;
+mod cases;
 mod cloud_images;
 mod command_lines;
 mod compile_cache;
@@ -45,6 +47,7 @@ mod downloads;
 mod element_habits;
 mod finalisation;
 mod first_boot;
+mod guide;
 mod hooks;
 mod host_programs;
 mod hostile;
@@ -52,6 +55,7 @@ mod images;
 mod installing;
 mod killing;
 mod lab;
+mod library;
 mod lint;
 mod looking;
 mod messages;

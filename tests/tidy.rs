@@ -538,6 +538,7 @@ fn elements_keep_their_manners() {
     let elements: BTreeSet<_> = fs::read_dir(root().join("elements"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
         .collect();
     for element in &elements {
         if !element.join("README.md").is_file() {

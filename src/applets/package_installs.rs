@@ -87,6 +87,17 @@ pub(crate) fn squash(
     Ok(squashed)
 }
 
+/// The packages that a file of an element wants installed in this build, whatever becomes of them later.
+pub(crate) fn installed(
+    element: &str,
+    packages: Map<String, Value>,
+    variable: Lookup<'_>,
+) -> Result<Vec<String>, String> {
+    let squashed = squash(&[(element.to_owned(), packages)], variable)?;
+    let asked = squashed.into_values().flat_map(|actions| actions.install);
+    Ok(asked.map(|(package, _)| package).collect())
+}
+
 /// The entries of one package that apply to this build.
 fn entries(element: &str, value: &Value, variable: Lookup<'_>) -> Result<Vec<Entry>, String> {
     let empty = Map::new();

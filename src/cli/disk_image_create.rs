@@ -151,6 +151,10 @@ pub struct Args {
     /// Install the packages that a lock of 'dib lock' names, in their versions, and no others
     #[arg(long, value_name = "FILE", help_heading = BEYOND)]
     locked: Option<PathBuf>,
+    /// List the packages of the image beside it, each with the element that brought it: NAME.spdx.json, and
+    /// NAME.cdx.json for those who read `CycloneDX`
+    #[arg(long, help_heading = BEYOND)]
+    sbom: bool,
     /// Print the version
     #[arg(long, action = ArgAction::Version)]
     version: Option<bool>,
@@ -194,6 +198,7 @@ impl Args {
             network: self.network,
             hermetic: self.hermetic,
             strict: self.strict,
+            sbom: self.sbom,
             minimal: false,
             threads: None,
             elements: self.elements,

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{MemfdFlags, OFlags};
@@ -166,6 +167,54 @@ impl Sandbox {
         child.wait().map(|status| (Ending::of(status), bytes))
     }
 
+    /// Runs a program to its end in a directory, without input, and with all output going to a file.
+    pub fn run_in(
+        &self,
+        dir: &Path,
+        output: &File,
+        program: &OsStr,
+        args: &[OsString],
+        environment: &Environment,
+    ) -> io::Result<Ending> {
+        let mut command = self.command(program, args, environment);
+        into_file(&mut command, dir, output)?;
+        command.status().map(Ending::of)
+    }
+
+    /// Runs a program likewise until `done` says that it has done what is wanted of it, but no longer than `limit`. Gives
+    /// whether it has; it is killed in any case.
+    pub fn run_until(
+        &self,
+        (dir, output): (&Path, &File),
+        program: &OsStr,
+        args: &[OsString],
+        environment: &Environment,
+        limit: Duration,
+        mut done: impl FnMut() -> io::Result<bool>,
+    ) -> io::Result<bool> {
+        const PAUSE: Duration = Duration::from_millis(200);
+        let mut command = self.command(program, args, environment);
+        into_file(&mut command, dir, output)?;
+        sys::before_exec(&mut command, || {
+            Ok(rustix::process::set_parent_process_death_signal(Some(
+                Signal::KILL,
+            ))?)
+        });
+        let mut child = command.spawn()?;
+        let deadline = Instant::now() + limit;
+        let watched = loop {
+            let ended = child.try_wait()?.is_some();
+            match done() {
+                Ok(false) if !ended && Instant::now() < deadline => std::thread::sleep(PAUSE),
+                other => break other,
+            }
+        };
+        // It may have ended by itself meanwhile.
+        let _ = child.kill();
+        child.wait()?;
+        watched
+    }
+
     fn command(&self, program: &OsStr, args: &[OsString], environment: &Environment) -> Command {
         let mut command = Command::new(program);
         command.args(args).env_clear().envs(environment.iter());
@@ -211,9 +260,39 @@ pub fn run_self(
     args: &[OsString],
     environment: &Environment,
 ) -> io::Result<(Ending, Option<u8>)> {
-    let (signals, mask) = sys::catch_endings()?;
+    end_heeding(own(name, args, environment))
+}
+
+/// The same in a directory, without input, and with all output going to a file.
+pub fn run_self_in(
+    dir: &Path,
+    output: &File,
+    name: &str,
+    args: &[OsString],
+    environment: &Environment,
+) -> io::Result<(Ending, Option<u8>)> {
+    let mut command = own(name, args, environment);
+    into_file(&mut command, dir, output)?;
+    end_heeding(command)
+}
+
+fn own(name: &str, args: &[OsString], environment: &Environment) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0(name).args(args).env_clear().envs(environment.iter());
+    command
+}
+
+fn into_file(command: &mut Command, dir: &Path, output: &File) -> io::Result<()> {
+    command
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone()?)
+        .stderr(output.try_clone()?);
+    Ok(())
+}
+
+fn end_heeding(mut command: Command) -> io::Result<(Ending, Option<u8>)> {
+    let (signals, mask) = sys::catch_endings()?;
     sys::before_exec(&mut command, move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::TERM))?;
         sys::restore(&mask)

@@ -422,6 +422,18 @@ pub static ROWS: &[Row] = &[
         value: |settings| json!(settings.strict),
     },
     Row {
+        name: "sbom",
+        sources: &[
+            Flag("--sbom", |flags| flags.sbom),
+            Variable(
+                "DIB_SBOM",
+                "1: list the packages of the image beside it, as --sbom",
+                |value| any(value) && value != "0",
+            ),
+        ],
+        value: |settings| json!(settings.sbom),
+    },
+    Row {
         name: "elements",
         sources: &[
             Flag("ELEMENT", |flags| !flags.elements.is_empty()),
@@ -530,6 +542,7 @@ mod tests {
             word_origins: _,
             origins,
             strict: _,
+            sbom: _,
         } = Settings::new(Flags::default(), &Environment::default()).unwrap();
         let fields = 30 + 3 + 2 + 2;
         // And whether the element `base` is one.

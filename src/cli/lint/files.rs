@@ -73,7 +73,8 @@ fn plain(found: &mut Found<'_>) {
     let markdown = Path::new(file.name())
         .extension()
         .is_some_and(|extension| extension == "md");
-    if markdown && file.name() != "README.md" {
+    // Beside the elements there may be a guide to them.
+    if markdown && file.part.is_some() && file.name() != "README.md" {
         found.add(1, "mddocs", "a document in Markdown that is no README.md");
     }
 }

@@ -1,0 +1,175 @@
+//! What package managers write down of what they installed.
+//!
+//! - dpkg's `status`: deb822(5); a package is there if its status ends in `installed`.
+//! - apk's `installed`: lines `LETTER:VALUE`, an empty line after each package:
+//!   <https://wiki.alpinelinux.org/wiki/Apk_spec>.
+//! - rpm's database is read by rpm alone: its element has rpm print it, as JSON, at the end of the build.
+
+use serde::Deserialize;
+
+use super::{Kind, Package, clean};
+use crate::bootstrap::deb822::paragraphs;
+
+/// Packages that one database may list.
+const PACKAGES_MAX: usize = 200_000;
+
+/// The packages of a `status` of dpkg.
+pub fn dpkg(status: &[u8]) -> Vec<Package> {
+    let text = String::from_utf8_lossy(status);
+    let mut packages = Vec::new();
+    for paragraph in paragraphs(&text).take(PACKAGES_MAX) {
+        let field = |name| paragraph.get(name).map(clean).filter(|value| !value.is_empty());
+        let installed = field("Status").is_some_and(|status| status.ends_with(" installed"));
+        let (Some(name), Some(version), true) = (field("Package"), field("Version"), installed) else {
+            continue;
+        };
+        let needs = ["Pre-Depends", "Depends"]
+            .iter()
+            .filter_map(|name| paragraph.get(name));
+        packages.push(Package {
+            architecture: field("Architecture"),
+            supplier: field("Maintainer"),
+            source: field("Source"),
+            needs: needs.flat_map(names_of_relation).collect(),
+            ..Package::new(Kind::Deb, name, version)
+        });
+    }
+    packages
+}
+
+/// The names in a relation of packages, alternatives too.
+fn names_of_relation(relation: &str) -> Vec<String> {
+    let words = relation.split([',', '|']);
+    let name = |word: &str| {
+        let end = word.find(|letter: char| letter.is_whitespace() || "(:[<".contains(letter));
+        word[..end.unwrap_or(word.len())].to_owned()
+    };
+    words
+        .map(str::trim)
+        .map(name)
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// The packages of apk's `installed`.
+pub fn apk(installed: &[u8]) -> Vec<Package> {
+    let text = String::from_utf8_lossy(installed);
+    let mut packages = Vec::new();
+    for paragraph in text.split("\n\n").take(PACKAGES_MAX) {
+        let mut package = Package::new(Kind::Apk, "", "");
+        for line in paragraph.lines() {
+            let Some((letter, value)) = line.split_once(':') else {
+                continue;
+            };
+            let value = clean(value);
+            match letter {
+                "P" => package.name = value,
+                "V" => package.version = value,
+                "A" => package.architecture = Some(value),
+                "L" => package.licence = Some(value),
+                "m" => package.supplier = Some(value),
+                "o" => package.source = Some(value),
+                "D" => package.needs = value.split_whitespace().map(name_of_need).collect(),
+                _ => {}
+            }
+        }
+        if !package.name.is_empty() && !package.version.is_empty() {
+            packages.push(package);
+        }
+    }
+    packages
+}
+
+/// The name in what a package of apk needs: `so:libc.musl-x86_64.so.1`, `busybox>=1.36`.
+fn name_of_need(word: &str) -> String {
+    let end = word.find(['<', '>', '=', '~']);
+    word[..end.unwrap_or(word.len())].to_owned()
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    packages: Vec<Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    package: String,
+    version: String,
+    #[serde(default)]
+    arch: String,
+    #[serde(default)]
+    license: String,
+    #[serde(default)]
+    vendor: String,
+    #[serde(default)]
+    source: String,
+}
+
+/// The packages of a manifest that an element had rpm write; none if it is damaged.
+pub fn rpm_manifest(json: &[u8]) -> Vec<Package> {
+    let manifest: Manifest = serde_json::from_slice(json).unwrap_or(Manifest { packages: Vec::new() });
+    let said = |text: &str| Some(clean(text)).filter(|text| !text.is_empty() && text != "(none)");
+    let packages = manifest
+        .packages
+        .into_iter()
+        .take(PACKAGES_MAX)
+        .map(|listed| Package {
+            architecture: said(&listed.arch),
+            licence: said(&listed.license),
+            supplier: said(&listed.vendor),
+            source: said(&listed.source),
+            ..Package::new(Kind::Rpm, clean(&listed.package), clean(&listed.version))
+        });
+    packages.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dpkg_lists_what_is_installed() {
+        let status = "Package: a\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1:2-3\n\
+                      Depends: b (>= 2) | c:any, d [amd64]\nPre-Depends: e\nMaintainer: M <m@example.org>\n\
+                      Description: x\n .\n more\n\n\
+                      Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n\
+                      Package: broken\nStatus: install ok installed\n\n\
+                      Package: half\nStatus: install ok half-installed\nVersion: 1\n\nPackage: odd\n";
+        let packages = dpkg(status.as_bytes());
+        let names: Vec<_> = packages.iter().map(|package| package.name.as_str()).collect();
+        assert_eq!(names, ["a"]);
+        assert_eq!(packages[0].needs, ["e", "b", "c", "d"]);
+        assert_eq!(packages[0].version, "1:2-3");
+        assert_eq!(dpkg(b"\xff\n\n\0:\n"), []);
+    }
+
+    #[test]
+    fn apk_and_rpm_list_theirs() {
+        let installed = b"C:Q1x=\nP:busybox\nV:1.36.1-r2\nA:x86_64\nL:GPL-2.0-only\nm:N <n@example.org>\nD:so:libc.so.1 a>=1\n\
+                          F:bin\nR:busybox\n\nP:incomplete\n\n";
+        let packages = apk(installed);
+        assert_eq!(packages.len(), 1);
+        assert_eq!(packages[0].licence.as_deref(), Some("GPL-2.0-only"));
+        assert_eq!(packages[0].needs, ["so:libc.so.1", "a"]);
+        let manifest =
+            br#"{"packages": [{"package": "bash", "version": "5.2-1", "arch": "x86_64", "license": "GPLv3+",
+                           "vendor": "(none)", "source": "bash-5.2-1.src.rpm"}]}"#;
+        let packages = rpm_manifest(manifest);
+        assert_eq!(
+            (packages[0].name.as_str(), &packages[0].supplier),
+            ("bash", &None)
+        );
+        assert_eq!(rpm_manifest(b"{"), []);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_database_is_too_odd_to_be_read(bytes: Vec<u8>, text in "(Package|P|Status|V|Version|: |:|\n| |installed|\\{|\")*") {
+            for bytes in [&bytes[..], text.as_bytes()] {
+                for parse in [dpkg, apk, rpm_manifest] {
+                    parse(bytes);
+                }
+            }
+        }
+    }
+}

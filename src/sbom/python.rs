@@ -1,0 +1,225 @@
+//! Packages of Python: directories `*.dist-info` with METADATA, and `*.egg-info`, as directory with PKG-INFO or as file.
+//!
+//! Spec: <https://packaging.python.org/en/latest/specifications/core-metadata/>.
+//!
+//! They may lie anywhere, in environments of applications say, so all directories are walked. What a directory names is told
+//! by its entries alone: no file is looked at that is not a package.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+use rustix::fs::{Dir, FileType};
+
+use super::{Kind, Package, clean, read_in};
+use crate::sandbox::rooted::Rooted;
+
+/// Directories of the kernel and of the build, which hold nothing of the image.
+const OUTSIDE: [&[u8]; 5] = [b"dev", b"proc", b"run", b"sys", b"tmp"];
+
+/// Directories that are walked.
+const DIRECTORIES_MAX: usize = 1 << 20;
+
+/// Packages that are told.
+const PACKAGES_MAX: usize = 100_000;
+
+/// Bytes of metadata: the description of a package stands there, too.
+const METADATA_MAX: u64 = 1 << 20;
+
+/// A package's place: its directory, and the name of what describes it there.
+type Place = (Vec<u8>, Vec<u8>);
+
+/// All packages of a tree.
+pub fn packages(tree: &Rooted) -> io::Result<Vec<Package>> {
+    let mut packages = Vec::new();
+    for (above, name) in places(tree)? {
+        if let Some(package) = package(tree, &above, &name)? {
+            packages.push(package);
+        }
+    }
+    Ok(packages)
+}
+
+/// The same by their files alone: fast enough to be asked after every hook.
+pub fn keys(tree: &Rooted) -> io::Result<Vec<super::Key>> {
+    let keys = places(tree)?.into_iter().map(|(above, name)| {
+        let text = String::from_utf8_lossy(&name).into_owned();
+        let stem = text.rsplit_once('.').map_or(text.as_str(), |(stem, _)| stem);
+        let name = stem.split_once('-').map_or(stem, |(name, _)| name);
+        (Kind::Python, normalised(name), Some(shown(&above)))
+    });
+    Ok(keys.collect())
+}
+
+/// A name as it is compared: <https://packaging.python.org/en/latest/specifications/name-normalization/>.
+pub fn normalised(name: &str) -> String {
+    let mut plain = String::with_capacity(name.len());
+    for letter in name.chars() {
+        match letter {
+            '-' | '_' | '.' if plain.ends_with('-') => {}
+            '-' | '_' | '.' => plain.push('-'),
+            letter => plain.extend(letter.to_lowercase()),
+        }
+    }
+    plain
+}
+
+fn shown(path: &[u8]) -> String {
+    clean(&format!("/{}", String::from_utf8_lossy(path)))
+}
+
+fn places(tree: &Rooted) -> io::Result<Vec<Place>> {
+    let mut places = Vec::new();
+    let mut waiting: Vec<Vec<u8>> = vec![Vec::new()];
+    let mut walked = 0;
+    while let Some(path) = waiting.pop() {
+        walked += 1;
+        if walked > DIRECTORIES_MAX || places.len() > PACKAGES_MAX {
+            return Err(io::Error::other(
+                "the tree has too many directories to look for packages in",
+            ));
+        }
+        let Some(dir) = dir(tree, &path)? else {
+            continue;
+        };
+        for entry in Dir::read_from(dir.fd())? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => dir.kind(name)?.unwrap_or(FileType::Unknown),
+                kind => kind,
+            };
+            let is_package = name.ends_with(b".dist-info") || name.ends_with(b".egg-info");
+            match kind {
+                FileType::Directory if is_package => places.push((path.clone(), name.to_vec())),
+                FileType::RegularFile if name.ends_with(b".egg-info") => {
+                    places.push((path.clone(), name.to_vec()));
+                }
+                FileType::Directory if !path.is_empty() || !OUTSIDE.contains(&name) => {
+                    let mut below = path.clone();
+                    if !below.is_empty() {
+                        below.push(b'/');
+                    }
+                    below.extend(name);
+                    waiting.push(below);
+                }
+                _ => {}
+            }
+        }
+    }
+    places.sort();
+    Ok(places)
+}
+
+/// A directory of the tree, which no link stands for: all on the way were found to be directories.
+fn dir(tree: &Rooted, path: &[u8]) -> io::Result<Option<Rooted>> {
+    let path = if path.is_empty() {
+        b".".to_vec()
+    } else {
+        path.to_vec()
+    };
+    tree.dir(PathBuf::from(OsString::from_vec(path)))
+}
+
+fn package(tree: &Rooted, above: &[u8], name: &[u8]) -> io::Result<Option<Package>> {
+    let Some(here) = dir(tree, above)? else {
+        return Ok(None);
+    };
+    let within: &[u8] = if name.ends_with(b".dist-info") {
+        b"METADATA"
+    } else {
+        b"PKG-INFO"
+    };
+    let bytes = match here.child(name) {
+        Ok(inside) => read_in(&inside, within, METADATA_MAX)?,
+        Err(_) => read_in(&here, name, METADATA_MAX)?,
+    };
+    Ok(bytes.and_then(|bytes| described(&bytes, shown(above))))
+}
+
+/// What the head of metadata says; its body is the description.
+fn described(bytes: &[u8], path: String) -> Option<Package> {
+    let text = String::from_utf8_lossy(bytes);
+    let mut package = Package::new(Kind::Python, "", "");
+    package.path = Some(path);
+    for line in text.lines().take_while(|line| !line.is_empty()) {
+        let Some((name, value)) = line.split_once(": ") else {
+            continue;
+        };
+        let value = Some(clean(value)).filter(|value| !value.is_empty() && value != "UNKNOWN");
+        match (name, value) {
+            ("Name", Some(value)) => package.name = value,
+            ("Version", Some(value)) => package.version = value,
+            ("License-Expression", value) => package.licence = value,
+            ("License", value) => package.licence = package.licence.take().or(value),
+            ("Author", value) => package.supplier = value,
+            _ => {}
+        }
+    }
+    (!package.name.is_empty() && !package.version.is_empty()).then_some(package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_found_wherever_they_lie() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write(
+            "usr/lib/python3/dist-packages/PyYAML-6.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: PyYAML\nVersion: 6.0\nLicense: MIT\nAuthor: UNKNOWN\n\nName: not this\n",
+        );
+        write(
+            "opt/venv/lib/python3.12/site-packages/a.b-1.egg-info/PKG-INFO",
+            "Name: a.b\nVersion: 1\n",
+        );
+        write(
+            "usr/lib/python3/dist-packages/old-2.egg-info",
+            "Name: old\nVersion: 2\n",
+        );
+        write("usr/lib/python3/dist-packages/empty-2.dist-info/RECORD", "");
+        write("tmp/x/y-1.dist-info/METADATA", "Name: y\nVersion: 1\n");
+        std::os::unix::fs::symlink("usr/lib", dir.path().join("lib")).unwrap();
+        let tree = Rooted::open(dir.path()).unwrap();
+        let found: Vec<_> = packages(&tree)
+            .unwrap()
+            .into_iter()
+            .map(|package| {
+                (
+                    package.name,
+                    package.version,
+                    package.path.unwrap(),
+                    package.supplier,
+                )
+            })
+            .collect();
+        let owned = |name: &str, version: &str, path: &str| {
+            (name.to_owned(), version.to_owned(), path.to_owned(), None)
+        };
+        assert_eq!(
+            found,
+            [
+                owned("a.b", "1", "/opt/venv/lib/python3.12/site-packages"),
+                owned("PyYAML", "6.0", "/usr/lib/python3/dist-packages"),
+                owned("old", "2", "/usr/lib/python3/dist-packages"),
+            ]
+        );
+        let keys: Vec<_> = keys(&tree)
+            .unwrap()
+            .into_iter()
+            .map(|(_, name, _)| name)
+            .collect();
+        assert_eq!(keys, ["a-b", "pyyaml", "empty", "old"]);
+        assert_eq!(normalised("Zope..Interface_-x"), "zope-interface-x");
+    }
+}

@@ -1,0 +1,175 @@
+//! Bills of materials: `--sbom`, before judges that know the two formats.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::lab::{DISK_IMAGE_CREATE, Lab};
+
+/// The judges: SPDX's own library, and `CycloneDX`'s.
+const JUDGES: &str = r#"
+import sys
+from spdx_tools.spdx.parser.parse_anything import parse_file
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packageurl import PackageURL
+
+document = parse_file(sys.argv[1])
+for message in validate_full_spdx_document(document):
+    sys.exit(f"{message.validation_message}: {message.context}")
+for package in document.packages:
+    for reference in package.external_references:
+        PackageURL.from_string(reference.locator)
+error = JsonStrictValidator(SchemaVersion.V1_5).validate_str(open(sys.argv[2]).read())
+if error:
+    sys.exit(str(error))
+print(len(document.packages), "packages")
+"#;
+
+/// The python that has the judges, which the README's test command installs.
+fn judges() -> Option<PathBuf> {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/judges/bin/python3");
+    let there = python.is_file() || oracle::skip("no target/judges, which the README's test command makes");
+    there.then_some(python)
+}
+
+/// A paragraph of dpkg's status.
+fn paragraph(name: &str, more: &str) -> String {
+    format!(
+        "Package: {name}\\nStatus: install ok installed\\nArchitecture: amd64\\nVersion: 1:2.0-1+b1\\n\
+         Maintainer: Somebody \\\"Odd\\\" <a@example.org>\\n{more}\\n"
+    )
+}
+
+fn lab() -> Option<Lab> {
+    let lab = Lab::new()?;
+    let [base, tool, library, stray] = [
+        paragraph("base-files", ""),
+        paragraph(
+            "tool",
+            "Depends: libtool2 (>= 1), base-files\\nSource: tools (1)\\n",
+        ),
+        paragraph("libtool2", ""),
+        paragraph("stray", ""),
+    ];
+    lab.file("probe/element-deps", "package-installs\nspy\n")
+        .file("probe/package-installs.yaml", "tool:\nother: {arch: never}\n")
+        .hook(
+            "root.d/90-base",
+            &format!(
+                "mkdir -p $TARGET_ROOT/var/lib/dpkg $TARGET_ROOT/opt/venv/site-packages\n\
+                 printf 'ID=debian\\nVERSION_ID=13\\nPRETTY_NAME=\"Debian 13\"\\n' >$TARGET_ROOT/etc/os-release\n\
+                 printf \"{base}\" >$TARGET_ROOT/var/lib/dpkg/status"
+            ),
+        )
+        // What element package-installs asks for.
+        .file(
+            "probe/bin/install-packages",
+            &format!("#!/bin/bash\nset -eu\necho \"installing $*\"\nprintf \"{tool}{library}\" >>/var/lib/dpkg/status\n"),
+        )
+        .hook(
+            "post-install.d/60-python",
+            &format!(
+                "mkdir -p /opt/venv/site-packages/Some.Thing-1.5.dist-info\n\
+                 printf 'Name: Some.Thing\\nVersion: 1.5\\nLicense: BSD, or so\\n\\ntext\\n' \
+                 >/opt/venv/site-packages/Some.Thing-1.5.dist-info/METADATA\nprintf \"{stray}\" >>/var/lib/dpkg/status"
+            ),
+        );
+    Some(lab)
+}
+
+fn read(lab: &Lab, name: &str) -> Value {
+    serde_json::from_str(&lab.text(name)).unwrap()
+}
+
+#[test]
+fn an_image_is_listed_with_the_element_of_every_package() {
+    let Some(mut lab) = lab() else { return };
+    lab.set("SOURCE_DATE_EPOCH", "1700000000")
+        .set("DISTRO_NAME", "debian");
+    let words = ["--sbom", "-t", "raw", "mini-os", "probe"];
+    lab.build(&[&["-o", "one"], &words[..]].concat()).ok();
+    let cyclonedx = read(&lab, "one.cdx.json");
+    let told: Vec<String> = cyclonedx["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|component| {
+            let properties = component["properties"].as_array().unwrap().iter();
+            let element = properties.filter(|property| property["name"] == "dib:element");
+            let element = element.map(|property| property["value"].as_str().unwrap()).next();
+            format!(
+                "{} {}",
+                component["purl"].as_str().unwrap(),
+                element.unwrap_or("-")
+            )
+        })
+        .collect();
+    let deb = |name: &str| format!("pkg:deb/debian/{name}@1:2.0-1%2Bb1?arch=amd64&distro=debian-13");
+    assert_eq!(
+        told,
+        [
+            format!("{} probe", deb("base-files")),
+            format!("{} probe", deb("libtool2")),
+            format!("{} probe", deb("stray")),
+            format!("{} probe", deb("tool")),
+            "pkg:pypi/some-thing@1.5 probe".to_owned(),
+        ]
+    );
+    assert_eq!(cyclonedx["metadata"]["timestamp"], "2023-11-14T22:13:20Z");
+    assert_eq!(cyclonedx["metadata"]["component"]["name"], "one");
+    let spdx = read(&lab, "one.spdx.json");
+    assert_eq!(spdx["packages"].as_array().unwrap().len(), 6);
+    assert_eq!(spdx["packages"][4]["comment"], "element: probe");
+    assert_eq!(
+        spdx["packages"][4]["sourceInfo"],
+        "built of source package tools (1)"
+    );
+    assert_eq!(
+        spdx["packages"][5]["licenseComments"],
+        "the package says: BSD, or so"
+    );
+    // The same build says the same.
+    let first = ["one.cdx.json", "one.spdx.json"].map(|name| lab.text(name));
+    fs::create_dir(lab.out("again")).unwrap();
+    lab.build(&[&["-o", "again/one"], &words[..]].concat()).ok();
+    let again = ["again/one.cdx.json", "again/one.spdx.json"].map(|name| lab.text(name));
+    assert_eq!(first, again);
+    if let Some(python) = judges() {
+        let python = python.to_str().unwrap();
+        let said = lab
+            .run(python, &["-c", JUDGES, "one.spdx.json", "one.cdx.json"])
+            .ok();
+        assert_eq!(said.out, "6 packages\n");
+    }
+}
+
+#[test]
+fn bills_are_only_written_where_they_are_wanted_and_can_be() {
+    let Some(mut lab) = lab() else { return };
+    lab.set("DISTRO_NAME", "debian");
+    lab.build(&["-o", "plain", "-t", "raw", "mini-os", "probe"]).ok();
+    assert!(!lab.out("plain.cdx.json").exists());
+    lab.run(
+        DISK_IMAGE_CREATE,
+        &["-n", "--sbom", "-o", "-", "-t", "raw", "-u", "mini-os", "probe"],
+    )
+    .failed(1, "--sbom needs a name beside which to write");
+    // A tree whose database is no file of it.
+    lab.hook(
+        "cleanup.d/90-odd",
+        "rm $TARGET_ROOT/var/lib/dpkg/status; ln -s /etc/passwd $TARGET_ROOT/var/lib/dpkg/status",
+    )
+    .hook(
+        "cleanup.d/91-huge",
+        "mkdir -p $TARGET_ROOT/lib/apk/db; truncate -s 300M $TARGET_ROOT/lib/apk/db/installed",
+    );
+    let said = lab.build(&["--sbom", "-o", "odd", "-t", "raw", "mini-os", "probe"]);
+    said.failed(
+        1,
+        "cannot list the packages of the image: installed is longer than the 268435456 bytes",
+    );
+    assert!(!lab.out("odd.raw").exists() && !lab.out("odd.cdx.json").exists());
+}

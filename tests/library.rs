@@ -1,0 +1,300 @@
+//! The library of elements: its list, its accounts of elements, and the table in `elements/README.md`, which is made of the
+//! elements themselves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use diskimage_builder::element::library::Library;
+use diskimage_builder::element::portrait::{Portrait, What};
+use diskimage_builder::element::resolve::resolve;
+use oracle::golden;
+
+use crate::lab::{DIB, Lab};
+
+/// The elements of diskimage-builder.
+const UPSTREAM: &str = "almalinux-container apt-conf apt-preferences apt-sources autoupdates baremetal base block-device-efi \
+    block-device-efi-4k block-device-efi-lvm block-device-gpt block-device-mbr bootloader cache-url centos centos-minimal \
+    cleanup-kernel-initrd cloud-init cloud-init-datasources cloud-init-disable-resizefs cloud-init-growpart cloud-init-nocloud \
+    containerfile debian debian-minimal debian-systemd debian-upstart debootstrap deploy-baremetal deploy-kexec \
+    deploy-targetcli deploy-tgtadm devuser dhcp-all-interfaces dib-init-system dib-python dib-run-parts disable-nouveau \
+    disable-selinux dkms docker dpkg dracut-network dracut-ramdisk dracut-regenerate dynamic-login element-manifest elrepo \
+    enable-serial-console ensure-venv epel fail2ban fedora fedora-container fedora-minimal fips gentoo growroot growvols grub2 \
+    hpdsa hwburnin hwdiscovery ibft-interfaces ilo install-bin install-static install-types iscsi-boot iso journal-to-console \
+    keylime-agent local-config lvm manifests mellanox modprobe modprobe-blacklist nm-dhcp-ib-interfaces no-final-image \
+    oat-client openeuler-minimal openssh-server openstack-ci-mirrors opensuse opensuse-minimal package-installs \
+    pip-and-virtualenv pip-cache pkg-map posix proliant-tools pypi python-brickclient python-stow-versions ramdisk ramdisk-base \
+    rax-nova-agent redhat-common replace-partition replace-partition-redhat rhel rhel-common rocky-container rpm-distro \
+    runtime-ssh-host-keys select-boot-kernel-initrd selinux-fixfiles-restore selinux-permissive simple-init source-repositories \
+    stable-interface-names svc-map sysctl sysprep tpm-emulator uboot ubuntu ubuntu-common ubuntu-minimal ubuntu-signed \
+    ubuntu-systemd-container vm yum yum-minimal zipl zypper zypper-minimal";
+
+const HEAD: &str = "\
+# Elements
+
+This file is made of the elements: `DIB_BLESS=1 cargo test --test tests library` writes it, and a test compares it. `dib elements
+show NAME` tells all about one; each has a README of its own. How to write one: [GUIDE.md](GUIDE.md).
+
+A case `element/case` is `element/test-elements/case`, and `dib test-element element/case` builds it.
+";
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn elements() -> Library {
+    Library::load(&[root().join("elements")]).unwrap()
+}
+
+/// The lines of a file below `fixtures/library`, `NAME: TEXT`.
+fn notes(file: &str) -> Vec<(String, String)> {
+    let text = fs::read_to_string(root().join("fixtures/library").join(file)).unwrap();
+    let lines = text
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty());
+    let notes: Vec<(String, String)> = lines
+        .map(|line| {
+            let (name, text) = line
+                .split_once(": ")
+                .unwrap_or_else(|| panic!("{file}: '{line}'"));
+            (name.to_owned(), text.to_owned())
+        })
+        .collect();
+    assert!(notes.is_sorted(), "{file}: its lines stand in order");
+    notes
+}
+
+/// What builds or boots elements, by their names.
+#[derive(Default)]
+struct Proof {
+    booted: Vec<String>,
+    built: Vec<String>,
+    said: Option<String>,
+}
+
+impl Proof {
+    fn told(&self, name: &str) -> String {
+        let own = |case: &&String| case.starts_with(&format!("{name}/"));
+        let mut told: Vec<String> = Vec::new();
+        if let Some(first) = self.booted.iter().find(own).or(self.booted.first()) {
+            told.push(format!("booted: `{first}`"));
+        }
+        let mut built: Vec<&String> = self.built.iter().filter(own).collect();
+        if built.is_empty() && told.is_empty() {
+            built.extend(self.built.first());
+        }
+        if !built.is_empty() {
+            let cases: Vec<String> = built.iter().map(|case| format!("`{case}`")).collect();
+            told.push(format!("built: {}", cases.join(", ")));
+        }
+        told.extend(self.said.clone());
+        told.join("; ")
+    }
+}
+
+fn names_of(library: &Library, words: &[String]) -> Vec<String> {
+    let elements = resolve(library, words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
+    elements.iter().map(|element| element.name.clone()).collect()
+}
+
+fn proofs(library: &Library) -> BTreeMap<String, Proof> {
+    let mut proofs: BTreeMap<String, Proof> = BTreeMap::new();
+    let lines = |path: PathBuf| -> Vec<String> {
+        let text = fs::read_to_string(path).unwrap_or_default();
+        text.lines()
+            .map(str::to_owned)
+            .filter(|line| !line.is_empty())
+            .collect()
+    };
+    for name in library.names() {
+        let dir = root().join("elements").join(name).join("test-elements");
+        let portrait = Portrait::of(library, library.get(name).unwrap()).unwrap();
+        for case in portrait.cases {
+            if dir.join(&case).join("fails").exists() {
+                continue;
+            }
+            let with_cases = Library::load(&[root().join("elements"), dir.clone()]).unwrap();
+            let mut words = vec![name.to_owned(), case.clone()];
+            let arguments = lines(dir.join(&case).join("arguments"));
+            words.extend(arguments.into_iter().filter(|word| library.get(word).is_some()));
+            let boots = dir.join(&case).join("boot").exists();
+            for element in names_of(&with_cases, &words) {
+                let proof = proofs.entry(element).or_default();
+                let cases = if boots {
+                    &mut proof.booted
+                } else {
+                    &mut proof.built
+                };
+                cases.push(format!("{name}/{case}"));
+            }
+        }
+    }
+    for (name, text) in notes("proven.txt") {
+        let Some((test, how)) = name.split_once(' ') else {
+            assert!(
+                library.get(&name).is_some(),
+                "proven.txt: there is no element {name}"
+            );
+            proofs.entry(name).or_default().said = Some(text);
+            continue;
+        };
+        assert!(root().join(test).is_file(), "proven.txt: there is no {test}");
+        let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        for element in names_of(library, &words) {
+            let proof = proofs.entry(element).or_default();
+            let cases = if how == "boots" {
+                &mut proof.booted
+            } else {
+                &mut proof.built
+            };
+            cases.push(test.to_owned());
+        }
+    }
+    proofs
+}
+
+#[test]
+fn the_table_of_elements_is_made_of_the_elements() {
+    let library = elements();
+    let proofs = proofs(&library);
+    let mut text = String::from(HEAD);
+    text.push_str("\n| element | what | needs | provides | proven |\n|---|---|---|---|---|\n");
+    let mut unproven = Vec::new();
+    for name in library.names() {
+        let portrait = Portrait::of(&library, library.get(name).unwrap()).unwrap();
+        let line = portrait.line;
+        assert!(!line.summary.is_empty(), "{name}: README.md says nothing");
+        let proven = proofs.get(name).map(|proof| proof.told(name)).unwrap_or_default();
+        if proven.is_empty() {
+            unproven.push(name);
+        }
+        let summary = line.summary.replace('|', "\\|");
+        let (needs, provides) = (line.needs.join(", "), line.provides.join(", "));
+        writeln!(
+            text,
+            "| [{name}]({name}/README.md) | {summary} | {needs} | {provides} | {proven} |"
+        )
+        .unwrap();
+    }
+    assert!(
+        unproven.is_empty(),
+        "no case builds {}: write elements/NAME/test-elements/CASE, or say why not in fixtures/library/proven.txt",
+        unproven.join(", ")
+    );
+    text.push_str("\n## Elements of diskimage-builder that are not here\n\n| element | why |\n|---|---|\n");
+    for (name, reason) in absent(&library) {
+        writeln!(text, "| {name} | {reason} |").unwrap();
+    }
+    golden::check("../elements/README.md", &text);
+}
+
+/// The elements of diskimage-builder that are not here, and why. Nobody else is left out.
+fn absent(library: &Library) -> Vec<(String, String)> {
+    let bless = std::env::var_os("DIB_BLESS").is_some_and(|bless| bless == "1");
+    let (come, mut absent): (Vec<_>, Vec<_>) = notes("absent.txt")
+        .into_iter()
+        .partition(|(name, _)| library.get(name).is_some());
+    if bless && !come.is_empty() {
+        let path = root().join("fixtures/library/absent.txt");
+        let text = fs::read_to_string(&path).unwrap();
+        let stays = |line: &&str| {
+            !come
+                .iter()
+                .any(|(name, _)| line.starts_with(&format!("{name}: ")))
+        };
+        let kept: Vec<&str> = text.lines().filter(stays).collect();
+        fs::write(&path, kept.join("\n") + "\n").unwrap();
+    } else {
+        let come: Vec<_> = come.iter().map(|(name, _)| name.as_str()).collect();
+        assert!(
+            come.is_empty(),
+            "absent.txt: {} are here: DIB_BLESS=1 drops their lines",
+            come.join(", ")
+        );
+    }
+    let upstream: BTreeSet<&str> = UPSTREAM.split_whitespace().collect();
+    assert_eq!(upstream.len(), 128);
+    let told: BTreeSet<&str> = absent.iter().map(|(name, _)| name.as_str()).collect();
+    let silent: Vec<_> = upstream
+        .iter()
+        .filter(|name| library.get(name).is_none() && !told.contains(*name))
+        .collect();
+    assert!(silent.is_empty(), "neither here nor in absent.txt: {silent:?}");
+    let strange: Vec<_> = told.difference(&upstream).collect();
+    assert!(
+        strange.is_empty(),
+        "absent.txt: diskimage-builder has no {strange:?}"
+    );
+    absent.sort();
+    absent
+}
+
+#[test]
+fn kinds_follow_from_what_elements_hold() {
+    let library = elements();
+    for (name, kind) in [
+        ("debian-minimal", What::System),
+        ("test-root", What::System),
+        ("block-device-efi", What::Disk),
+        ("dpkg", What::Hooks),
+        ("no-final-image", What::Marker),
+    ] {
+        let portrait = Portrait::of(&library, library.get(name).unwrap()).unwrap();
+        assert_eq!(portrait.line.kind, kind, "{name}");
+    }
+}
+
+#[test]
+fn elements_are_listed_and_shown() {
+    let lab = Lab::unprivileged();
+    lab.file("probe/README.md", "# probe\n\nProbes *things*, e.g. this. More of it.\n\n| Variable | Default | Meaning |\n|---|---|---|\n| `DIB_PROBE` | `no` | whether |\n\x1b[2J")
+        .file("probe/element-deps", "lower\nspy\nnowhere\n")
+        .file("probe/environment.d/10-probe.bash", "export DIB_OTHER=${DIB_OTHER:-5}\n")
+        .file("probe/test-elements/builds/element-deps", "mini-os\n")
+        .file("lower/element-deps", "disk-maker\n")
+        .file("lower/element-provides", "lowest\n")
+        .file("layout/element-provides", "disk-maker\n")
+        .hook("install.d/20-later", "true")
+        .hook("install.d/3-first", "true")
+        .hook("root.d/10-root", "true")
+        .file("probe/install.d/none", "no hook");
+    let list = lab.run(DIB, &["elements"]).ok().out;
+    let line = list.lines().find(|line| line.starts_with("probe ")).unwrap();
+    assert!(line.ends_with("hooks     Probes *things*, e.g. this."), "{line}");
+    assert!(
+        list.contains("debian-minimal ") && list.contains("mini-os "),
+        "{list}"
+    );
+    let shown = lab.run(DIB, &["elements", "show", "probe"]).ok().out;
+    let head = "# probe\n\nProbes *things*, e.g. this. More of it.\n";
+    assert!(shown.starts_with(head) && !shown.contains('\x1b'), "{shown}");
+    let facts = shown.split_once("\nkind ").unwrap().1;
+    assert_eq!(
+        lab.plain(facts),
+        "     hooks\n\
+         place     LAB/elements/probe\n\
+         snippets  10-probe.bash\n\
+         cases     builds\n\
+         hooks     root.d/10-root\n          install.d/3-first\n          install.d/20-later\n\
+         variables DIB_PROBE [`no`]  whether\n          DIB_OTHER [5]\n\
+         needs     lower\n            disk-maker  (provided by layout)\n          spy\n          nowhere  (there is none)\n"
+    );
+    let json = lab.run(DIB, &["elements", "--json", "show", "probe"]).ok().out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let probe = &json["elements"][0];
+    assert_eq!((&json["version"], &probe["kind"]), (&1.into(), &"hooks".into()));
+    assert_eq!(probe["hooks"][1]["hook"], "3-first");
+    assert_eq!(probe["tree"]["needs"][0]["needs"][0]["provided_by"][0], "layout");
+    let json = lab.run(DIB, &["elements", "--json"]).ok().out;
+    assert!(
+        serde_json::from_str::<serde_json::Value>(&json).unwrap()["elements"]
+            .as_array()
+            .unwrap()
+            .len()
+            > 50
+    );
+    lab.run(DIB, &["elements", "show", "prob"])
+        .failed(1, "did you mean probe?");
+    lab.run(DIB, &["elements", "show"]).failed(1, "ELEMENT");
+}

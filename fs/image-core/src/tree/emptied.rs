@@ -6,7 +6,11 @@ impl Tree {
     /// The tree with nothing in the directories that stand in its root by these names. What is named elsewhere too stays
     /// there, with a link less.
     pub fn emptied(&self, names: &[&[u8]]) -> Result<Tree, TreeError> {
-        let mut builder = Tree::builder(self.node(NodeId::ROOT).meta);
+        let root = self.node(NodeId::ROOT).meta;
+        let mut builder = Tree::builder(root);
+        // Sets have other numbers in the new tree.
+        let xattrs = builder.xattrs(self.xattrs(root.xattrs).to_vec())?;
+        builder.set_meta(NodeId::ROOT, super::Meta { xattrs, ..root });
         builder.reserve(self.nodes().len());
         let mut twins: Vec<Option<NodeId>> = vec![None; self.nodes().len()];
         twins[NodeId::ROOT.index()] = Some(NodeId::ROOT);
@@ -48,11 +52,19 @@ mod tests {
     #[test]
     fn only_what_is_in_the_named_directories_goes() {
         let mut builder = Tree::builder(Meta::root(0o755));
-        let set = vec![Xattr {
-            name: b"user.a".to_vec(),
-            value: b"1".to_vec(),
-        }];
-        let xattrs = builder.xattrs(set).unwrap();
+        let mut set = |value: &[u8]| {
+            let set = vec![Xattr {
+                name: b"user.a".to_vec(),
+                value: value.to_vec(),
+            }];
+            builder.xattrs(set).unwrap()
+        };
+        let (of_root, xattrs) = (set(b"2"), set(b"1"));
+        let root = Meta {
+            xattrs: of_root,
+            ..Meta::root(0o755)
+        };
+        builder.set_meta(NodeId::ROOT, root);
         let meta = Meta {
             xattrs,
             ..Meta::root(0o600)
@@ -87,5 +99,7 @@ mod tests {
             (2, &b"1"[..])
         );
         assert_eq!(emptied.nodes()[2].meta.mode, 0o1777);
+        let of_root = emptied.xattrs(emptied.node(NodeId::ROOT).meta.xattrs);
+        assert_eq!(of_root[0].value, b"2");
     }
 }

@@ -9,6 +9,7 @@
 
 mod bootstrap;
 mod fetching;
+mod labels;
 mod looking;
 mod words;
 
@@ -35,6 +36,7 @@ pub use bootstrap::{
     archive_texts, package_files, package_relations, package_solutions, package_versions, signed_texts,
 };
 pub use fetching::{addresses, answers, archives, image_maps, name_servers};
+pub use labels::file_contexts;
 pub use looking::image_names;
 pub use words::{command_line, hook_names, mount_points, shadow_days, sudo_words};
 

@@ -21,6 +21,7 @@
 //! | [`pipeline`] | runs a plan, phase by phase; the only place that knows the order |
 //! | [`sbom`] | the packages of an image, each with the element that brought it, as SPDX and `CycloneDX` |
 //! | [`record`] | the record of a build that its image keeps, without secrets |
+//! | [`selinux`] | the labels of files, by the policy that lies in the tree |
 //! | [`output`] | a map of extents → files: temporary, digested, synced, renamed |
 //! | [`room`] | how much there is on file systems and in memory |
 //! | [`applets`] | what hooks call by name, the same binary under other names |
@@ -67,6 +68,7 @@ pub mod room;
 pub mod runner;
 pub mod sandbox;
 pub mod sbom;
+pub mod selinux;
 pub mod settings;
 pub mod suggest;
 pub mod ui;

@@ -152,6 +152,13 @@ impl BuildPlan {
         !self.elements.iter().any(forbids)
     }
 
+    /// Whether files get the labels of the tree's policy: for an element that promises it.
+    pub fn wants_labels(&self) -> bool {
+        self.elements
+            .iter()
+            .any(|element| element.name == "selinux-fixfiles-restore")
+    }
+
     /// The hooks of a phase, as far as elements bring them: `extra-data.d` may add more.
     pub fn hooks_of(&self, phase: Phase) -> Result<Vec<PlannedHook>> {
         let names = hook_names(&self.environment)?;

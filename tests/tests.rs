@@ -56,6 +56,7 @@ mod installing;
 mod killing;
 mod lab;
 mod library;
+mod labels;
 mod lint;
 mod looking;
 mod messages;

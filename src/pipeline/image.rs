@@ -1,4 +1,4 @@
-//! From the finished tree to the outputs: scan, cut, place, plan, copy.
+//! From the finished tree to the outputs: scan, label, cut, place, plan, copy.
 
 use std::path::Path;
 
@@ -15,6 +15,7 @@ use crate::error::{Context, Error, Result};
 use crate::output::archive::Facts;
 use crate::output::{self, Rules};
 use crate::plan::BuildPlan;
+use crate::selinux::Policy;
 use crate::settings::{Settings, SizeRule};
 use crate::ui::{self, usage::Usage};
 
@@ -47,7 +48,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Res
     }
     let exclude = CLEARED.iter().map(|path| path.to_vec()).collect();
     let _work = ui::work("measure the tree");
-    let (tree, _) = scanned(
+    let (tree, store) = scanned(
         tree,
         &scan::Options {
             exclude,
@@ -55,6 +56,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Res
             threads: None,
         },
     )?;
+    let tree = labelled(plan, tree, &store)?;
     let trees = layout.cut(&tree, plan.identity)?;
     placed(&plan.settings, plan.identity, layout, &trees, size)
 }
@@ -99,6 +101,7 @@ pub(super) fn write(
     };
     let work = ui::work("scan the tree");
     let (tree, store) = scanned(tree, &how)?;
+    let tree = labelled(plan, tree, &store)?;
     drop(work);
     ui::scanned(&tree);
     if let Some(usage) = Usage::wanted(&plan.environment, &tree) {
@@ -161,6 +164,26 @@ pub fn name_of(name: &str, disk: &str) -> String {
     } else {
         format!("{name}-{disk}")
     }
+}
+
+/// Where firmware looks for boot loaders: a file system that has no labels.
+const ESP: &str = "/boot/efi";
+
+/// The tree with the labels of its policy, where an element wants them and there is one.
+fn labelled(plan: &BuildPlan, tree: Tree, store: &impl Store) -> Result<Tree> {
+    if !plan.wants_labels() {
+        return Ok(tree);
+    }
+    let tried = || "cannot label the files of the tree for SELinux".to_owned();
+    let Some(mut policy) = Policy::of(&tree, store).image(tried)? else {
+        return Ok(tree);
+    };
+    let points = plan.layout.mount_points();
+    let apart: Vec<&[u8]> = points
+        .filter(|point| *point == ESP)
+        .map(|point| point.trim_start_matches('/').as_bytes())
+        .collect();
+    policy.label(tree, &apart).image(tried)
 }
 
 fn scanned(tree: &Path, options: &scan::Options) -> Result<(Tree, scan::DirStore)> {

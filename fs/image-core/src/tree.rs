@@ -11,6 +11,7 @@
 //! - nodes are numbered in the order in which a depth-first walk in entry order meets them, a directory's entries
 //!   before the entries of its subdirectories: one tree has one form, however it was collected.
 
+mod attributed;
 mod emptied;
 mod portable;
 
@@ -24,7 +25,7 @@ use crate::store::FileId;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tree(Arc<Tables>);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Tables {
     nodes: Vec<Node>,
     entries: Vec<Entry>,

@@ -12,6 +12,7 @@
 //! by a hook, is taken as it is, and gets its meta when the server says that it is still right.
 
 pub mod lock;
+pub mod registry;
 
 use std::fs::{self, File};
 use std::io;

@@ -54,6 +54,10 @@ pub struct Fetcher {
     proxies: Proxies,
     patience: Patience,
     limits: Limits,
+    /// The kinds of documents that are wanted.
+    accept: Option<&'static str>,
+    /// A token, and the host and port that it is for.
+    token: Option<(String, String)>,
 }
 
 /// How long each step of a fetch may take.
@@ -172,7 +176,22 @@ impl Fetcher {
             proxies: Proxies::new(environment),
             patience,
             limits,
+            accept: None,
+            token: None,
         }
+    }
+
+    /// A fetcher of documents of some kinds, in the words of the `Accept` header.
+    pub fn accepting(environment: &Environment, kinds: &'static str) -> Self {
+        Self {
+            accept: Some(kinds),
+            ..Self::new(environment)
+        }
+    }
+
+    /// From now on whoever serves `url` gets a token, and nobody else does.
+    pub fn bear(&mut self, url: &Url, token: String) {
+        self.token = Some((url.authority().to_owned(), token));
     }
 
     /// Fetches into `part`, which goes on from where it is.
@@ -278,6 +297,12 @@ impl Fetcher {
         }
         if let Some(authorization) = url.authorization() {
             asked = asked.header(header::AUTHORIZATION, authorization);
+        }
+        if let Some((_, token)) = self.token.as_ref().filter(|(of, _)| of == url.authority()) {
+            asked = asked.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        if let Some(kinds) = self.accept {
+            asked = asked.header(header::ACCEPT, kinds);
         }
         if request.reload {
             asked = asked

@@ -13,6 +13,7 @@ use crate::lab::{DIB, Lab};
 
 mod containers;
 mod elements;
+mod registry;
 
 const TOOLS: [&str; 9] = [
     "mksquashfs",

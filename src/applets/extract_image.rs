@@ -2,7 +2,8 @@
 //!
 //! FILE is the image's name below URL and in the cache, where it is fetched to unless the server has no other. Images are
 //! read as they are: no archive of the root is made of them, so ARCHIVE and CACHED only matter where they are there already
-//! and, offline, the image is not. `DIB_LOCAL_IMAGE` names another image, and then nothing is fetched; it may be the directory of a container image.
+//! and, offline, the image is not. `DIB_LOCAL_IMAGE` names another image, and then nothing is fetched; it may be the directory of a container
+//! image. `docker://NAME` names one of a registry, which is pulled into the cache.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 use image_formats::oci::Choice;
 
+use crate::cache::registry::{self, Name};
 use crate::cache::{Entry, State, Wish};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Kind, Result};
@@ -63,15 +65,31 @@ fn extract(args: &Args, environment: &Environment) -> Result<()> {
     let scratch = environment
         .non_empty("TMP_BUILD_DIR")
         .map_or_else(std::env::temp_dir, PathBuf::from);
-    let image = image(args, environment, &place("DIB_IMAGE_CACHE")?)?;
     let arch = environment.text("ARCH")?.map_or_else(host_arch, str::to_owned);
-    lay_out(&image, &tree, &layout::choice(environment, &arch)?, &scratch)
+    let choice = layout::choice(environment, &arch)?;
+    let image = image(args, environment, &choice, &place("DIB_IMAGE_CACHE")?)?;
+    lay_out(&image, &tree, &choice, &scratch)
+}
+
+/// The layout of an image of a registry, in the cache.
+fn pulled(name: &str, environment: &Environment, choice: &Choice, cache: &Path) -> Result<PathBuf> {
+    let known = Name::parse(name).ok_or_else(|| {
+        Error::usage(format!(
+            "'docker://{name}' cannot be the name of a container's image"
+        ))
+        .hint("for example: docker://docker.io/library/debian:12")
+    })?;
+    registry::pull(&known, &choice.platform, cache, environment)
 }
 
 /// The image, which is on this machine then.
-fn image(args: &Args, environment: &Environment, cache: &Path) -> Result<PathBuf> {
+fn image(args: &Args, environment: &Environment, choice: &Choice, cache: &Path) -> Result<PathBuf> {
     if let Some(local) = environment.non_empty("DIB_LOCAL_IMAGE") {
-        return Ok(PathBuf::from(local));
+        let name = local.to_str().and_then(|local| local.strip_prefix("docker://"));
+        return match name {
+            Some(name) => pulled(name, environment, choice, cache),
+            None => Ok(PathBuf::from(local)),
+        };
     }
     let offline = environment.non_empty("DIB_OFFLINE").is_some();
     let entry = Entry::at(&cache.join(&args.file));

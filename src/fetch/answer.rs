@@ -73,6 +73,7 @@ pub(crate) fn meaning(
         status => Err(Why::Status {
             status,
             retry_after: headers("retry-after").and_then(|text| pause(&text)),
+            challenge: headers("www-authenticate"),
         }),
     }
 }

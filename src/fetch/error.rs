@@ -61,6 +61,8 @@ pub enum Why {
         status: u16,
         /// When to come back, if it said so.
         retry_after: Option<Duration>,
+        /// How one may prove who one is, if it said so.
+        challenge: Option<String>,
     },
     /// A redirection that leads nowhere.
     #[error("redirected {0}")]
@@ -114,6 +116,18 @@ impl Why {
             Why::Resolve(error) => error.passes(),
             Why::Status { status, .. } => matches!(status, 408 | 425 | 429 | 500 | 502 | 503 | 504),
             _ => false,
+        }
+    }
+
+    /// How the server wants to be told who asks, if that is why it refused.
+    pub(crate) fn challenge(&self) -> Option<&str> {
+        match self {
+            Why::Status {
+                status: 401,
+                challenge,
+                ..
+            } => challenge.as_deref(),
+            _ => None,
         }
     }
 

@@ -128,6 +128,11 @@ impl Url {
         host.trim_start_matches('[').trim_end_matches(']')
     }
 
+    /// Host and port, as they were given.
+    pub(crate) fn authority(&self) -> &str {
+        &self.authority
+    }
+
     /// The port, given or the scheme's.
     pub fn port(&self) -> u16 {
         let default = if self.scheme == Scheme::Https { 443 } else { 80 };

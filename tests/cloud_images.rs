@@ -12,6 +12,7 @@ use oracle::{blackbox, mounted, require};
 use crate::lab::{DIB, Lab};
 
 mod containers;
+mod distributions;
 mod elements;
 mod registry;
 

@@ -273,7 +273,6 @@ impl Settings {
             pick(flags.ramdisk_element.clone(), "RAMDISK_ELEMENT")?.unwrap_or_else(|| "ramdisk".into());
         let ramdisk = flags.ramdisk.then_some(ramdisk_element.as_str());
         let words = element_words(ramdisk, flags.skip_base, &flags.elements, &arch, environment)?;
-        let compression = pick(flags.ramdisk_compression, "DIB_RAMDISK_COMPRESSION")?;
         let (elements, word_origins) = words.into_iter().unzip();
         Ok(Self {
             name,
@@ -315,18 +314,28 @@ impl Settings {
                 .unwrap_or_else(|| "source".into()),
             ramdisk: flags.ramdisk,
             ramdisk_element,
-            ramdisk_compression: compression
-                .map_or_else(|| Ok(Compression::default()), |word| word.parse())?,
+            ramdisk_compression: compression(pick(flags.ramdisk_compression, "DIB_RAMDISK_COMPRESSION")?)?,
             docker_target: pick(flags.docker_target, "DOCKER_TARGET")?,
             logging: Logging::new(flags.logfile, environment),
             strict: flags.strict || strict(environment)?,
             sbom: flags.sbom || set("DIB_SBOM")?,
-            repeat: Repeat {
-                epoch: number("SOURCE_DATE_EPOCH", environment.text("SOURCE_DATE_EPOCH")?)?,
-                seed: pick(flags.seed, "DIB_IMAGE_SEED")?,
-            },
+            repeat: Repeat::new(pick(flags.seed, "DIB_IMAGE_SEED")?, environment)?,
             isolation: Isolation::new(flags.privileges, flags.network, flags.hermetic, environment)?,
             line: flags.line,
+        })
+    }
+}
+
+/// The default where no word is given.
+fn compression(word: Option<String>) -> Result<Compression> {
+    word.map_or_else(|| Ok(Compression::default()), |word| word.parse())
+}
+
+impl Repeat {
+    fn new(seed: Option<String>, environment: &Environment) -> Result<Self> {
+        Ok(Self {
+            epoch: number("SOURCE_DATE_EPOCH", environment.text("SOURCE_DATE_EPOCH")?)?,
+            seed,
         })
     }
 }

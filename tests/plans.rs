@@ -43,7 +43,7 @@ const BOTH: &str = r#"["md5", "sha256"]"#;
 const NULL: Option<&str> = Some("null");
 
 #[rustfmt::skip]
-const PRECEDENCES: [Precedence; 25] = [
+const PRECEDENCES: [Precedence; 26] = [
     ("arch", None, ["ARCH", "s390x", r#""s390x""#], ["-a", "armhf", r#""armhf""#]),
     ("name", Some(r#""image""#), ["IMAGE_NAME", "v", r#""v""#], ["-o", "f", r#""f""#]),
     ("format_options", NULL, ["QEMU_IMG_OPTIONS", "compat=1.1", r#""compat=1.1""#],

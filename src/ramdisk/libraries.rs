@@ -148,15 +148,12 @@ impl<'a> Loader<'a> {
         let mut found = Vec::new();
         for name in interpreter.chain(&elf.needed) {
             let name = OsStr::from_bytes(name);
-            match find(name) {
-                Some(path) => found.push(Library {
-                    asked: name.into(),
-                    path,
-                }),
-                None => {
-                    let name = name.to_string_lossy().into_owned();
-                    closure.missing.entry(name).or_insert_with(|| path.clone());
-                }
+            if let Some(path) = find(name) {
+                let asked = name.into();
+                found.push(Library { asked, path });
+            } else {
+                let name = name.to_string_lossy().into_owned();
+                closure.missing.entry(name).or_insert_with(|| path.clone());
             }
         }
         for names in &elf.welcome {

@@ -197,12 +197,11 @@ fn with_nodes(tree: &Tree) -> Result<Tree, TreeError> {
         for (name, id) in tree.entries(entries) {
             let node = tree.node(id);
             let known = twins[id.index()];
-            let child = match known {
-                Some(child) => child,
-                None => {
-                    let xattrs = builder.xattrs(tree.xattrs(node.meta.xattrs).to_vec())?;
-                    builder.node(Meta { xattrs, ..node.meta }, tree.new_content(node))?
-                }
+            let child = if let Some(child) = known {
+                child
+            } else {
+                let xattrs = builder.xattrs(tree.xattrs(node.meta.xattrs).to_vec())?;
+                builder.node(Meta { xattrs, ..node.meta }, tree.new_content(node))?
             };
             twins[id.index()] = Some(child);
             builder.link(twin, name, child)?;
@@ -217,13 +216,12 @@ fn with_nodes(tree: &Tree) -> Result<Tree, TreeError> {
             }
         }
     }
-    let dev = match dev {
-        Some(dev) => dev,
-        None => {
-            let dev = builder.node(Meta::root(0o755), NewContent::Directory)?;
-            builder.link(NodeId::ROOT, b"dev", dev)?;
-            dev
-        }
+    let dev = if let Some(dev) = dev {
+        dev
+    } else {
+        let dev = builder.node(Meta::root(0o755), NewContent::Directory)?;
+        builder.link(NodeId::ROOT, b"dev", dev)?;
+        dev
     };
     for (name, mode, (major, minor)) in NODES {
         if !there.iter().any(|known| known == name.as_bytes()) {

@@ -1,4 +1,4 @@
-//! Configuration of pip, apt, cloud-init, the kernel and SELinux.
+//! Configuration of pip, apt, cloud-init, the kernel and `SELinux`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -23,7 +23,7 @@ use image_core::tree::{Content, Node, NodeId, Time, Tree, XattrsId};
 use header::{Header, TRAILER};
 
 /// The most bytes of a file: its length has eight digits.
-pub const FILE_MAX: u64 = u32::MAX as u64;
+pub const FILE_MAX: u64 = 0xffff_ffff;
 
 /// The most bytes of a name, without the NUL that ends it.
 pub const NAME_MAX: usize = 4095;

@@ -544,7 +544,7 @@ mod tests {
             strict: _,
             sbom: _,
         } = Settings::new(Flags::default(), &Environment::default()).unwrap();
-        let fields = 30 + 3 + 2 + 2;
+        let fields = 31 + 3 + 2 + 2;
         // And whether the element `base` is one.
         assert_eq!((ROWS.len(), origins.len()), (fields + 1, fields + 1));
     }

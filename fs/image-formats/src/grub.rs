@@ -22,6 +22,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 const SECTOR: usize = 512;
 /// Bytes of sector 0 before the disk's identity and its partitions.
 const CODE: usize = 440;
+/// The place, in `boot_hybrid.img`, of the sector where the rest begins.
+const HYBRID: usize = CODE - 8;
 /// The most sectors of an image: between where it is loaded and the end of the memory that it may have.
 const SECTORS_MAX: usize = (0x7_8000 - 0x9000) / SECTOR;
 /// The segment at which the first sector loads the others.
@@ -178,12 +180,28 @@ pub fn embed(
     Ok(Embedded { boot, core })
 }
 
-fn boot(image: &[u8], first: u64) -> Result<BootSector, Error> {
+/// Makes the code of `boot_hybrid.img` start what lies at a sector: in an image that is a disc and a disk.
+///
+/// It is like the other one, but for where it is told so: at the end of the code.
+pub fn hybrid(boot_hybrid_img: &[u8], first: u64) -> Result<BootSector, Error> {
+    let mut code = code(boot_hybrid_img)?;
+    put(&mut code, HYBRID, &first.to_le_bytes());
+    Ok(BootSector(code))
+}
+
+/// The code of an image of a boot sector.
+fn code(image: &[u8]) -> Result<[u8; CODE], Error> {
     let len = image.len();
     let code: Option<[u8; CODE]> = image.get(..CODE).and_then(|code| code.try_into().ok());
-    let (Some(mut code), SECTOR, Some([0x55, 0xaa])) = (code, len, image.get(510..)) else {
-        return Err(Error::Boot { len });
-    };
+    match (code, len, image.get(510..)) {
+        (Some(code), SECTOR, Some([0x55, 0xaa])) => Ok(code),
+        _ => Err(Error::Boot { len }),
+    }
+}
+
+fn boot(image: &[u8], first: u64) -> Result<BootSector, Error> {
+    let len = image.len();
+    let mut code = code(image)?;
     let (head, _) = Boot::mut_from_prefix(&mut code).map_err(|_| Error::Boot { len })?;
     head.parameters = [0; 0x57];
     head.kernel_sector = first.into();

@@ -8,6 +8,7 @@
 //! | [`gpt`] | GUID partition tables, and where diskimage-builder lays their partitions |
 //! | [`grub`] | GRUB's boot code for old firmware, embedded without a device |
 //! | [`guest`] | what containers hold, and which of it may be something |
+//! | [`iso9660`] | optical discs with Rock Ridge, which boot on a PC from a disc and from a disk alike |
 //! | [`keyed`] | options in the words of `qemu-img convert -o` |
 //! | [`lvm`] | LVM2: labels and metadata of a volume group, and where its linear logical volumes lie |
 //! | [`mbr`] | master boot records and their chains, and where diskimage-builder lays their partitions |
@@ -30,12 +31,14 @@
 )]
 
 mod blocks;
+mod calendar;
 pub mod compress;
 pub mod cpio;
 pub mod fat;
 pub mod gpt;
 pub mod grub;
 pub mod guest;
+pub mod iso9660;
 pub mod keyed;
 #[doc(hidden)]
 pub mod laws;

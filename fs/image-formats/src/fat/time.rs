@@ -1,13 +1,11 @@
 //! Dates and times of day as entries have them: steps of two seconds from 1980 to 2107, taken for UTC.
 
-use std::num::Saturating;
-
 use image_core::tree::Time;
+
+use crate::calendar::{TO_EPOCH, date};
 
 /// 1980-01-01 and 2107-12-31 23:59:58.
 const RANGE: (i64, i64) = (315_532_800, 4_354_819_198);
-/// Days from 0000-03-01 to 1970-01-01.
-const TO_EPOCH: i64 = 719_468;
 
 /// A date and a time of day as an entry has them, in UTC.
 pub(super) fn read(date: u16, time: u16) -> Time {
@@ -53,28 +51,9 @@ pub(super) fn read(date: u16, time: u16) -> Time {
 pub(super) fn written(time: Time) -> (u16, u16) {
     let secs = time.secs.clamp(RANGE.0, RANGE.1);
     let of_day = secs.rem_euclid(86_400);
-    let days = Saturating(secs.div_euclid(86_400)) + Saturating(TO_EPOCH);
-    // Centuries and years from March on, as above.
-    let (era, of_era) = (days.0.div_euclid(146_097), days.0.rem_euclid(146_097));
-    let short = [(1460, 1), (36_524, -1), (146_096, 1)]
-        .iter()
-        .fold(Saturating(0), |sum, (per, sign)| {
-            sum + Saturating(of_era.div_euclid(*per)) * Saturating(*sign)
-        });
-    let year = (Saturating(of_era) - short).0.div_euclid(365);
-    let before = Saturating(year) * Saturating(365) + Saturating(year.div_euclid(4))
-        - Saturating(year.div_euclid(100));
-    let of_year = Saturating(of_era) - before;
-    let from_march = (of_year * Saturating(5) + Saturating(2)).0.div_euclid(153);
-    let months = (Saturating(from_march) * Saturating(153) + Saturating(2))
-        .0
-        .div_euclid(5);
-    let day = of_year - Saturating(months) + Saturating(1);
-    let month = (Saturating(from_march) + Saturating(2)).0.rem_euclid(12);
-    let year = Saturating(era) * Saturating(400) + Saturating(year) + Saturating(i64::from(month < 2))
-        - Saturating(1980);
+    let (year, month, day) = date(secs.div_euclid(86_400));
     let small = |number: i64| u16::try_from(number).expect("the range of times was clamped");
-    let date = small(year.0) << 9 | small(month).saturating_add(1) << 5 | small(day.0);
+    let date = small(year.saturating_sub(1980)) << 9 | small(month) << 5 | small(day);
     let (hours, minutes) = (of_day.div_euclid(3600), of_day.div_euclid(60).rem_euclid(60));
     let pairs = of_day.rem_euclid(60).div_euclid(2);
     (date, small(hours) << 11 | small(minutes) << 5 | small(pairs))

@@ -18,6 +18,7 @@
 //! | `deb-lock` | packages that were installed since → the lock of a build |
 //! | `dib-uki` | a kernel, its initial ramdisk and its command line → a unified kernel image |
 //! | `dib-ramdisk` | what elements want in a ramdisk → its root, and that → an archive |
+//! | `dib-iso` | a directory → an ISO image that boots by BIOS and by UEFI |
 //! | `dib-block-device` | what is asked about the disks → the answer |
 //! | `grub-install`, `grub-bios-setup` | GRUB's tools, for a disk that is only planned: boot code, the ESP |
 //! | `grub-mkconfig`, `update-grub` | the tree's own, with `grub-probe` answered by us for one call |
@@ -34,6 +35,7 @@ pub mod extract_image;
 pub mod grub_install;
 pub mod grub_probe;
 pub mod install_static;
+pub mod iso;
 pub mod package_installs;
 pub mod pkg_map;
 mod published;
@@ -52,7 +54,7 @@ use clap::Parser;
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 31] = [
+pub const APPLETS: [(&str, Applet); 32] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
@@ -68,6 +70,7 @@ pub const APPLETS: [(&str, Applet); 31] = [
     ("svc-map-install", svc_map::run_install),
     ("dib-block-device", block_device::run),
     ("dib-ramdisk", ramdisk::run),
+    ("dib-iso", iso::run),
     ("dib-uki", uki::run),
     ("grub-bios-setup", grub_install::run_setup),
     ("grub-install", grub_install::run),

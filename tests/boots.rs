@@ -1,12 +1,15 @@
 //! Disks of a real Debian that boot by themselves: every layout, by each firmware that it is for, to a login prompt on the
 //! serial line and a system that systemd calls running.
 //!
+//! And a server, of what its user wants besides: it gets its address by DHCP, and answers SSH.
+//!
 //! The first disk is built whole. The others are made of the same root, saved before any boot loader came into it: what
 //! differs begins with `finalise.d`.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -142,7 +145,19 @@ struct Place<'a> {
     saved: PathBuf,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    fn new(dir: &'a Path) -> Self {
+        for name in ["out", "tmp", "cache"] {
+            fs::create_dir(dir.join(name)).unwrap();
+        }
+        write_elements(&dir.join("elements"));
+        programs_without_disk_tools(&dir.join("programs"));
+        Self {
+            dir,
+            saved: dir.join("saved"),
+        }
+    }
+
     /// Builds `NAME.raw` of some elements.
     fn build(&self, name: &str, elements: &[&str], more: &[(&str, &str)]) -> PathBuf {
         let out = self.dir.join("out");
@@ -238,6 +253,139 @@ fn boots(image: &Path, firmware: Firmware, sector: u32, said: &[&str]) {
     }
 }
 
+/// Machines of one test have the processors to themselves.
+static MACHINES: Mutex<()> = Mutex::new(());
+
+/// What a machine without a cloud is made of that its user logs into.
+const SERVER: [&str; 11] = [
+    "debian",
+    "vm",
+    "block-device-efi",
+    "cloud-init-nocloud",
+    "devuser",
+    "growroot",
+    "openssh-server",
+    "dhcp-all-interfaces",
+    "source-repositories",
+    "pip-and-virtualenv",
+    "thing",
+];
+
+/// What its user asks it: each line that it answers begins with a word of ours.
+const QUESTIONS: &str = "set -eu
+echo \"system $(sudo -n systemctl is-system-running --wait)\"
+sudo -n systemctl --failed --no-legend --plain
+echo \"address $(ip -4 -brief address show scope global)\"
+echo \"root $(($(findmnt --bytes --noheadings --output SIZE /) >> 30))\"
+echo \"thing $(cat /opt/thing/thing)\"
+echo \"pip $(python3 -m pip --version)\"
+python3 -m venv /tmp/venv
+echo \"venv $(/tmp/venv/bin/python -c 'import sys; print(sys.prefix)')\"
+echo \"sudo $(sudo -n id -u)\"
+echo \"cloud $(cloud-id)\"
+echo \"keys $(ls /etc/ssh/ssh_host_*_key | wc -l)\"
+";
+
+/// Makes a key without a passphrase, and a repository that the machine shall have.
+fn write_server(dir: &Path) {
+    let run = |program: &str, words: &[&str]| {
+        let words: Vec<_> = words.iter().map(std::ffi::OsStr::new).collect();
+        oracle::run(program, &words)
+    };
+    let text = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    run(
+        "ssh-keygen",
+        &["-q", "-t", "ed25519", "-N", "", "-f", &text("key")],
+    );
+    let repository = text("repository");
+    run("git", &["init", "-q", "-b", "main", &repository]);
+    fs::write(dir.join("repository/thing"), "of-the-repository\n").unwrap();
+    run("git", &["-C", &repository, "add", "thing"]);
+    let commit = [
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.org",
+        "commit",
+        "-q",
+        "-m",
+        "thing",
+    ];
+    run("git", &[&["-C", &repository][..], &commit].concat());
+    let element = dir.join("elements/thing");
+    fs::create_dir_all(&element).unwrap();
+    fs::write(element.join("element-deps"), "source-repositories\n").unwrap();
+    let line = format!("thing git /opt/thing file://{repository} main\n");
+    fs::write(element.join("source-repository-thing"), line).unwrap();
+}
+
+#[test]
+fn a_server_gets_its_address_and_answers_its_user() {
+    let tools = oracle::require(&["qemu-system-x86_64", "ssh", "ssh-keygen", "git"]);
+    if !tools || !Firmware::Uefi.require() || !oracle::require_root() {
+        return;
+    }
+    let _alone = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let place = Place::new(dir);
+    write_server(dir);
+    let key = dir.join("key");
+    let public = dir.join("key.pub");
+    let image = place.build(
+        "server",
+        &SERVER,
+        &[
+            ("DIB_DEV_USER_AUTHORIZED_KEYS", public.to_str().unwrap()),
+            ("DIB_DEV_USER_PWDLESS_SUDO", "yes"),
+        ],
+    );
+    let file = fs::File::options().write(true).open(&image).unwrap();
+    file.set_len(20 << 30).unwrap();
+    let disk = boot::Disk {
+        image: &image,
+        format: "raw",
+        sector: 512,
+        firmware: Firmware::Uefi,
+    };
+    let answer = boot::visited(&disk, Duration::from_mins(20), |port| {
+        let port = port.to_string();
+        let mut words = vec!["-F", "/dev/null", "-i", key.to_str().unwrap(), "-p", &port];
+        for option in [
+            "BatchMode=yes",
+            "ConnectTimeout=20",
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+        ] {
+            words.extend(["-o", option]);
+        }
+        words.extend(["devuser@127.0.0.1", QUESTIONS]);
+        let words: Vec<_> = words.into_iter().map(std::ffi::OsStr::new).collect();
+        let output = oracle::output("ssh", &words);
+        // 255: there is nobody yet who would answer.
+        (output.status.code() != Some(255)).then(|| {
+            let texts = [output.stdout, output.stderr];
+            texts
+                .map(|text| String::from_utf8_lossy(&text).into_owned())
+                .concat()
+        })
+    });
+    for said in [
+        "system running\n",
+        " 10.0.2.15/24",
+        "root 18\n",
+        "thing of-the-repository\n",
+        "pip pip ",
+        "venv /tmp/venv\n",
+        "sudo 0\n",
+        "cloud nocloud\n",
+        "keys 3\n",
+    ] {
+        assert!(answer.contains(said), "no '{said}':\n{answer}");
+    }
+}
+
 #[test]
 fn every_layout_boots() {
     let firmware = [Firmware::Uefi, Firmware::SecureBoot]
@@ -246,17 +394,10 @@ fn every_layout_boots() {
     if !firmware || !oracle::require(&["qemu-system-x86_64"]) || !oracle::require_root() {
         return;
     }
+    let _alone = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    for name in ["out", "tmp", "cache"] {
-        fs::create_dir(dir.join(name)).unwrap();
-    }
-    write_elements(&dir.join("elements"));
-    programs_without_disk_tools(&dir.join("programs"));
-    let place = Place {
-        dir,
-        saved: dir.join("saved"),
-    };
+    let place = Place::new(dir);
     let saved = place.saved.to_str().unwrap();
     let efi = place.build(
         "block-device-efi",

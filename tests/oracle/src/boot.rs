@@ -1,6 +1,7 @@
 //! A machine that boots: QEMU without acceleration, so that it runs where no virtualisation is lent.
 
 use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -80,14 +81,54 @@ pub struct Disk<'a> {
 
 /// Boots a disk and waits for all of `wanted` on the serial console, as [`until`] does.
 pub fn disk_until(wanted: &[&str], disk: &Disk<'_>, limit: Duration) -> String {
-    let mut command = machine();
     let variables = tempfile::NamedTempFile::new().expect("a temporary file");
+    watch(with_disk(disk, variables.path()), wanted, limit)
+}
+
+/// Boots a disk with a network of the user's own, and visits the machine again and again until it gives what is wanted: at
+/// the port of 127.0.0.1 that leads to its port 22. Panics with what the console showed if that takes longer than `limit`.
+pub fn visited<T>(disk: &Disk<'_>, limit: Duration, mut visit: impl FnMut(u16) -> Option<T>) -> T {
+    const PAUSE: Duration = Duration::from_secs(3);
+    let variables = tempfile::NamedTempFile::new().expect("a temporary file");
+    let console = tempfile::NamedTempFile::new().expect("a temporary file");
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("a port").port();
+    drop(listener);
+    let mut command = with_disk(disk, variables.path());
+    command
+        .args([
+            "-netdev",
+            &format!("user,id=net,hostfwd=tcp:127.0.0.1:{port}-:22"),
+        ])
+        .args(["-device", "virtio-net-pci,netdev=net"])
+        .stdin(Stdio::null())
+        .stdout(console.reopen().expect("a temporary file"));
+    let mut machine = command
+        .spawn()
+        .unwrap_or_else(|error| panic!("qemu-system-x86_64: {error}"));
+    let deadline = Instant::now() + limit;
+    let mut found = None;
+    while found.is_none() && Instant::now() < deadline {
+        thread::sleep(PAUSE);
+        found = visit(port);
+    }
+    let _ = machine.kill();
+    let _ = machine.wait();
+    let shown = std::fs::read(console.path()).unwrap_or_default();
+    found.unwrap_or_else(|| {
+        let shown = String::from_utf8_lossy(&shown);
+        panic!("the machine did not give what is wanted within {limit:?}:\n{shown}")
+    })
+}
+
+fn with_disk(disk: &Disk<'_>, variables: &Path) -> Command {
+    let mut command = machine();
     if let Some([code, fresh]) = disk.firmware.files() {
-        std::fs::copy(fresh, variables.path()).expect("require was asked first");
+        std::fs::copy(fresh, variables).expect("require was asked first");
         if disk.firmware == Firmware::SecureBoot {
             command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
         }
-        for (file, access) in [(code.as_path(), "on"), (variables.path(), "off")] {
+        for (file, access) in [(code.as_path(), "on"), (variables, "off")] {
             let drive = format!("if=pflash,format=raw,readonly={access},file={}", file.display());
             command.arg("-drive").arg(drive);
         }
@@ -101,7 +142,7 @@ pub fn disk_until(wanted: &[&str], disk: &Disk<'_>, limit: Duration) -> String {
     let device =
         format!("virtio-blk-pci,drive=disk,logical_block_size={sector},physical_block_size={sector}");
     command.args(["-drive", &drive, "-device", &device]);
-    watch(command, wanted, limit)
+    command
 }
 
 /// A machine that has nothing but a kernel, a ramdisk and perhaps disks and a network.

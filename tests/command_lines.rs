@@ -152,7 +152,7 @@ fn what_is_misspelt_gets_a_suggestion_at_once() {
             &["-n", "os", "debian-minmal"],
             "did you mean debian-minimal?",
         ),
-        (DISK_IMAGE_CREATE, &["-n", "os", "ap"], "did you mean app?"),
+        (DISK_IMAGE_CREATE, &["-n", "os", "appp"], "did you mean app?"),
         (DISK_IMAGE_CREATE, &["-t", "qcow", "os"], "did you mean qcow2?"),
         (DISK_IMAGE_CREATE, &["-o"], "option '-o' needs a value: -o NAME"),
         (DISK_IMAGE_CREATE, &["-y", "os"], "unrecognized option '-y'"),

@@ -5,13 +5,15 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::lab::{
-    DIB, DIB_LINT, DISK_IMAGE_CREATE, DISKIMAGE_BUILDER, ELEMENT_INFO, GET_KERNEL, Lab, RUN_PARTS,
+    DIB, DIB_LINT, DISK_IMAGE_CREATE, DISKIMAGE_BUILDER, ELEMENT_INFO, GET_KERNEL, Lab, RAMDISK_IMAGE_CREATE,
+    RUN_PARTS,
 };
 
 /// Every name of the program, and every command of `dib`.
-const NAMES: [(&str, &str); 7] = [
+const NAMES: [(&str, &str); 8] = [
     ("dib", DIB),
     ("disk-image-create", DISK_IMAGE_CREATE),
+    ("ramdisk-image-create", RAMDISK_IMAGE_CREATE),
     ("element-info", ELEMENT_INFO),
     ("diskimage-builder", DISKIMAGE_BUILDER),
     ("dib-lint", DIB_LINT),

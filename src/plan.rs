@@ -25,6 +25,7 @@ use crate::identity;
 use crate::output;
 use crate::phase::Phase;
 use crate::pipeline::name_of;
+use crate::ramdisk;
 use crate::runner::{hook_names, hook_order, is_hook_name};
 use crate::settings::origins::Origin;
 use crate::settings::{Settings, WordOrigin};
@@ -99,6 +100,7 @@ impl BuildPlan {
         check_listing(&settings)?;
         if settings.ramdisk {
             output::ramdisk::check(&settings.name)?;
+            ramdisk::check(&environment)?;
         } else {
             output::Rules::of(&settings, identity, 0).check(&settings.formats)?;
             output::archive::Facts::new(&settings, &environment, identity)?;

@@ -16,6 +16,9 @@
 //! | [`lay`](mod@lay) | all of this together |
 //! | [`pack`](mod@pack) | the root → an archive, compressed as the kernel takes it |
 
+use crate::environment::Environment;
+use crate::error::Result;
+
 pub mod elf;
 pub mod firmware;
 pub mod kernel;
@@ -26,6 +29,17 @@ pub mod pack;
 pub mod source;
 pub mod target;
 pub mod wishes;
+
+/// Whether the variables that only the applet reads make sense: better to hear of it before the first hook runs.
+pub fn check(environment: &Environment) -> Result<()> {
+    if let Some(word) = environment
+        .text("DIB_RAMDISK_FIRMWARE")?
+        .filter(|word| !word.is_empty())
+    {
+        word.parse::<firmware::Firmware>()?;
+    }
+    pack::wants_microcode(environment.text("DIB_RAMDISK_MICROCODE")?).map(|_| ())
+}
 
 /// Where the hooks of a build lie in the chroot.
 pub const HOOKS: &str = "/tmp/in_target.d";

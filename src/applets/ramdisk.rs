@@ -2,7 +2,8 @@
 //!
 //! | verb | what it does |
 //! |---|---|
-//! | `origins` | on the host: writes down which element brought what, for later messages |
+//! | `origins` | on the host: lays the skeleton into the tree, and writes down which element brought what |
+//! | `begin ROOT` | makes the directories that every ramdisk has |
 //! | `require` | fails unless all programs that elements want are there; says all that are not |
 //! | `kernel` | prints the version and the path of the kernel, a line each |
 //! | `init FILE` | puts `/init` together |
@@ -12,20 +13,22 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr as _;
 
 use clap::{Parser, Subcommand};
 use image_core::tree::Time;
 
 use super::published;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::ramdisk::firmware::Firmware;
 use crate::ramdisk::lay::Laying;
 use crate::ramdisk::modules::Modules;
-use crate::ramdisk::pack::{Packing, microcode, pack};
+use crate::ramdisk::pack::{Packing, microcode, pack, wants_microcode};
 use crate::ramdisk::source::Source;
+use crate::ramdisk::target::Target;
 use crate::ramdisk::{kernel, wishes};
+use crate::sandbox::rooted::Rooted;
 use crate::ui;
 
 /// Makes a ramdisk of the tree that this runs in.
@@ -48,6 +51,11 @@ enum Verb {
     Init {
         /// The file
         file: PathBuf,
+    },
+    /// Make the directories that every ramdisk has
+    Begin {
+        /// An empty directory
+        root: PathBuf,
     },
     /// Lay out the root of the ramdisk
     Lay {
@@ -83,7 +91,13 @@ pub fn run(args: &[OsString]) -> u8 {
 
 fn perform(verb: &Verb) -> Result<()> {
     let source = Source::new("/");
-    let laying = || Laying::in_chroot(&source, &variable("PATH").unwrap_or_default());
+    let laying = || {
+        Laying::in_chroot(
+            &source,
+            &variable("PATH").unwrap_or_default(),
+            variable("BUSYBOX"),
+        )
+    };
     match verb {
         Verb::Origins => origins(),
         Verb::Require => {
@@ -99,6 +113,10 @@ fn perform(verb: &Verb) -> Result<()> {
             let tried = || format!("cannot write {}", file.display());
             fs::write(file, laying()?.init()?).host(tried)?;
             fs::set_permissions(file, fs::Permissions::from_mode(0o755)).host(tried)
+        }
+        Verb::Begin { root } => {
+            let begun = Target::begin(root, &source);
+            begun.map(|_| ()).host(|| "cannot lay out the ramdisk".to_owned())
         }
         Verb::Lay { kernel_version, root } => {
             let Ok(modules) = Modules::from_str(&variable("DIB_RAMDISK_MODULES").unwrap_or_default());
@@ -122,19 +140,14 @@ fn packing(source: &Source) -> Result<Packing> {
     let epoch = epoch
         .transpose()
         .host(|| "SOURCE_DATE_EPOCH is no number".to_owned())?;
-    let early = match variable("DIB_RAMDISK_MICROCODE").as_deref() {
-        None | Some("none") => None,
-        Some("all") => {
-            let early = microcode(source)?;
-            if early.is_none() {
-                ui::warn("DIB_RAMDISK_MICROCODE: the tree has no microcode in /lib/firmware");
-            }
-            early
+    let early = if wants_microcode(variable("DIB_RAMDISK_MICROCODE").as_deref())? {
+        let early = microcode(source)?;
+        if early.is_none() {
+            ui::warn("DIB_RAMDISK_MICROCODE: the tree has no microcode in /lib/firmware");
         }
-        Some(word) => {
-            let error = Error::usage(format!("DIB_RAMDISK_MICROCODE: '{word}' is unknown"));
-            return Err(error.hint("the words are all and none"));
-        }
+        early
+    } else {
+        None
     };
     Ok(Packing {
         compression: compression.unwrap_or_default(),
@@ -148,7 +161,20 @@ fn origins() -> Result<()> {
     let tried = || "cannot tell what elements bring for the ramdisk".to_owned();
     let origins = wishes::origins(&elements).host(tried)?;
     let hooks = variable("TMP_HOOKS_PATH").ok_or("TMP_HOOKS_PATH is not set: this is for hooks of a build");
-    let file = Path::new(&hooks.host(tried)?).join(wishes::ORIGINS);
+    let hooks = PathBuf::from(hooks.host(tried)?);
+    let scripts = hooks.join("extra-data.d/scripts");
+    if scripts.is_dir() {
+        let lay = || {
+            let tree = published::tree().map_err(std::io::Error::other)?;
+            // No link of the tree leads out of it.
+            let into = tree.make_dirs(&[b"tmp", b"ramdisk-build"], 0o755)?;
+            into.copy_from(&Rooted::open(&scripts)?)
+        };
+        lay().host(|| {
+            "cannot lay the skeleton of the ramdisk into /tmp/ramdisk-build of the tree".to_owned()
+        })?;
+    }
+    let file = hooks.join(wishes::ORIGINS);
     let json = serde_json::to_vec(&origins).host(tried)?;
     fs::write(&file, json).host(|| format!("cannot write {}", file.display()))
 }

@@ -83,7 +83,7 @@ pub fn run(args: &[OsString], environment: &Environment) -> Result<()> {
         here: absolute.clone(),
         there: absolute,
         sandbox: Sandbox::host(),
-        runner: std::env::current_exe().host(|| format!("cannot find {NAME} itself"))?,
+        runner: itself().host(|| format!("cannot find {NAME} itself"))?,
         witness: None,
     };
     let names = hook_names(environment)?;
@@ -110,4 +110,15 @@ fn tell(environment: &Environment) -> Result<()> {
     let out = std::io::stdout();
     std::io::Write::write_all(&mut out.lock(), &environment.to_nul_separated())
         .host(|| "cannot tell the environment".to_owned())
+}
+
+/// This program: by the path that it was called by where there is no proc, as in a chroot into which nothing may be
+/// mounted.
+fn itself() -> std::io::Result<PathBuf> {
+    std::env::current_exe().or_else(|error| {
+        let called = std::env::args_os().next().map(PathBuf::from);
+        called
+            .filter(|path| path.is_absolute() && path.exists())
+            .ok_or(error)
+    })
 }

@@ -80,6 +80,8 @@ impl Made {
         for ((file, path), suffix) in self.files.iter_mut().zip(paths(&rules.name)).zip(SUFFIXES) {
             ready.push(write(file, path, suffix, rules)?);
         }
+        // What would keep the second from its name keeps the first from it, too.
+        rehearse(&rules.name)?;
         for one in ready {
             let lines: Vec<_> = one
                 .digests

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use super::source::Source;
 use crate::error::{Error, Result};
+use crate::inspect::find::matches;
 
 /// Where it lies.
 pub const PLACE: &str = "/lib/firmware";
@@ -82,18 +83,6 @@ pub fn needed(source: &Source, version: &str, names: &BTreeSet<String>) -> io::R
     Ok(found)
 }
 
-/// Whether a name matches a pattern of a shell, in which `*` and `?` mean what they do there.
-pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    match pattern {
-        [] => name.is_empty(),
-        [b'*', rest @ ..] => (0..=name.len()).any(|at| matches(rest, &name[at..])),
-        [b'?', rest @ ..] => name.split_first().is_some_and(|(_, name)| matches(rest, name)),
-        [byte, rest @ ..] => name
-            .split_first()
-            .is_some_and(|(first, name)| first == byte && matches(rest, name)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,22 +121,5 @@ mod tests {
                 "updates/6.1/a.fw"
             ]
         );
-    }
-
-    #[test]
-    fn patterns_are_a_shells() {
-        for (pattern, name, matched) in [
-            ("*.conf", "a.conf", true),
-            ("*.conf", "a.conf.d", false),
-            ("a?c*", "abc", true),
-            ("a?c", "ac", false),
-            ("", "", true),
-        ] {
-            assert_eq!(
-                matches(pattern.as_bytes(), name.as_bytes()),
-                matched,
-                "{pattern} {name}"
-            );
-        }
     }
 }

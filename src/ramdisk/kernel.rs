@@ -76,12 +76,14 @@ fn named(source: &Source, version: &str) -> Result<Kernel> {
     })
 }
 
+/// The version that a file's name says. What is packed, as some distributions do beside the kernel that boots, is none.
 fn version_of(name: &OsString) -> Option<String> {
     let name = name.to_str()?;
+    let packed = [".gz", ".xz", ".zst"].iter().any(|end| name.ends_with(end));
     let rest = name
         .strip_prefix("vmlinuz-")
         .or_else(|| name.strip_prefix("vmlinux-"))?;
-    Some(rest.to_owned())
+    (!packed).then(|| rest.to_owned())
 }
 
 fn of_modules(source: &Source, version: &str) -> Option<PathBuf> {
@@ -110,6 +112,8 @@ mod tests {
         let dir = tree(&[
             "boot/vmlinuz-6.1.0-9-amd64",
             "boot/vmlinuz-6.1.0-10-amd64",
+            "boot/vmlinux-6.1.0-10-amd64",
+            "boot/vmlinux-6.1.0-10-amd64.gz",
             "boot/initrd.img-7",
         ]);
         let source = Source::new(dir.path());

@@ -67,11 +67,13 @@ pub struct Laying<'a> {
     pub path: Vec<PathBuf>,
     /// The commands that busybox has.
     pub applets: BTreeSet<String>,
+    /// Busybox: a name, or a path.
+    pub busybox: String,
 }
 
 impl<'a> Laying<'a> {
     /// As a build in the chroot has it.
-    pub fn in_chroot(source: &'a Source, path: &str) -> Result<Self> {
+    pub fn in_chroot(source: &'a Source, path: &str, busybox: Option<String>) -> Result<Self> {
         let build = PathBuf::from(BUILD);
         let applets = match fs::read_to_string(build.join("applets")) {
             Ok(text) => text.lines().map(str::to_owned).collect(),
@@ -89,6 +91,7 @@ impl<'a> Laying<'a> {
             build,
             path: path.collect(),
             applets,
+            busybox: busybox.unwrap_or_else(|| "busybox".to_owned()),
         })
     }
 
@@ -169,14 +172,23 @@ impl<'a> Laying<'a> {
 
     /// The programs by the names that they get.
     fn programs(&self, wanted: &[Wish]) -> Result<BTreeMap<String, PathBuf>> {
-        let mut programs = BTreeMap::new();
+        let mut programs: BTreeMap<String, PathBuf> = BTreeMap::new();
         for wish in wanted.iter().filter(|wish| !self.of_busybox(&wish.word)) {
             if let Some(path) = self.find(&wish.word) {
                 let name = wish.word.rsplit('/').next().unwrap_or(&wish.word);
-                programs.insert(name.to_owned(), path);
+                if let Some(other) = programs.insert(name.to_owned(), path.clone())
+                    && other != path
+                {
+                    let message = format!(
+                        "{} and {} would both be /bin/{name}",
+                        other.display(),
+                        path.display()
+                    );
+                    return Err(Error::new(Kind::Elements, message));
+                }
             }
         }
-        let busybox = self.find("busybox").ok_or("busybox is not found in PATH");
+        let busybox = self.find(&self.busybox).ok_or("busybox is not found in PATH");
         programs.insert(
             "busybox".to_owned(),
             busybox.host(|| "there is no ramdisk without busybox".to_owned())?,
@@ -208,17 +220,7 @@ impl<'a> Laying<'a> {
             if !real.is_some_and(|real| done.insert(real)) {
                 continue;
             }
-            if let Some(interpreter) = self.interpreter(&path) {
-                let name = interpreter
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                if !self.of_busybox(&name) {
-                    programs.insert(name, interpreter);
-                }
-                continue;
-            }
+            self.add_interpreters(&path, &mut programs);
             let closure = loader.closure(&path);
             for (library, of) in &closure.missing {
                 ui::warn(format_args!(
@@ -237,18 +239,51 @@ impl<'a> Laying<'a> {
         Ok(())
     }
 
-    /// What a script asks to be run by.
-    fn interpreter(&self, path: &Path) -> Option<PathBuf> {
-        let text = self.source.read(path).ok()?;
-        let line = text.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    /// What a script asks to be run by: the path that stands in it, and a program that `env` looks for.
+    fn interpreters(&self, path: &Path) -> Vec<String> {
+        let text = self.source.read(path).unwrap_or_default();
+        let Some(text) = text.strip_prefix(b"#!") else {
+            return Vec::new();
+        };
+        let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line).into_owned();
         let mut words = line.split_whitespace();
-        let first = words.next()?;
-        let word = match (first.ends_with("/env"), words.next()) {
-            (true, Some(word)) => word,
-            _ => first,
+        let Some(first) = words.next() else {
+            return Vec::new();
         };
-        self.find(word)
+        let by_env = first.ends_with("/env");
+        let looked_for = words.find(|word| !word.starts_with('-') && !word.contains('='));
+        let looked_for = looked_for.filter(|_| by_env).map(str::to_owned);
+        [Some(first.to_owned()), looked_for]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Adds the interpreters of a script to what is to be laid; those that are nowhere are told.
+    fn add_interpreters(&self, script: &Path, programs: &mut BTreeMap<String, PathBuf>) {
+        for word in self.interpreters(script) {
+            let name = word.rsplit('/').next().unwrap_or(&word).to_owned();
+            if self.of_busybox(&name) {
+                continue;
+            }
+            let Some(path) = self.find(&word) else {
+                ui::warn(format_args!(
+                    "{word}, by which {} is run, is nowhere in the tree",
+                    script.display()
+                ));
+                continue;
+            };
+            let usual = ["/bin", "/sbin", "/usr/bin", "/usr/sbin"].map(Path::new);
+            let parent = path.parent().unwrap_or(Path::new("/"));
+            // Elsewhere the script would look for it in vain, were it in /bin.
+            let key = if usual.contains(&parent) || !word.starts_with('/') {
+                name
+            } else {
+                word.trim_start_matches('/').to_owned()
+            };
+            programs.entry(key).or_insert(path);
+        }
     }
 
     /// Files that are in every ramdisk.
@@ -271,8 +306,8 @@ impl<'a> Laying<'a> {
         }
         let scripts = self.build.join("d");
         let here = Source::new("/");
-        for name in here.list(&scripts)? {
-            let path = scripts.join(&name);
+        for path in here.walk(&scripts)? {
+            let name = path.strip_prefix(&scripts).unwrap_or(&path).to_owned();
             let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
             target.write(&name.to_string_lossy(), mode, &fs::read(&path)?)?;
         }
@@ -329,6 +364,10 @@ impl<'a> Laying<'a> {
         if *wanted == Modules::None {
             return Ok(BTreeSet::new());
         }
+        if self.source.directory(&directory).is_none() {
+            let message = format!("the tree has no {}, of kernel {version}", directory.display());
+            return Err(Error::new(Kind::Elements, message).hint("DIB_RAMDISK_MODULES=none does without"));
+        }
         let chosen = match wanted {
             Modules::Wanted(words) => Some(Index::read(self.source, version)?.closure(words)?),
             _ => None,
@@ -350,7 +389,7 @@ impl<'a> Laying<'a> {
             {
                 continue;
             }
-            target.copy_in_place(&path).host(tried)?;
+            target.copy_in_place(&path, &directory).host(tried)?;
             if is_module && firmware == Firmware::Needed {
                 let asked = modules::firmware(self.source, &path);
                 names.extend(asked.host(|| format!("cannot read the module {}", path.display()))?);
@@ -373,6 +412,8 @@ impl<'a> Laying<'a> {
                 .into_iter()
                 .collect(),
         };
-        paths.iter().try_for_each(|path| target.copy_in_place(path))
+        paths
+            .iter()
+            .try_for_each(|path| target.copy_in_place(path, Path::new(firmware::PLACE)))
     }
 }

@@ -245,7 +245,7 @@ fn matching(source: &Source, pattern: &Path) -> Vec<PathBuf> {
     let pattern = name.as_bytes();
     names
         .into_iter()
-        .filter(|name| super::firmware::matches(pattern, name.as_bytes()))
+        .filter(|name| crate::inspect::find::matches(pattern, name.as_bytes()))
         .map(|name| directory.join(name))
         .collect()
 }

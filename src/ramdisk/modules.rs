@@ -11,6 +11,7 @@ use object::{Object as _, ObjectSection as _};
 
 use super::source::Source;
 use crate::error::{Context, Error, Kind, Result};
+use crate::inspect::find::matches;
 use crate::suggest::nearest;
 use crate::unpack;
 
@@ -52,6 +53,8 @@ pub struct Index {
     files: BTreeMap<String, (String, Vec<String>)>,
     /// What should be there before and after a module, by name.
     soft: BTreeMap<String, Vec<String>>,
+    /// Names besides their own: patterns, and the module that each means. Those of devices are none of these.
+    aliases: Vec<(String, String)>,
     /// Modules that the kernel has within itself.
     built_in: BTreeSet<String>,
 }
@@ -82,11 +85,21 @@ impl Index {
                 soft.entry(plain(name)).or_default().extend(wanted.map(plain));
             }
         }
+        let mut aliases = Vec::new();
+        for line in text("modules.alias")?.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            if let ["alias", pattern, name] = words[..]
+                && !pattern.contains(':')
+            {
+                aliases.push((plain(pattern), plain(name)));
+            }
+        }
         let built_in = text("modules.builtin")?.lines().map(name_of).collect();
         Ok(Self {
             directory,
             files,
             soft,
+            aliases,
             built_in,
         })
     }
@@ -111,15 +124,30 @@ impl Index {
                 found.insert(file.clone());
                 queue.extend(needs.iter().map(|file| name_of(file)));
             }
-            queue.extend(self.soft.get(&name).into_iter().flatten().cloned());
+            let soft = self.soft.get(&name).into_iter().flatten();
+            queue.extend(soft.flat_map(|word| self.meant(word)));
         }
         Ok(found)
     }
 
-    /// The modules that a word names: one, or all in a directory.
+    /// The modules that a name means: the one of that name, else all that have it besides.
+    fn meant(&self, word: &str) -> Vec<String> {
+        let word = plain(word);
+        if self.files.contains_key(&word) {
+            return vec![word];
+        }
+        let meant = self
+            .aliases
+            .iter()
+            .filter(|(pattern, _)| matches(pattern.as_bytes(), word.as_bytes()));
+        meant.map(|(_, name)| name.clone()).collect()
+    }
+
+    /// The modules that a word names, or all in a directory.
     fn named(&self, word: &str) -> Vec<String> {
-        if self.files.contains_key(&plain(word)) {
-            return vec![plain(word)];
+        let meant = self.meant(word);
+        if !meant.is_empty() {
+            return meant;
         }
         let directory = format!("{}/", word.trim_end_matches('/'));
         let below = self
@@ -178,7 +206,7 @@ fn asked_for(module: &[u8]) -> Vec<String> {
     names
         .map(|name| String::from_utf8_lossy(name).into_owned())
         // A path that leads out of its directory is nothing that the kernel would load.
-        .filter(|name| !name.split('/').any(|part| part == ".."))
+        .filter(|name| !name.starts_with('/') && !name.split('/').any(|part| part == ".."))
         .collect()
 }
 
@@ -221,8 +249,10 @@ kernel/crypto/crc32c-generic.ko.xz:
         let place = dir.path().join("lib/modules/6.1");
         fs::create_dir_all(&place).unwrap();
         fs::write(place.join("modules.dep"), DEP).unwrap();
-        let soft = "# Soft dependencies\nsoftdep virtio-blk pre: crc32c_generic post: igb\n";
+        let soft = "# Soft dependencies\nsoftdep virtio-blk pre: crc32c post: igb\n";
         fs::write(place.join("modules.softdep"), soft).unwrap();
+        let aliases = "alias crc32c crc32c_generic\nalias pci:v00008086d* igb\n";
+        fs::write(place.join("modules.alias"), aliases).unwrap();
         fs::write(place.join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
         Index::read(&Source::new(dir.path()), "6.1").unwrap()
     }

@@ -5,8 +5,9 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::num::NonZero;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -17,8 +18,10 @@ use image_formats::cpio;
 
 use super::source::Source;
 use crate::error::{Context, Error, Result};
+use crate::inspect::find::matches;
 use crate::suggest::nearest;
 use crate::ui;
+use crate::unpack;
 
 /// Device nodes of every ramdisk: name in `/dev`, mode, number.
 const NODES: [(&str, u16, (u32, u32)); 3] = [
@@ -27,14 +30,22 @@ const NODES: [(&str, u16, (u32, u32)); 3] = [
     ("null", 0o666, (1, 3)),
 ];
 
-/// Where the kernel looks for microcode in what stands before the ramdisk, and what that is made of.
-const MICROCODE: [(&str, &str); 2] = [
-    ("kernel/x86/microcode/AuthenticAMD.bin", "/lib/firmware/amd-ucode"),
+/// Where the kernel looks for microcode in what stands before the ramdisk, where that lies, and the names that it has.
+const MICROCODE: [(&str, &str, &str); 2] = [
+    (
+        "kernel/x86/microcode/AuthenticAMD.bin",
+        "/lib/firmware/amd-ucode",
+        "microcode_amd*.bin",
+    ),
     (
         "kernel/x86/microcode/GenuineIntel.bin",
         "/lib/firmware/intel-ucode",
+        "[0-9a-f][0-9a-f]-[0-9a-f][0-9a-f]-[0-9a-f][0-9a-f]",
     ),
 ];
+
+/// Bytes of the longest file of microcode.
+const MICROCODE_MAX: u64 = 64 << 20;
 
 /// How a ramdisk is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +70,8 @@ impl FromStr for Compression {
             Some((word, level)) => (word, Some(level)),
             None => (text, None),
         };
-        let number = |or: u8, levels: std::ops::RangeInclusive<u8>| match level {
+        let number = |or: u8, levels: std::ops::RangeInclusive<u8>| {
+            match level {
             None => Ok(or),
             Some(level) => level
                 .parse()
@@ -68,10 +80,11 @@ impl FromStr for Compression {
                 .ok_or_else(|| {
                     let (first, last) = levels.into_inner();
                     let message = format!(
-                        "--ramdisk-compression: '{text}': levels of {word} go from {first} to {last}"
+                        "--ramdisk-compression (DIB_RAMDISK_COMPRESSION): '{text}': levels of {word} go from {first} to {last}"
                     );
                     Error::usage(message)
                 }),
+        }
         };
         let method = match word {
             "gzip" => Some(Method::Gzip(number(6, 1..=9)?)),
@@ -80,7 +93,9 @@ impl FromStr for Compression {
             "lz4" => Some(Method::Lz4(number(1, 1..=1)?)),
             "none" if level.is_none() => None,
             _ => {
-                let error = Error::usage(format!("--ramdisk-compression: '{text}' is unknown"));
+                let error = Error::usage(format!(
+                    "--ramdisk-compression (DIB_RAMDISK_COMPRESSION): '{text}' is unknown"
+                ));
                 return Err(match nearest(word, Self::WORDS) {
                     Some(near) if near != word => error.hint(format!("did you mean {near}?")),
                     _ => error.hint(format!(
@@ -155,16 +170,39 @@ fn write(tree: &Tree, store: &impl Store, output: &Path, packing: &Packing) -> R
     }
 }
 
+/// Whether the word of `DIB_RAMDISK_MICROCODE` asks for it.
+pub fn wants_microcode(word: Option<&str>) -> Result<bool> {
+    match word {
+        None | Some("" | "none") => Ok(false),
+        Some("all") => Ok(true),
+        Some(word) => {
+            let error = Error::usage(format!("DIB_RAMDISK_MICROCODE: '{word}' is unknown"));
+            Err(error.hint("the words are all and none"))
+        }
+    }
+}
+
 /// The microcode of the tree as what stands before a ramdisk, if there is any.
 pub fn microcode(source: &Source) -> Result<Option<Vec<u8>>> {
     let mut files: Vec<(&[u8], Vec<u8>)> = Vec::new();
-    for (name, directory) in MICROCODE {
-        let tried = || format!("cannot read {directory}");
+    for (name, directory, pattern) in MICROCODE {
         let mut all = Vec::new();
-        for path in source.walk(Path::new(directory)).host(tried)? {
-            let is_code = path.extension().is_none_or(|end| end == "bin");
-            if is_code && source.file(&path).is_some() {
-                all.extend(source.read(&path).host(tried)?);
+        for file in source
+            .list(Path::new(directory))
+            .host(|| format!("cannot read {directory}"))?
+        {
+            let bare = [".xz", ".zst"].iter().fold(file.as_bytes(), |name, end| {
+                name.strip_suffix(end.as_bytes()).unwrap_or(name)
+            });
+            // Beside it lie licences and signatures: one byte of these, and the kernel takes none of it.
+            let path = Path::new(directory).join(&file);
+            if matches(pattern.as_bytes(), bare)
+                && let Some(real) = source.file(&path)
+            {
+                let tried = || format!("cannot read {}", path.display());
+                let packed = File::open(source.outside(&real)).host(tried)?;
+                let plain = unpack::decompressed(packed).host(tried)?;
+                plain.take(MICROCODE_MAX).read_to_end(&mut all).host(tried)?;
             }
         }
         if !all.is_empty() {
@@ -261,7 +299,10 @@ mod tests {
             ),
         ] {
             let error = text.parse::<Compression>().unwrap_err().to_string();
-            assert_eq!(error, format!("--ramdisk-compression: {told}"));
+            assert_eq!(
+                error,
+                format!("--ramdisk-compression (DIB_RAMDISK_COMPRESSION): {told}")
+            );
         }
     }
 
@@ -294,8 +335,16 @@ mod tests {
         let source = Source::new(dir.path());
         assert_eq!(microcode(&source).unwrap(), None);
         let place = dir.path().join("lib/firmware/intel-ucode");
-        fs::create_dir_all(&place).unwrap();
-        for (name, text) in [("06-01-01", "one "), ("06-02-02", "two")] {
+        let amd = dir.path().join("lib/firmware/amd-ucode");
+        for (place, name, text) in [
+            (&place, "06-01-01", "one "),
+            (&place, "06-02-02", "two"),
+            (&place, "LICENSE", "no code"),
+            (&amd, "README", "no code"),
+            (&amd, "microcode_amd_fam17h.bin", "amd"),
+            (&amd, "microcode_amd_fam17h.bin.asc", "no code"),
+        ] {
+            fs::create_dir_all(place).unwrap();
             fs::write(place.join(name), text).unwrap();
         }
         let archive = microcode(&source).unwrap().unwrap();
@@ -304,6 +353,10 @@ mod tests {
             text.contains("GenuineIntel.bin\0") && text.contains("one two"),
             "{text}"
         );
-        assert!(!text.contains("AuthenticAMD"));
+        assert!(
+            text.contains("AuthenticAMD.bin\0") && text.contains("amd\0"),
+            "{text}"
+        );
+        assert!(!text.contains("no code"), "{text}");
     }
 }

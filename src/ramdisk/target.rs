@@ -5,10 +5,10 @@
 //! programs do by their names still works, and no byte is there twice.
 
 use std::collections::BTreeMap;
-use std::fs::{self, FileTimes};
+use std::fs::{self, FileTimes, OpenOptions};
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::source::Source;
 
@@ -42,144 +42,244 @@ const LINKS: [(&str, &str); 6] = [
 pub struct Target<'a> {
     root: PathBuf,
     source: &'a Source,
-    /// What was laid where: paths of the tree by paths of the ramdisk.
-    laid: BTreeMap<PathBuf, PathBuf>,
+    /// Every name that was laid, links too, and the file of the tree that it leads to.
+    names: BTreeMap<PathBuf, PathBuf>,
 }
 
 impl<'a> Target<'a> {
-    /// Makes the directories and links that every ramdisk has.
+    /// Makes the directories and links that every ramdisk has, as far as they are not there.
     pub fn begin(root: &Path, source: &'a Source) -> io::Result<Self> {
         for directory in DIRECTORIES {
             fs::create_dir_all(root.join(directory))?;
         }
         for (name, to) in LINKS {
-            symlink(to, root.join(name))?;
+            if fs::read_link(root.join(name)).is_ok_and(|there| there == Path::new(to)) {
+                continue;
+            }
+            symlink(to, root.join(name)).map_err(|error| told(&root.join(name), &error))?;
         }
         Ok(Self {
             root: root.to_owned(),
             source,
-            laid: BTreeMap::new(),
+            names: BTreeMap::new(),
         })
     }
 
-    /// Whether there is something at a path.
-    pub fn has(&self, path: &str) -> bool {
-        fs::symlink_metadata(self.root.join(path)).is_ok()
-    }
-
-    /// Writes a file.
+    /// Writes a file, in the place of one that is there.
     pub fn write(&self, path: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
-        let path = self.root.join(path);
-        fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
-        fs::write(&path, bytes)?;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        let to = self.root.join(place(Path::new(path))?);
+        let written = || {
+            self.make_parent(&to)?;
+            if fs::symlink_metadata(&to).is_ok() {
+                fs::remove_file(&to)?;
+            }
+            let mut file = OpenOptions::new().write(true).create_new(true).open(&to)?;
+            io::Write::write_all(&mut file, bytes)?;
+            file.set_permissions(fs::Permissions::from_mode(mode))
+        };
+        written().map_err(|error| told(&to, &error))
     }
 
     /// Makes a link, unless something is there.
     pub fn link(&self, path: &str, to: &Path) -> io::Result<()> {
-        let path = self.root.join(path);
+        let path = self.root.join(place(Path::new(path))?);
         if fs::symlink_metadata(&path).is_ok() {
             return Ok(());
         }
-        fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
-        symlink(to, path)
+        self.make_parent(&path)
+            .and_then(|()| symlink(to, &path))
+            .map_err(|error| told(&path, &error))
     }
 
     /// Lays a file of the tree, with its mode and time, at a path; what links lead to, if it is one.
     pub fn copy(&mut self, from: &Path, path: impl AsRef<Path>) -> io::Result<()> {
-        let real = self.source.file(from).ok_or_else(|| {
-            let message = format!("{} leads to no file", from.display());
-            io::Error::new(io::ErrorKind::NotFound, message)
-        })?;
-        let path = path.as_ref();
-        if self.laid.get(path) == Some(&real) {
-            return Ok(());
-        }
-        let to = self.root.join(path);
-        fs::create_dir_all(to.parent().unwrap_or(&self.root))?;
-        let outside = self.source.outside(&real);
-        fs::copy(&outside, &to)?;
-        let time = FileTimes::new().set_modified(fs::metadata(&outside)?.modified()?);
-        let file = fs::File::open(&to)?;
-        file.set_times(time)?;
-        self.laid.insert(path.to_owned(), real);
-        Ok(())
+        let real = self.real(from)?;
+        self.lay(real, place(path.as_ref())?)
     }
 
-    /// Lays a file of the tree at its own path, and links on the way to it as links. A link that leads nowhere, or out of
-    /// its directory to another one, is left out.
-    pub fn copy_in_place(&mut self, path: &Path) -> io::Result<()> {
-        let own = path.strip_prefix("/").unwrap_or(path);
+    /// Lays a file of the tree at its own path. A link that stays below `base` remains one, and what it leads to is laid
+    /// too; any other becomes what it leads to, unless that is a directory or nothing.
+    pub fn copy_in_place(&mut self, path: &Path, base: &Path) -> io::Result<()> {
         let outside = self.source.outside(path);
-        if !fs::symlink_metadata(&outside)?.is_symlink() {
-            return self.copy(path, own);
+        let meta = fs::symlink_metadata(&outside).map_err(|error| told(path, &error))?;
+        if !meta.is_symlink() {
+            return self.copy(path, path);
         }
-        let target = fs::read_link(&outside)?;
-        let next = path.parent().unwrap_or(Path::new("/")).join(&target);
-        let inside = !target.is_absolute() && !target.starts_with("..");
-        if self.source.file(path).is_some() {
-            if !inside {
-                return self.copy(path, own);
+        let target = fs::read_link(&outside).map_err(|error| told(path, &error))?;
+        let next = within(base, &path.parent().unwrap_or(base).join(&target));
+        let next = next.filter(|next| target.is_relative() && next != path);
+        match (self.source.file(path), next) {
+            (Some(real), Some(next)) if self.source.file(&next).as_ref() == Some(&real) => {
+                // What it leads to first: a chain that never ends leads to no file.
+                self.copy_in_place(&next, base)?;
+                self.alias(place(path)?, real, &target)
             }
-            self.link(&own.to_string_lossy(), &target)?;
-            return self.copy_in_place(&next);
+            (Some(_), _) => self.copy(path, path),
+            (None, Some(_)) if self.source.directory(path).is_some() => {
+                self.link(&path.to_string_lossy(), &target)
+            }
+            (None, _) => Ok(()),
         }
-        if inside && self.source.directory(path).is_some() {
-            return self.link(&own.to_string_lossy(), &target);
+    }
+
+    /// Lays a program into `/bin` under a name, and under its file's own as far as no other has that.
+    pub fn program(&mut self, name: &str, path: &Path) -> io::Result<()> {
+        let real = self.real(path)?;
+        let named = Path::new("bin").join(name);
+        let own = Path::new("bin").join(real.file_name().unwrap_or_default());
+        if !self.is_free(&own, &real) {
+            return self.lay(real, place(&named)?);
+        }
+        let to = PathBuf::from(own.file_name().unwrap_or_default());
+        self.lay(real.clone(), own)?;
+        self.alias(place(&named)?, real, &to)
+    }
+
+    /// Lays a library into `/lib`, under its file's own name, the one that it was found by and the one that it is asked for
+    /// by. Where another library has one of these names already, it stays where it is in the tree.
+    pub fn library(&mut self, asked: &Path, path: &Path) -> io::Result<()> {
+        let real = self.real(path)?;
+        let in_lib = |name: &Path| Path::new("lib").join(name.file_name().unwrap_or_default());
+        let own = in_lib(&real);
+        let mut names = vec![own.clone(), in_lib(path)];
+        if asked.is_absolute() {
+            names.push(place(asked)?);
+        } else if asked.components().count() == 1 {
+            names.push(in_lib(asked));
+        }
+        if names.iter().any(|name| !self.is_free(name, &real)) {
+            // The loader finds it where the path of what needs it leads.
+            return self.lay(real, place(path)?);
+        }
+        self.lay(real.clone(), own.clone())?;
+        for name in names {
+            let to = if name.parent() == own.parent() {
+                PathBuf::from(own.file_name().unwrap_or_default())
+            } else {
+                Path::new("/").join(&own)
+            };
+            self.alias(name, real.clone(), &to)?;
         }
         Ok(())
     }
 
-    /// Lays a program into `/bin` under a name, and under its file's own.
-    pub fn program(&mut self, name: &str, path: &Path) -> io::Result<()> {
-        self.named(name, path, Path::new("bin"))
+    /// Whether a name is not another file's.
+    fn is_free(&self, name: &Path, real: &Path) -> bool {
+        self.names.get(name).is_none_or(|other| other == real)
     }
 
-    /// Lays a library into `/lib`, under its file's own name and the one that it was found by. Where another library has
-    /// that name already, it stays where it is in the tree.
-    pub fn library(&mut self, asked: &Path, path: &Path) -> io::Result<()> {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let real = self.source.file(path).ok_or(io::ErrorKind::NotFound)?;
-        let own = Path::new("lib").join(real.file_name().unwrap_or_default());
-        if self.laid.get(&own).is_some_and(|other| *other != real) {
-            return self.copy(path, path.strip_prefix("/").unwrap_or(path));
-        }
-        self.named(&name, path, Path::new("lib"))?;
-        let asked_text = asked.to_string_lossy().into_owned();
-        if asked.is_absolute() {
-            let asked = asked_text.trim_start_matches('/');
-            // Behind the links of directories it may be there already.
-            if self.root.join(asked).exists() {
-                return Ok(());
-            }
-            return self.link(asked, &Path::new("/").join(own));
-        }
-        self.link(
-            &format!("lib/{asked_text}"),
-            Path::new(own.file_name().unwrap_or_default()),
-        )
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        let nothing = || {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("{} leads to no file", path.display()),
+            )
+        };
+        self.source.file(path).ok_or_else(nothing)
     }
 
-    /// Lays a file into a directory under its own name, with a link of the other name to it.
-    fn named(&mut self, name: &str, path: &Path, directory: &Path) -> io::Result<()> {
-        let real = self.source.file(path).ok_or(io::ErrorKind::NotFound)?;
-        let own = real.file_name().unwrap_or_default().to_owned();
-        let place = directory.join(&own);
-        let taken = self.laid.get(&place).is_some_and(|other| *other != real);
-        if taken {
-            // Another file has the name: this one gets the one that it was asked for by, alone.
-            return self.copy(path, directory.join(name));
-        }
-        self.copy(path, place)?;
-        if own == name {
+    /// Lays a file where nothing is.
+    fn lay(&mut self, real: PathBuf, name: PathBuf) -> io::Result<()> {
+        if !self.claim(&real, &name)? {
             return Ok(());
         }
-        self.link(&directory.join(name).to_string_lossy(), Path::new(&own))
+        let (from, to) = (self.source.outside(&real), self.root.join(&name));
+        let laid = || {
+            self.make_parent(&to)?;
+            let mut file = fs::File::open(from)?;
+            let meta = file.metadata()?;
+            let mut copy = match OpenOptions::new().write(true).create_new(true).open(&to) {
+                // A hook laid another one, which it means.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+                copy => copy?,
+            };
+            io::copy(&mut file, &mut copy)?;
+            copy.set_permissions(meta.permissions())?;
+            copy.set_times(FileTimes::new().set_modified(meta.modified()?))
+        };
+        laid().map_err(|error| told(&to, &error))?;
+        self.names.insert(name, real);
+        Ok(())
     }
+
+    /// Makes a name for a file that is laid.
+    fn alias(&mut self, name: PathBuf, real: PathBuf, to: &Path) -> io::Result<()> {
+        if self.claim(&real, &name)? {
+            self.link(&name.to_string_lossy(), to)?;
+            self.names.insert(name, real);
+        }
+        Ok(())
+    }
+
+    /// Whether a name is still to be laid; an error where it is another file's.
+    fn claim(&self, real: &Path, name: &Path) -> io::Result<bool> {
+        match self.names.get(name) {
+            None => Ok(true),
+            Some(other) if other == real => Ok(false),
+            Some(other) => {
+                let (other, real) = (other.display(), real.display());
+                let message = format!(
+                    "{other} and {real} would both be /{} of the ramdisk",
+                    name.display()
+                );
+                Err(io::Error::new(io::ErrorKind::AlreadyExists, message))
+            }
+        }
+    }
+
+    fn make_parent(&self, path: &Path) -> io::Result<()> {
+        fs::create_dir_all(path.parent().unwrap_or(&self.root))
+    }
+}
+
+/// Where a path of the tree is in the ramdisk, whose directories for programs and libraries are one each; an error where
+/// it is no plain path.
+fn place(path: &Path) -> io::Result<PathBuf> {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => plain.push(name),
+            Component::RootDir | Component::CurDir => {}
+            _ => return Err(no_path(path)),
+        }
+    }
+    for (name, to) in LINKS {
+        if let Ok(rest) = plain.strip_prefix(name) {
+            let directory = Path::new(to).file_name().unwrap_or_default();
+            plain = Path::new(directory).join(rest);
+        }
+    }
+    if plain.as_os_str().is_empty() {
+        return Err(no_path(path));
+    }
+    Ok(plain)
+}
+
+fn no_path(path: &Path) -> io::Error {
+    let message = format!("'{}' is no path that a ramdisk could have", path.display());
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+/// A path without `..`, if it stays below a directory.
+fn within(base: &Path, path: &Path) -> Option<PathBuf> {
+    let mut plain = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                plain.pop();
+            }
+            component => plain.push(component),
+        }
+        // Not even on the way: what is left by `..` may be a link.
+        if plain.components().count() >= base.components().count() && !plain.starts_with(base) {
+            return None;
+        }
+    }
+    plain.starts_with(base).then_some(plain)
+}
+
+fn told(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]
@@ -233,7 +333,7 @@ mod tests {
         assert_eq!(link("lib/libz.so.1"), "libz.so.1.2");
         assert_eq!(
             (link("lib64/ld-z.so.2"), link("odd/ld-z.so.2")),
-            ("/lib/libz.so.1.2".into(), "/lib/libz.so.1.2".into())
+            ("libz.so.1.2".into(), "/lib/libz.so.1.2".into())
         );
         target
             .library(Path::new("libz.so.1.2"), Path::new("/opt/private/libz.so.1.2"))
@@ -244,13 +344,93 @@ mod tests {
         );
         for path in ["a/link.fw", "out", "same"] {
             target
-                .copy_in_place(&Path::new("/lib/firmware").join(path))
+                .copy_in_place(&Path::new("/lib/firmware").join(path), Path::new("/lib/firmware"))
                 .unwrap();
         }
-        assert!(link("lib/firmware/same") == "a" && !target.has("lib/firmware/out"));
+        assert_eq!(link("lib/firmware/same"), "a");
+        assert!(!out.path().join("lib/firmware/out").exists());
         assert_eq!(
             (link("lib/firmware/a/link.fw"), text("lib/firmware/a/real.fw")),
             ("real.fw".into(), "fw".into())
+        );
+    }
+
+    #[test]
+    fn no_name_is_two_files() {
+        let tree = tempfile::tempdir().unwrap();
+        for (path, text) in [
+            ("usr/lib64/libc.so.6", "64"),
+            ("usr/lib/libc.so.6", "32"),
+            ("lib/libssl.so.3.0.1", "system"),
+            ("opt/app/libssl.so.3.2.0", "app"),
+            ("opt/app/libz.so.1", "app"),
+            ("lib/libz.so.1.2.13", "system"),
+        ] {
+            fs::create_dir_all(tree.path().join(path).parent().unwrap()).unwrap();
+            fs::write(tree.path().join(path), text).unwrap();
+        }
+        symlink("libssl.so.3.0.1", tree.path().join("lib/libssl.so.3")).unwrap();
+        symlink("libssl.so.3.2.0", tree.path().join("opt/app/libssl.so.3")).unwrap();
+        symlink("libz.so.1.2.13", tree.path().join("lib/libz.so.1")).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let source = Source::new(tree.path());
+        let mut target = Target::begin(out.path(), &source).unwrap();
+        let mut lay = |asked: &str, path: &str| target.library(Path::new(asked), Path::new(path));
+        lay("libz.so.1", "/lib/libz.so.1").unwrap();
+        lay("libz.so.1", "/opt/app/libz.so.1").unwrap();
+        lay("libssl.so.3", "/lib/libssl.so.3").unwrap();
+        lay("libssl.so.3", "/opt/app/libssl.so.3").unwrap();
+        lay("libc.so.6", "/usr/lib64/libc.so.6").unwrap();
+        let error = lay("libc.so.6", "/usr/lib/libc.so.6").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "/usr/lib64/libc.so.6 and /usr/lib/libc.so.6 would both be /lib/libc.so.6 of the ramdisk"
+        );
+        for (path, text) in [
+            ("lib/libz.so.1", "system"),
+            ("opt/app/libz.so.1", "app"),
+            ("lib/libssl.so.3", "system"),
+            ("opt/app/libssl.so.3", "app"),
+            ("lib/libc.so.6", "64"),
+        ] {
+            assert_eq!(fs::read_to_string(out.path().join(path)).unwrap(), text, "{path}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_laid_outside_and_no_link_is_written_through() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("lib/firmware")).unwrap();
+        fs::create_dir_all(tree.join("etc")).unwrap();
+        fs::write(tree.join("etc/passwd"), "secret").unwrap();
+        symlink("x/../../../etc/passwd", tree.join("lib/firmware/a")).unwrap();
+        fs::create_dir(tree.join("lib/firmware/x")).unwrap();
+        let source = Source::new(&tree);
+        // In a build the ramdisk lies in the tree itself.
+        let root = tree.join("root");
+        fs::create_dir(&root).unwrap();
+        let mut target = Target::begin(&root, &source).unwrap();
+        let base = Path::new("/lib/firmware");
+        target.copy_in_place(Path::new("/lib/firmware/a"), base).unwrap();
+        assert!(
+            fs::symlink_metadata(root.join("lib/firmware/a"))
+                .unwrap()
+                .is_file()
+        );
+        assert_eq!(fs::read_to_string(tree.join("etc/passwd")).unwrap(), "secret");
+        symlink(tree.join("etc/passwd"), root.join("etc/fstab")).unwrap();
+        target.write("etc/fstab", 0o644, b"").unwrap();
+        assert_eq!(fs::read_to_string(tree.join("etc/passwd")).unwrap(), "secret");
+        for path in ["../out", "/a/../../b", ""] {
+            assert!(target.copy(Path::new("/etc/passwd"), path).is_err(), "{path}");
+        }
+        let odd = target.library(Path::new("/../../ld.so"), Path::new("/etc/passwd"));
+        assert!(odd.unwrap_err().to_string().contains("is no path"));
+        assert!(!dir.path().join("ld.so").exists());
+        assert!(
+            Target::begin(&root, &source).is_ok(),
+            "what is there already is accepted"
         );
     }
 }

@@ -11,8 +11,8 @@
 //! Invariants:
 //! - the bytes are a function of what is compressed and of the [`Method`]: neither the number of threads nor their speed
 //!   nor the pieces in which the bytes come change any;
-//! - a stream is one gzip member, one zstd frame or one xz stream with CRC32, since this is what the kernel takes for a
-//!   ramdisk. Its xz decoder takes one block only, which is what less than [`XZ_BLOCK`] bytes make.
+//! - a stream is one gzip member, one zstd frame, one xz stream with CRC32, or one legacy frame of lz4, since this is what
+//!   the kernel takes for a ramdisk. Of xz it takes several blocks, too.
 //!
 //! Why own gzip and xz: a parallel writer of one gzip member in pure Rust is not to be had, and that of `lzma-rust2`
 //! queues whatever it is given, so that its memory grows with what is compressed.
@@ -167,7 +167,7 @@ impl<W: Write + Send> CompressingSink<W> {
             }
             Method::Lz4(_) => {
                 output.write_all(&lz4::MAGIC).map_err(StartError::Start)?;
-                let pool = Pool::start("lz4", threads, 1, || Ok(|block: &mut Block| lz4::pack(block)));
+                let pool = Pool::start("lz4", threads, 1, || Ok(|block: &mut Block| Ok(lz4::pack(block))));
                 Stream::Blocks(Blocks {
                     output,
                     framing: Framing::Lz4,

@@ -164,7 +164,10 @@ pub struct Ramdisk<'a> {
 pub fn ramdisk_until(wanted: &[&str], ramdisk: &Ramdisk<'_>, limit: Duration) -> String {
     let mut command = machine();
     command
-        .args(["-append", &format!("console=ttyS0 panic=-1 {}", ramdisk.append)])
+        .args([
+            "-append",
+            &format!("console=ttyS0 no_timer_check panic=-1 {}", ramdisk.append),
+        ])
         .arg("-kernel")
         .arg(ramdisk.kernel)
         .arg("-initrd")

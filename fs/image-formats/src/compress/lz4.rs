@@ -16,12 +16,11 @@ pub(super) const BLOCK: usize = 8 << 20;
 pub(super) const MAGIC: [u8; 4] = [0x02, 0x21, 0x4c, 0x18];
 
 /// Compresses a block.
-#[expect(clippy::unnecessary_wraps, reason = "as the other methods do, which can fail")]
-pub(super) fn pack(block: &Block) -> io::Result<Packed> {
-    Ok(Packed {
+pub(super) fn pack(block: &Block) -> Packed {
+    Packed {
         bytes: lz4_flex::block::compress(block.content()),
         crc: Crc::new(),
-    })
+    }
 }
 
 /// Writes a block behind its length.

@@ -240,6 +240,12 @@ fn volumes_grow_in_order_and_the_root_by_the_rest() {
         let (status, said, _) = grow(args);
         assert!(status == Some(1) && said.contains(complaint), "{said}");
     }
+    fake(&lab, "vgs", "");
+    let (status, said, done) = grow(&[]);
+    assert!(
+        status == Some(0) && said.contains("there is no group of volumes") && done.is_empty(),
+        "{said}"
+    );
     fake(&lab, "vgs", "printf ' one\\n two\\n'");
     let (status, said, done) = grow(&[]);
     assert!(

@@ -198,8 +198,7 @@ fn files_of_the_host_are_missed_before_anything_is_built() {
     );
     let calls = lab.text("calls");
     assert!(
-        calls.contains("install-packages fail2ban unattended-upgrades\n")
-            || calls.contains("install-packages unattended-upgrades fail2ban\n"),
+        calls.contains("install-packages fail2ban python3-systemd unattended-upgrades\n"),
         "{calls}"
     );
 

@@ -321,6 +321,7 @@ fn module(dir: &Path, name: &str, firmware: &[&str]) {
         ".section .modinfo,\"a\"\n.asciz \"license=GPL\"\n{}",
         texts.collect::<String>()
     );
+    fs::create_dir_all(dir).unwrap();
     fs::write(&source, about).unwrap();
     let object = dir.join(name);
     fs::create_dir_all(object.parent().unwrap()).unwrap();

@@ -135,8 +135,13 @@ pub struct Packing {
 
 /// Packs a directory.
 pub fn pack(root: &Path, output: &Path, packing: &Packing) -> Result<()> {
-    let (tree, store) =
-        scan(root, &scan::Options::default()).image(|| "cannot read the ramdisk".to_owned())?;
+    let options = scan::Options::default();
+    // Not every chroot has a proc. Then nothing tells what is lost.
+    let scanned = match scan(root, &options) {
+        Err(scan::Error::NoProc { .. }) => scan::scan_bare(root, &options),
+        scanned => scanned,
+    };
+    let (tree, store) = scanned.image(|| "cannot read the ramdisk".to_owned())?;
     let tree = with_nodes(&tree).image(|| "cannot add device nodes to the ramdisk".to_owned())?;
     let lost = cpio::without_xattrs(&tree);
     if let Some(first) = lost.first() {

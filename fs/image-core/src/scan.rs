@@ -94,6 +94,15 @@ impl Error {
 
 /// Scans the directory `root`.
 pub fn scan(root: &Path, options: &Options) -> Result<(Tree, DirStore), Error> {
+    scan_with(root, options, false)
+}
+
+/// The same without extended attributes, for what can have none: this needs no `/proc`.
+pub fn scan_bare(root: &Path, options: &Options) -> Result<(Tree, DirStore), Error> {
+    scan_with(root, options, true)
+}
+
+fn scan_with(root: &Path, options: &Options, bare: bool) -> Result<(Tree, DirStore), Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = openat(CWD, root, flags, Mode::empty()).map_err(|source| Error::Io {
         path: b".".to_vec(),
@@ -101,7 +110,7 @@ pub fn scan(root: &Path, options: &Options) -> Result<(Tree, DirStore), Error> {
         source: source.into(),
     })?;
     let beneath = Arc::new(Beneath::new(fd));
-    let found = walk::walk(&beneath, options)?;
+    let found = walk::walk(&beneath, options, bare)?;
     let (tree, inodes) = merge::merge(found)?;
     let store = DirStore::new(beneath, tree.clone(), inodes);
     Ok((tree, store))

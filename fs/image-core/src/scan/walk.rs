@@ -26,15 +26,18 @@ use crate::tree::{Device, Xattr};
 const OPEN_MAX: usize = 256;
 
 /// Walks the whole tree.
-pub(super) fn walk(beneath: &Beneath, options: &Options) -> Result<Found, Error> {
-    let root = format!("/proc/self/fd/{}", beneath.root().as_raw_fd());
-    statat(CWD, root, AtFlags::empty()).map_err(|source| Error::NoProc {
-        source: source.into(),
-    })?;
+pub(super) fn walk(beneath: &Beneath, options: &Options, bare: bool) -> Result<Found, Error> {
+    if !bare {
+        let root = format!("/proc/self/fd/{}", beneath.root().as_raw_fd());
+        statat(CWD, root, AtFlags::empty()).map_err(|source| Error::NoProc {
+            source: source.into(),
+        })?;
+    }
     let stat = inspect::status(beneath.root(), c"").map_err(at(b"", "read the status of"))?;
     let walk = Walk {
         beneath,
         options,
+        bare,
         mount: Mount::of(&stat),
         jobs: Jobs::new(Job::List {
             parent: None,
@@ -72,6 +75,8 @@ pub(super) fn walk(beneath: &Beneath, options: &Options) -> Result<Found, Error>
 struct Walk<'a> {
     beneath: &'a Beneath,
     options: &'a Options,
+    /// Whether extended attributes are left out.
+    bare: bool,
     mount: Mount,
     jobs: Jobs<Job>,
     results: Mutex<Results>,
@@ -158,7 +163,7 @@ fn at<E: Into<std::io::Error>>(path: &[u8], attempt: &'static str) -> impl FnOnc
 
 impl Walk<'_> {
     fn work(&self) {
-        let mut xattrs = XattrReader::new();
+        let mut xattrs = XattrReader::new(self.bare);
         self.jobs.work(|job| {
             let result = match job {
                 Job::List { parent, path, number } => self.list(parent, &path, number, &mut xattrs),

@@ -202,16 +202,14 @@ impl Distribution {
 pub fn packages(tree: &Rooted) -> io::Result<(Vec<Package>, Vec<String>)> {
     let mut packages = Vec::new();
     let mut warnings = Vec::new();
-    let mut seen = None;
+    // Where one directory has both names, all that it lists is found twice, and kept once.
     for (path, parse) in DATABASES {
-        let Some(bytes) = read(tree, path, DATABASE_MAX)? else {
-            continue;
-        };
-        // One directory may have both names.
-        let digest = (bytes.len(), bytes.first().copied(), parse as usize);
-        if seen.replace(digest) != Some(digest) {
-            packages.extend(parse(&bytes));
-        }
+        packages.extend(
+            read(tree, path, DATABASE_MAX)?
+                .as_deref()
+                .map(parse)
+                .unwrap_or_default(),
+        );
     }
     let rpm = rpm_manifests(tree)?;
     if rpm.is_empty() && has_rpm(tree)? {

@@ -63,6 +63,8 @@ Unit tests are files tests/test_*.py of an element, with a file tests/__init__.p
 Variables:
   DIB_TEST_REQUIRE_ALL   1: what is skipped has failed
   DIB_TEST_BOOT_SECONDS  how long a boot may take [default: 600]
+  DIB_DEBOOTSTRAP_CACHE, DIB_DEBIAN_USE_DEBOOTSTRAP_CACHE
+                         whether cases share a root out of an archive, in the cache of images, where it stays [default: 1]
 Images, logs and consoles lie in a directory below TMPDIR that is removed at the end, unless --keep names another.";
 
 /// Test elements by the cases that they bring.

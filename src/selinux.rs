@@ -18,7 +18,7 @@ mod pattern;
 
 use std::sync::Arc;
 
-use image_core::tree::{Content, TreeError};
+use image_core::tree::{Content, Meta, Time, TreeError, Xattr};
 use image_core::{NodeId, Store, Tree};
 
 pub use contexts::Fault;
@@ -27,6 +27,8 @@ pub use pattern::PatternError;
 
 /// The attribute that holds a label.
 const ATTRIBUTE: &[u8] = b"security.selinux";
+/// Where e2fsck puts files that have lost their names.
+const LOST_FOUND: &str = "lost+found";
 /// Bytes of a file of a policy.
 const FILE_MAX: u64 = 16 << 20;
 /// Links that the name of a file may lead through.
@@ -124,6 +126,25 @@ impl Policy {
             let name = [&b"/"[..], path].concat();
             self.contexts.label(&name, letter(&node.content))
         })
+    }
+
+    /// The tree of a file system that is mounted on `point`, with the directory in which e2fsck puts what it finds: whoever writes
+    /// the file system would make it without a label.
+    pub fn with_lost_found(&mut self, tree: Tree, point: &str, made: Time) -> Result<Tree, LabelError> {
+        let name = format!("{}/{LOST_FOUND}", point.trim_end_matches('/'));
+        let label = self.contexts.label(name.as_bytes(), b'd')?;
+        let Some(label) = label.filter(|_| find(&tree, LOST_FOUND.as_bytes()).is_none()) else {
+            return Ok(tree);
+        };
+        let xattr = Xattr {
+            name: ATTRIBUTE.to_vec(),
+            value: label.to_vec(),
+        };
+        let meta = Meta {
+            mtime: made,
+            ..Meta::root(0o700)
+        };
+        Ok(tree.with_directory(LOST_FOUND.as_bytes(), meta, vec![xattr])?)
     }
 
     /// The label of a file by its absolute name and the letter of its kind, as `file_contexts` writes it, with the NUL that

@@ -56,7 +56,7 @@ pub(super) fn measure(plan: &BuildPlan, tree: &Path, stand_ins: StandIns) -> Res
             threads: None,
         },
     )?;
-    let tree = labelled(plan, tree, &store)?;
+    let (tree, _) = labelled(plan, tree, &store)?;
     let trees = layout.cut(&tree, plan.identity)?;
     placed(&plan.settings, plan.identity, layout, &trees, size)
 }
@@ -101,7 +101,7 @@ pub(super) fn write(
     };
     let work = ui::work("scan the tree");
     let (tree, store) = scanned(tree, &how)?;
-    let tree = labelled(plan, tree, &store)?;
+    let (tree, policy) = labelled(plan, tree, &store)?;
     drop(work);
     ui::scanned(&tree);
     if let Some(usage) = Usage::wanted(&plan.environment, &tree) {
@@ -111,7 +111,10 @@ pub(super) fn write(
     if !archive_root(&plan.settings, &facts, &tree, &store, making.umask)? {
         return Ok(());
     }
-    let trees = making.layout.cut(&tree, making.identity)?;
+    let mut trees = making.layout.cut(&tree, making.identity)?;
+    if let Some(mut policy) = policy {
+        trees = with_lost_found(making, trees, &mut policy)?;
+    }
     making.write(&trees, &store, placed)
 }
 
@@ -169,21 +172,40 @@ pub fn name_of(name: &str, disk: &str) -> String {
 /// Where firmware looks for boot loaders: a file system that has no labels.
 const ESP: &str = "/boot/efi";
 
+fn unlabelled() -> String {
+    "cannot label the files of the tree for SELinux".to_owned()
+}
+
 /// The tree with the labels of its policy, where an element wants them and there is one.
-fn labelled(plan: &BuildPlan, tree: Tree, store: &impl Store) -> Result<Tree> {
+fn labelled(plan: &BuildPlan, tree: Tree, store: &impl Store) -> Result<(Tree, Option<Policy>)> {
     if !plan.wants_labels() {
-        return Ok(tree);
+        return Ok((tree, None));
     }
-    let tried = || "cannot label the files of the tree for SELinux".to_owned();
-    let Some(mut policy) = Policy::of(&tree, store).image(tried)? else {
-        return Ok(tree);
+    let Some(mut policy) = Policy::of(&tree, store).image(unlabelled)? else {
+        return Ok((tree, None));
     };
     let points = plan.layout.mount_points();
     let apart: Vec<&[u8]> = points
         .filter(|point| *point == ESP)
         .map(|point| point.trim_start_matches('/').as_bytes())
         .collect();
-    policy.label(tree, &apart).image(tried)
+    let tree = policy.label(tree, &apart).image(unlabelled)?;
+    Ok((tree, Some(policy)))
+}
+
+/// The trees of the file systems, with what mkfs puts into those of ext.
+fn with_lost_found(making: &Making<'_>, trees: Vec<Tree>, policy: &mut Policy) -> Result<Vec<Tree>> {
+    let mut mounted = making.layout.filesystems.iter().filter_map(|filesystem| {
+        let point = filesystem.mount.as_ref()?.point.as_str();
+        (point != "none").then(|| (point, filesystem.format.kernel_name()))
+    });
+    let labelled = trees.into_iter().map(|tree| match mounted.next() {
+        Some((point, kind)) if kind.starts_with("ext") => policy
+            .with_lost_found(tree, point, making.identity.epoch)
+            .image(unlabelled),
+        _ => Ok(tree),
+    });
+    labelled.collect()
 }
 
 fn scanned(tree: &Path, options: &scan::Options) -> Result<(Tree, scan::DirStore)> {

@@ -1,16 +1,30 @@
-//! Trees without what only a running system has below some of its directories.
+//! Trees without what only a running system has below some of its directories, and with a directory more.
 
-use super::{Content, NodeId, Tree, TreeError};
+use super::{Builder, Content, Meta, NewContent, NodeId, Tree, TreeError, Xattr};
 
 impl Tree {
     /// The tree with nothing in the directories that stand in its root by these names. What is named elsewhere too stays
     /// there, with a link less.
     pub fn emptied(&self, names: &[&[u8]]) -> Result<Tree, TreeError> {
+        self.copied(names)?.build()
+    }
+
+    /// The tree with an empty directory more in its root.
+    pub fn with_directory(&self, name: &[u8], meta: Meta, xattrs: Vec<Xattr>) -> Result<Tree, TreeError> {
+        let mut builder = self.copied(&[])?;
+        let xattrs = builder.xattrs(xattrs)?;
+        let made = builder.node(Meta { xattrs, ..meta }, NewContent::Directory)?;
+        builder.link(NodeId::ROOT, name, made)?;
+        builder.build()
+    }
+
+    /// A copy that may still be changed, without what is in some directories of the root.
+    fn copied(&self, names: &[&[u8]]) -> Result<Builder, TreeError> {
         let root = self.node(NodeId::ROOT).meta;
         let mut builder = Tree::builder(root);
         // Sets have other numbers in the new tree.
         let xattrs = builder.xattrs(self.xattrs(root.xattrs).to_vec())?;
-        builder.set_meta(NodeId::ROOT, super::Meta { xattrs, ..root });
+        builder.set_meta(NodeId::ROOT, Meta { xattrs, ..root });
         builder.reserve(self.nodes().len());
         let mut twins: Vec<Option<NodeId>> = vec![None; self.nodes().len()];
         twins[NodeId::ROOT.index()] = Some(NodeId::ROOT);
@@ -25,7 +39,7 @@ impl Tree {
                     child
                 } else {
                     let set = self.xattrs(node.meta.xattrs).to_vec();
-                    let meta = super::Meta {
+                    let meta = Meta {
                         xattrs: builder.xattrs(set)?,
                         ..node.meta
                     };
@@ -39,7 +53,7 @@ impl Tree {
                 }
             }
         }
-        builder.build()
+        Ok(builder)
     }
 }
 
@@ -47,7 +61,7 @@ impl Tree {
 mod tests {
     use super::*;
     use crate::store::FileId;
-    use crate::tree::{Data, Meta, NewContent, Xattr};
+    use crate::tree::Data;
 
     #[test]
     fn only_what_is_in_the_named_directories_goes() {
@@ -101,5 +115,19 @@ mod tests {
         assert_eq!(emptied.nodes()[2].meta.mode, 0o1777);
         let of_root = emptied.xattrs(emptied.node(NodeId::ROOT).meta.xattrs);
         assert_eq!(of_root[0].value, b"2");
+        let label = Xattr {
+            name: b"user.b".to_vec(),
+            value: b"3".to_vec(),
+        };
+        let more = emptied
+            .with_directory(b"more", Meta::root(0o700), vec![label.clone()])
+            .unwrap();
+        assert_eq!(paths(&more), ["", "c", "more", "tmp", "var", "var/tmp"]);
+        let made = &more.nodes()[2];
+        assert_eq!(
+            (made.meta.mode, more.xattrs(made.meta.xattrs)),
+            (0o700, &[label][..])
+        );
+        assert!(more.with_directory(b"c", Meta::root(0o700), Vec::new()).is_err());
     }
 }

@@ -173,3 +173,43 @@ fn extlinux_and_unknown_loaders_are_refused_by_name_before_any_hook() {
     }
     assert!(!lab.out("ran").exists());
 }
+
+#[test]
+fn a_tree_of_rpm_packages_boots_by_the_names_of_its_family() {
+    let Some(mut lab) = lab() else { return };
+    lab.set("DIB_BLOCK_DEVICE_CONFIG", GPT)
+        .set("DIB_BLOCK_DEVICE", "gpt")
+        .set("DISTRO_NAME", "fedora");
+    lab.hook(
+        "root.d/60-fedora",
+        "cd $TARGET_ROOT
+        for tool in probe mkconfig mkimage; do
+            mv bin/grub-$tool bin/grub2-$tool
+        done
+        sed -i s/grub-probe/grub2-probe/g bin/grub2-mkconfig
+        touch bin/rpm
+        printf '#!/bin/bash\\npkg-map --element bootloader -- \"${@:3}\" >/packages\\n' >bin/install-packages
+        chmod 755 bin/install-packages",
+    );
+    lab.hook(
+        "cleanup.d/90-show",
+        "cp -r $TARGET_ROOT/boot/grub2 $TARGET_ROOT/packages .; cp $TARGET_ROOT/etc/default/grub defaults
+        [ ! -e $TARGET_ROOT/boot/grub ]",
+    );
+    lab.build(&["no-final-image", "mini-os", "pkg-map", "bootloader", "probe"])
+        .ok();
+    let packages = lab.text("packages");
+    let packages: Vec<_> = packages.split_whitespace().collect();
+    assert_eq!(packages, ["grub2-pc", "grub2-tools"]);
+    let config = lab.text("grub2/grub.cfg");
+    assert!(
+        config.starts_with("device=/dev/dib/image0p2\nfs=ext2\n"),
+        "{config}"
+    );
+    let core = lab.text("grub2/i386-pc/core.img");
+    assert!(core.contains(" -p /boot/grub2 "), "{core}");
+    assert!(
+        lab.text("defaults")
+            .contains("GRUB_DEVICE=\"LABEL=cloudimg-rootfs\"\n")
+    );
+}

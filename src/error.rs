@@ -152,16 +152,25 @@ impl Error {
 
     /// The message and its causes, without hints.
     pub fn message(&self) -> String {
-        let mut text = self.message.clone();
-        let mut cause = self.source.as_deref().map(|source| source as &dyn StdError);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            // One of these has told its own causes.
-            cause = error.source().filter(|_| !error.is::<Error>());
-        }
-        text
+        let cause = self.source.as_deref().map(|source| source as _);
+        cause.map_or_else(
+            || self.message.clone(),
+            |cause| format!("{}: {}", self.message, told(cause)),
+        )
     }
+}
+
+/// What an error says, and its causes after colons.
+pub fn told(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    // One of ours has told its own causes.
+    let mut last = error;
+    while let Some(cause) = last.source().filter(|_| !last.is::<Error>()) {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        last = cause;
+    }
+    text
 }
 
 /// The message, its causes after colons, what is known about the hook, then one line for each hint.

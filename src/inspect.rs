@@ -7,7 +7,7 @@
 //! | [`table`] | a disk → its partitions |
 //! | [`contents`] | a partition → what it holds, and a file system → its tree and the store of its files |
 //! | [`layout`] | a container image, an archive or a directory → the tree of its root |
-//! | [`root`] | a disk → the trees that make up its root, each with its mount point |
+//! | [`root`] | an image → the trees that make up its root, each whole and with its mount point |
 //! | [`kind`], [`ids`], [`filesystem`] | what images, partitions and file systems say of themselves |
 //! | [`image`] | an image of any kind, opened, its files not read yet |
 //! | [`fstab`], [`compose`], [`view`] | which partition is mounted where; the files of all of them as one tree |
@@ -49,7 +49,7 @@ use image_formats::{fat, oci, qcow2, squashfs, tar, vdi, vhd, vmdk};
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     /// A file cannot be opened, read or made.
-    #[error("cannot use {}: {source}", path.display())]
+    #[error("cannot use {}", path.display())]
     Io {
         /// Which.
         path: PathBuf,
@@ -104,7 +104,7 @@ pub enum InspectError {
         kind: &'static str,
     },
     /// An ext2, ext3 or ext4 file system cannot be read.
-    #[error("{place}: {source}")]
+    #[error("{place}")]
     Ext4 {
         /// Where.
         place: String,
@@ -112,7 +112,7 @@ pub enum InspectError {
         source: ext4_rs_writer::ReadError,
     },
     /// A FAT file system cannot be read.
-    #[error("{place}: {source}")]
+    #[error("{place}")]
     Fat {
         /// Where.
         place: String,
@@ -120,7 +120,7 @@ pub enum InspectError {
         source: fat::Error,
     },
     /// A squashfs archive cannot be read.
-    #[error("{place}: {source}")]
+    #[error("{place}")]
     Squashfs {
         /// Where.
         place: String,

@@ -115,7 +115,7 @@ pub(super) fn lay_out(image: &Path, tree: &Path, choice: &Choice, scratch: &Path
         root::read(image, choice, scratch).map_err(|error| Error::new(Kind::Host, read()).because(error))?;
     for part in parts {
         let place = Rooted::open(tree).host(read)?;
-        let names: Vec<&[u8]> = part.at.as_bytes().split(|byte| *byte == b'/').collect();
+        let names: Vec<&[u8]> = part.at.split(|byte| *byte == b'/').collect();
         let names = if part.at.is_empty() { &[][..] } else { &names };
         let place = place.make_dirs(names, 0o755).host(read)?;
         let refused = place

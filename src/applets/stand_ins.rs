@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use image_core::read_at::ImageFile;
 
+use crate::error;
 use crate::given;
 use crate::inspect::container::Bytes;
 use crate::inspect::table::{self, Partition};
@@ -113,7 +114,7 @@ fn partitions(file: &Path) -> Result<Vec<Partition>, String> {
     let told = |error: std::io::Error| format!("{}: {error}", file.display());
     let opened = given::open(file).map_err(told)?;
     let image: Bytes = Arc::new(ImageFile::new(opened, file).map_err(told)?);
-    table::read(&image).map_err(|error| error.to_string())
+    table::read(&image).map_err(|error| error::told(&error))
 }
 
 fn end(name: &str, done: Result<String, String>) -> u8 {

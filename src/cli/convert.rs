@@ -14,9 +14,9 @@ use image_formats::guest::{self, GuestStore};
 use super::after_help;
 use super::assemble::current_umask;
 use crate::environment::Environment;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Result};
 use crate::identity;
-use crate::inspect::{InspectError, container};
+use crate::inspect::container;
 use crate::output::{self, Format, Rules, stdout};
 use crate::settings::{Flags, Settings};
 use crate::ui;
@@ -107,15 +107,7 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     stdout::claim(&settings.name)?;
     output::rehearse(&settings.name, &settings.formats)?;
     let tried = || format!("cannot read {}", args.image.display());
-    let refused = |error| match error {
-        // It names the file itself.
-        InspectError::Io { .. } => Error::new(Kind::Image, error.to_string()),
-        _ => Error::new(
-            Kind::Image,
-            format!("cannot read {}: {error}", args.image.display()),
-        ),
-    };
-    let (disk, packed) = container::guest(&args.image, &settings.tmp_dir).map_err(refused)?;
+    let (disk, packed) = container::guest(&args.image, &settings.tmp_dir).image(tried)?;
     let map = guest::map(&*disk, rules.threads()).image(tried)?;
     let len = rules.rounded(&settings.formats, map.len().next_multiple_of(SECTOR));
     let map = if len == map.len() {

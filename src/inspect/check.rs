@@ -14,6 +14,7 @@ use super::image::Image;
 use super::kind::Wrapping;
 use super::report::printable;
 use super::{InspectError, about, contents, table};
+use crate::error::told;
 
 /// What the JSON of `dib check` holds.
 pub const SCHEMA: &str = "\
@@ -140,7 +141,7 @@ impl Verdict {
                 self.add(
                     structure,
                     &place,
-                    read.err().into_iter().map(|error| error.to_string()),
+                    read.err().as_ref().into_iter().map(|error| told(error)),
                 );
             }
             Contents::Tar | Contents::Other(_) | Contents::Unknown => {}

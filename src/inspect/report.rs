@@ -15,6 +15,7 @@ use super::ids::{type_name, type_text};
 use super::image::Image;
 use super::kind::Wrapping;
 use super::{InspectError, filesystem, kernels};
+use crate::error::told;
 use crate::ui::units::bytes;
 
 /// What the JSON holds.
@@ -137,7 +138,7 @@ impl Report {
         let image = match Image::open(path, choice, scratch) {
             Ok(image) => image,
             Err(error) => {
-                report.unread = Some(error.to_string());
+                report.unread = Some(told(&error));
                 return Ok(report);
             }
         };
@@ -145,7 +146,7 @@ impl Report {
         report.table = table(&image);
         report.filesystems = filesystems(&image);
         if let Err(error) = report.files(image) {
-            report.unread = Some(error.to_string());
+            report.unread = Some(told(&error));
         }
         Ok(report)
     }

@@ -6,6 +6,7 @@ use image_core::ReadAt as _;
 use zerocopy::IntoBytes as _;
 
 use super::{GptHeader, Table, at, boot_record, crc32, gpt_by};
+use crate::error::told;
 use crate::inspect::InspectError;
 use crate::inspect::container::Bytes;
 
@@ -35,7 +36,7 @@ pub fn check(disk: &Bytes) -> Result<Vec<Fault>, InspectError> {
     match super::mbr(disk) {
         Ok(Some(table)) => Ok(overlaps(&table, 512..disk.len())),
         Ok(None) => Ok(Vec::new()),
-        Err(error) => Ok(vec![("the partition table".to_owned(), error.to_string())]),
+        Err(error) => Ok(vec![("the partition table".to_owned(), told(&error))]),
     }
 }
 
@@ -79,7 +80,7 @@ fn gpt(disk: &Bytes, sector: u64, headers: &Copies<'_>) -> Result<Vec<Fault>, In
         }
         match gpt_by(disk, sector, header) {
             Ok(partitions) => tables.push((*header, partitions)),
-            Err(error) => fault(error.to_string()),
+            Err(error) => fault(told(&error)),
         }
     }
     if let [(one, first), (other, second)] = &tables[..]

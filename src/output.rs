@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`format`](mod@format) | what types there are, and what writes each: one module and one line for every one |
 //! | [`archive`] | what formats need that hold the tree itself: names, platforms, and which of it they hold |
+//! | [`engine`] | the engine of docker, for who wants an image loaded |
 //! | [`ramdisk`] | a ramdisk and its kernel, which hooks made |
 //! | `options` | the words of `--qemu-img-options`, each for the formats that know it |
 //! | [`stdout`] | an output that goes to standard output |
@@ -17,6 +18,7 @@
 pub mod archive;
 mod counted;
 mod digest;
+pub mod engine;
 pub mod format;
 mod options;
 mod publish;
@@ -32,7 +34,7 @@ use std::path::{Path, PathBuf};
 
 use image_core::tree::Content;
 use image_core::{Identity, Map, Store};
-use image_formats::vhd;
+use image_formats::{squashfs, vhd};
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::room::{self, Room};
@@ -55,6 +57,8 @@ pub struct Rules {
     pub options: String,
     /// Who shall take a VHD.
     pub vhd: vhd::Profile,
+    /// What compresses a squashfs image.
+    pub squashfs: squashfs::Compression,
     /// How many threads compress; `None`: one a processor. The bytes are the same for any number.
     pub threads: Option<NonZero<usize>>,
     /// What the UUIDs and times of containers derive from.
@@ -75,6 +79,7 @@ impl Rules {
             compress: settings.compress,
             options: settings.format_options.clone().unwrap_or_default(),
             vhd: settings.vhd,
+            squashfs: settings.squashfs,
             threads: settings.threads,
             identity,
             checksums: settings.checksums,
@@ -180,7 +185,11 @@ pub fn archive_all(
         _ => 0,
     });
     let archives = formats.iter().filter(|format| format.is_of_tree());
-    write_each(&image, bytes.sum(), archives, rules)
+    write_each(&image, bytes.sum(), archives, rules)?;
+    match &archival.facts.engine {
+        Some(engine) => engine.load(&path(&rules.name, Format::Docker)),
+        None => Ok(()),
+    }
 }
 
 fn write_each<'f>(
@@ -199,7 +208,7 @@ fn write_each<'f>(
         }
         let path = path(&rules.name, *format);
         let output = ui::output(&path, format, bytes);
-        let (bytes, digests) = save(&path, rules, |file| {
+        let (bytes, digests) = save(&path, format.suffix(), rules, |file| {
             writer.write(image, rules, &Target::File(file))
         })
         .map_err(|error| error.within(&path))?;
@@ -212,7 +221,7 @@ fn write_each<'f>(
 /// Saves a text beside the image, under its name with a suffix of its own.
 pub fn save_text(rules: &Rules, suffix: &str, text: &[u8]) -> Result<()> {
     let path = PathBuf::from(format!("{}.{suffix}", rules.name));
-    let written = save(&path, rules, |mut file| {
+    let written = save(&path, suffix, rules, |mut file| {
         file.write_all(text).image(|| "cannot write it".to_owned())?;
         Ok(Vec::new())
     });
@@ -223,13 +232,14 @@ pub fn save_text(rules: &Rules, suffix: &str, text: &[u8]) -> Result<()> {
 
 /// Where the output of a format goes.
 fn path(name: &str, format: Format) -> PathBuf {
-    PathBuf::from(format!("{name}.{}", format.writer().suffix()))
+    PathBuf::from(format!("{name}.{}", format.suffix()))
 }
 
-/// Saves what `write` makes of a fresh file under its final name, and its digests beside it. Returns how many bytes
-/// are in the file, and the digests.
+/// Saves what `write` makes of a fresh file under its final name, which ends in `suffix`, and its digests beside it. Returns
+/// how many bytes are in the file, and the digests.
 fn save(
     path: &Path,
+    suffix: &str,
     rules: &Rules,
     write: impl FnOnce(&File) -> Result<Vec<Digits>>,
 ) -> Result<(u64, Vec<Digits>)> {
@@ -243,7 +253,7 @@ fn save(
     let bytes = fresh.file.metadata().image(tried)?.len();
     let line = |(suffix, digits): &Digits| (*suffix, digest::line(digits, path));
     let lines: Vec<_> = digests.iter().map(line).collect();
-    publish::publish(fresh, path, &lines, rules.mode, rules.overwrite).image(tried)?;
+    publish::publish(fresh, path, suffix, &lines, rules.mode, rules.overwrite).image(tried)?;
     Ok((bytes, digests))
 }
 
@@ -297,6 +307,7 @@ mod tests {
             compress: false,
             options: String::new(),
             vhd: vhd::Profile::Xen,
+            squashfs: squashfs::Compression::Xz,
             threads: None,
             identity: Identity::new(b"test", Time::default(), false),
             checksums: Checksums {

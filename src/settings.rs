@@ -8,7 +8,7 @@ use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use image_formats::vhd;
+use image_formats::{squashfs, vhd};
 
 use crate::environment::Environment;
 use crate::error::{Context, Error, Result};
@@ -62,6 +62,8 @@ pub struct Flags {
     pub format_options: Option<String>,
     /// `--vhd-creator`
     pub vhd_creator: Option<String>,
+    /// `--squashfs-compression`
+    pub squashfs: Option<String>,
     /// `--root-label`
     pub root_label: Option<String>,
     /// `--ramdisk-element`
@@ -74,6 +76,8 @@ pub struct Flags {
     pub install_type: Option<String>,
     /// `--docker-target`
     pub docker_target: Option<String>,
+    /// `--docker-load`
+    pub docker_load: bool,
     /// `--logfile`
     pub logfile: Option<PathBuf>,
     /// `--minimal`
@@ -114,6 +118,8 @@ pub struct Settings {
     pub format_options: Option<String>,
     /// Who shall take a VHD.
     pub vhd: vhd::Profile,
+    /// What compresses a squashfs image.
+    pub squashfs: squashfs::Compression,
     /// Which digests to write beside each output.
     pub checksums: Checksums,
     /// Whether an older output is replaced instead of renamed.
@@ -162,6 +168,8 @@ pub struct Settings {
     pub ccache: Option<PathBuf>,
     /// What an image of type docker is called.
     pub docker_target: Option<String>,
+    /// Whether it is loaded into the engine.
+    pub docker_load: bool,
     /// The log.
     pub logging: Logging,
     /// Whether an operating system must be named.
@@ -280,6 +288,7 @@ impl Settings {
             compress: !flags.uncompressed,
             format_options: pick(flags.format_options, "QEMU_IMG_OPTIONS")?,
             vhd: vhd_profile(pick(flags.vhd_creator, "DIB_VHD_CREATOR")?.as_deref())?,
+            squashfs: squashfs_compression(pick(flags.squashfs, "DIB_SQUASHFS_COMPRESSION")?.as_deref())?,
             checksums: checksums(flags.checksum, environment.text("DIB_CHECKSUM")?),
             overwrite: set("OVERWRITE_OLD_IMAGE")?,
             elements,
@@ -289,9 +298,7 @@ impl Settings {
             threads: flags.threads,
             elements_path: elements_path(environment),
             packages: named(flags.packages),
-            trace: number::<u32>("DIB_DEBUG_TRACE", environment.text("DIB_DEBUG_TRACE")?)?
-                .unwrap_or(0)
-                .saturating_add(flags.trace.into()),
+            trace: trace(flags.trace, environment)?,
             size,
             journal_mib: number(
                 "DIB_JOURNAL_SIZE",
@@ -316,6 +323,7 @@ impl Settings {
             ramdisk_element,
             ramdisk_compression: compression(pick(flags.ramdisk_compression, "DIB_RAMDISK_COMPRESSION")?)?,
             docker_target: pick(flags.docker_target, "DOCKER_TARGET")?,
+            docker_load: flags.docker_load || set("DIB_DOCKER_LOAD")?,
             logging: Logging::new(flags.logfile, environment),
             strict: flags.strict || strict(environment)?,
             sbom: flags.sbom || set("DIB_SBOM")?,
@@ -324,6 +332,12 @@ impl Settings {
             line: flags.line,
         })
     }
+}
+
+/// How much more than the caller's variable says is to be traced.
+fn trace(more: u8, environment: &Environment) -> Result<u32> {
+    let inherited = number::<u32>("DIB_DEBUG_TRACE", environment.text("DIB_DEBUG_TRACE")?)?;
+    Ok(inherited.unwrap_or(0).saturating_add(more.into()))
 }
 
 /// The default where no word is given.
@@ -474,6 +488,19 @@ fn vhd_profile(word: Option<&str>) -> Result<vhd::Profile> {
             Some(near) => error.hint(format!("did you mean {near}?")),
             None => error.hint(format!("the words are {}", words.join(", "))),
         }
+    })
+}
+
+fn squashfs_compression(word: Option<&str>) -> Result<squashfs::Compression> {
+    let Some(word) = word else {
+        return Ok(squashfs::Compression::Xz);
+    };
+    let words = squashfs::Compression::WORDS;
+    let found = words.iter().find(|(known, _)| *known == word);
+    found.map(|(_, compression)| *compression).ok_or_else(|| {
+        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let error = Error::usage(format!("--squashfs-compression: '{word}' is unknown"));
+        error.hint(format!("the words are {}", words.join(", ")))
     })
 }
 

@@ -212,12 +212,21 @@ fn an_older_archive_is_kept_under_its_time() {
     run();
     let names = lab.names();
     assert_eq!(names.len(), 1 + 2 * 2 * 3, "{names:?}");
-    let old = |end: &str| {
-        names
-            .iter()
-            .find(|name| name.starts_with("x-20") && name.ends_with(end))
-            .unwrap()
+    // The time has dots too, but nothing else than digits between them.
+    let is_time = |text: &str| {
+        text.chars()
+            .all(|char| char.is_ascii_digit() || ".-".contains(char))
     };
+    let old = |end: &str| {
+        let mut ends = names.iter().filter(|name| {
+            let between = name.strip_prefix("x-").and_then(|rest| rest.strip_suffix(end));
+            between.is_some_and(is_time)
+        });
+        ends.next().unwrap_or_else(|| panic!("no old x{end}: {names:?}"))
+    };
+    for end in [".docker.tar", ".tar.md5", ".docker.tar.sha256"] {
+        assert!(lab.out(old(end)).is_file());
+    }
     assert_eq!(fs::metadata(lab.out(old(".tar"))).unwrap().ino(), first);
 }
 

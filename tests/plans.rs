@@ -43,7 +43,7 @@ const BOTH: &str = r#"["md5", "sha256"]"#;
 const NULL: Option<&str> = Some("null");
 
 #[rustfmt::skip]
-const PRECEDENCES: [Precedence; 26] = [
+const PRECEDENCES: [Precedence; 27] = [
     ("arch", None, ["ARCH", "s390x", r#""s390x""#], ["-a", "armhf", r#""armhf""#]),
     ("name", Some(r#""image""#), ["IMAGE_NAME", "v", r#""v""#], ["-o", "f", r#""f""#]),
     ("format_options", NULL, ["QEMU_IMG_OPTIONS", "compat=1.1", r#""compat=1.1""#],
@@ -68,6 +68,8 @@ const PRECEDENCES: [Precedence; 26] = [
         ["--install-type", "repo", r#""repo""#]),
     ("docker_target", NULL, ["DOCKER_TARGET", "v:1", r#""v:1""#], ["--docker-target", "f:1", r#""f:1""#]),
     ("vhd_creator", Some(r#""xen""#), ["DIB_VHD_CREATOR", "azure", r#""azure""#], ["--vhd-creator", "tap", r#""tap""#]),
+    ("squashfs_compression", Some(r#""xz""#), ["DIB_SQUASHFS_COMPRESSION", "zstd", r#""zstd""#],
+        ["--squashfs-compression", "gzip", r#""gzip""#]),
     ("privileges", NULL, ["DIB_PRIVILEGES", "T1", r#""T1""#], ["--privileges", "T2", r#""T2""#]),
     ("network", Some(r#""host""#), ["DIB_NETWORK", "none", r#""none""#], ["--network", "host", r#""host""#]),
     ("network", Some(r#""host""#), ["DIB_HERMETIC", "1", r#""none""#], ["--hermetic", "", r#""none""#]),
@@ -103,8 +105,8 @@ fn an_option_beats_its_variable_which_beats_the_default() {
     }
 }
 
-/// Options whose value is not that of the variable beside them, or which take none.
-const ALONE: [&str; 4] = ["--minimal", "--threads", "--logfile", "ELEMENT"];
+/// Options whose value is not that of the variable beside them, which take none, or which need more than a plan has.
+const ALONE: [&str; 5] = ["--minimal", "--threads", "--logfile", "ELEMENT", "--docker-load"];
 
 #[test]
 fn no_option_that_has_a_variable_is_left_out() {

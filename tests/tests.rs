@@ -21,7 +21,8 @@
 //! | 18 sizes; 19 options of the file system | `sizes`, `finalisation::a_label_reaches_file_system_fstab_and_hooks` |
 //! | 20 tables, 21 what is rejected of a layout | `disks::tables_are_those_that_upstream_makes`; the unit tests of `blockdevice` |
 //! | 23 names, 24 old outputs, 25 digests, 26 compression, 29 logs | `outputs` |
-//! | 28 several formats | `conversions` |
+//! | 27 archives | `archives::all_types_of_one_run_are_there_with_digests_and_hold_the_tree`, `archives::a_built_archive_has_nothing_of_the_host_and_empty_directories_for_it` |
+//! | 28 several formats | `archives`, `conversions` |
 //! | 30 manifests, 31 no image | `records` |
 //! | 32 ramdisks | `ramdisk`, and boots in `ramdisks.rs` |
 //! | 33 `disk-image-get-kernel` | `looking::kernels` |
@@ -47,6 +48,7 @@ mod downloads;
 mod element_habits;
 mod finalisation;
 mod first_boot;
+mod formats;
 mod guide;
 mod hooks;
 mod host_programs;

@@ -49,6 +49,7 @@ Examples:
 /// Write images of a directory or a tar archive, without elements.
 #[derive(Debug, Parser)]
 #[command(name = "assemble", args_override_self = true, after_help = after_help(EXAMPLES))]
+#[allow(clippy::struct_excessive_bools, reason = "flags of a command line are bools")]
 pub struct Args {
     /// Directory, or uncompressed tar archive: a root, or a container image (OCI, docker) with the root
     #[arg(value_name = "TREE")]
@@ -93,6 +94,12 @@ pub struct Args {
     /// Repository, and tag after a colon, of an image of type docker or oci [default of docker: its name]
     #[arg(long, value_name = "REPO[:TAG]")]
     docker_target: Option<String>,
+    /// Load the image of type docker into the engine of this machine, by docker load
+    #[arg(long)]
+    docker_load: bool,
+    /// Compression of a squashfs image: gzip, xz or zstd [default: xz]
+    #[arg(long, value_name = "WORD")]
+    squashfs_compression: Option<String>,
     /// Label of the file system [default: cloudimg-rootfs]
     #[arg(long, visible_alias = "root-label", value_name = "LABEL")]
     label: Option<String>,
@@ -126,6 +133,8 @@ impl Args {
             format_options: self.qemu_img_options.clone(),
             vhd_creator: self.vhd_creator.clone(),
             docker_target: self.docker_target.clone(),
+            docker_load: self.docker_load,
+            squashfs: self.squashfs_compression.clone(),
             root_label: self.label.clone(),
             seed: self.seed.clone(),
             threads: self.threads,

@@ -124,6 +124,12 @@ pub struct Args {
     /// Repository, and tag after a colon, that an image of type docker gets [default: its name]
     #[arg(long, value_name = "REPO[:TAG]")]
     docker_target: Option<String>,
+    /// Load the image of type docker into the engine of this machine, by docker load
+    #[arg(long, help_heading = BEYOND)]
+    docker_load: bool,
+    /// Compression of a squashfs image: gzip, xz or zstd [default: xz]
+    #[arg(long, value_name = "WORD", help_heading = BEYOND)]
+    squashfs_compression: Option<String>,
     /// Write the log to a file, and nothing to standard output
     #[arg(long, value_name = "FILE")]
     logfile: Option<PathBuf>,
@@ -192,6 +198,8 @@ impl Args {
             ramdisk: self.ramdisk,
             install_type: self.install_type,
             docker_target: self.docker_target,
+            docker_load: self.docker_load,
+            squashfs: self.squashfs_compression,
             logfile: self.logfile,
             seed: self.seed,
             privileges: self.privileges,

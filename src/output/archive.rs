@@ -6,6 +6,7 @@ use image_core::{Identity, Tree};
 use image_formats::oci::Platform;
 
 use super::Format;
+use super::engine::Engine;
 use crate::clock::Moment;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
@@ -38,6 +39,8 @@ pub struct Facts {
     pub created: String,
     /// What an image of type aci has besides.
     pub manifest: Option<Vec<u8>>,
+    /// Who gets an image of type docker, if anybody does.
+    pub engine: Option<Engine>,
 }
 
 impl Facts {
@@ -64,6 +67,7 @@ impl Facts {
             name,
             created: Moment::of_file(identity.epoch.secs).rfc3339(),
             manifest: manifest.map(read).transpose()?,
+            engine: Engine::wanted(settings, environment)?,
         })
     }
 }

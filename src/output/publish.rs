@@ -132,11 +132,12 @@ impl Drop for Fresh {
     }
 }
 
-/// Gives an image its name, and its digests theirs: `(suffix, text)`. What had the name is kept under another one, or
-/// goes with `overwrite`.
+/// Gives an image its name, which ends in its type's `suffix`, and its digests theirs: `(suffix, text)`. What had the name is
+/// kept under another one, or goes with `overwrite`.
 pub(super) fn publish(
     mut image: Fresh,
     path: &Path,
+    suffix: &str,
     digests: &[(&str, String)],
     mode: u32,
     overwrite: bool,
@@ -159,7 +160,7 @@ pub(super) fn publish(
     let kept = if overwrite {
         None
     } else {
-        keep_old(&lock, &image.name)?
+        keep_old(&lock, &image.name, suffix)?
     };
     for suffix in DIGESTS {
         remove(&lock, &with_suffix(&image.name, suffix))?;
@@ -237,11 +238,11 @@ fn lock(dir: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Gives an older output and its digests a name with the time in it, and returns that. They keep the old name too.
-fn keep_old(dir: &OwnedFd, name: &OsStr) -> io::Result<Option<OsString>> {
+fn keep_old(dir: &OwnedFd, name: &OsStr, suffix: &str) -> io::Result<Option<OsString>> {
     if kind(dir, name)?.is_none() {
         return Ok(None);
     }
-    let kept = unused_name(dir, name)?;
+    let kept = unused_name(dir, name, suffix)?;
     for suffix in [None, Some(DIGESTS[0]), Some(DIGESTS[1])] {
         let named = |name: &OsStr| suffix.map_or_else(|| name.to_owned(), |suffix| with_suffix(name, suffix));
         let (from, to) = (named(name), named(&kept));
@@ -256,20 +257,19 @@ fn keep_old(dir: &OwnedFd, name: &OsStr) -> io::Result<Option<OsString>> {
     Ok(Some(kept))
 }
 
-/// `NAME-YYYY.MM.DD-HH.MM.SS.EXT`, numbered where that second has seen such a name before.
-fn unused_name(dir: &OwnedFd, name: &OsStr) -> io::Result<OsString> {
-    let (path, time) = (Path::new(name), Moment::now().in_file_name());
-    let stem = path.file_stem().unwrap_or(name);
+/// `NAME-YYYY.MM.DD-HH.MM.SS.SUFFIX`, numbered where that second has seen such a name before. A suffix may have dots in it.
+fn unused_name(dir: &OwnedFd, name: &OsStr, suffix: &str) -> io::Result<OsString> {
+    let time = Moment::now().in_file_name();
+    let end = format!(".{suffix}");
+    let stem = name.as_bytes().strip_suffix(end.as_bytes());
+    let stem = stem.ok_or(io::ErrorKind::InvalidInput)?;
     for number in 1_u32.. {
-        let mut kept = stem.to_owned();
+        let mut kept = OsStr::from_bytes(stem).to_owned();
         kept.push(format!("-{time}"));
         if number > 1 {
             kept.push(format!("-{number}"));
         }
-        if let Some(extension) = path.extension() {
-            kept.push(".");
-            kept.push(extension);
-        }
+        kept.push(&end);
         if kind(dir, &kept)?.is_none() {
             return Ok(kept);
         }
@@ -351,7 +351,7 @@ mod tests {
             .iter()
             .map(|suffix| (*suffix, format!("{suffix} of {text}")))
             .collect();
-        publish(fresh, path, &digests, MODE, overwrite).unwrap();
+        publish(fresh, path, "raw", &digests, MODE, overwrite).unwrap();
     }
 
     fn fresh(path: &Path) -> Fresh {
@@ -468,7 +468,9 @@ mod tests {
         // It may come to be there while the image is written.
         let (path, image) = (dir.path().join("c.raw"), fresh(&dir.path().join("c.raw")));
         std::fs::create_dir(&path).unwrap();
-        let error = publish(image, &path, &[], MODE, false).unwrap_err().to_string();
+        let error = publish(image, &path, "raw", &[], MODE, false)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("c.raw is a directory"), "{error}");
         assert_eq!(names(dir.path()), ["a.raw", "b.raw", "c.raw"]);
     }

@@ -82,14 +82,15 @@ impl Made {
         }
         // What would keep the second from its name keeps the first from it, too.
         rehearse(&rules.name)?;
-        for one in ready {
+        for (one, suffix) in ready.into_iter().zip(SUFFIXES) {
             let lines: Vec<_> = one
                 .digests
                 .iter()
                 .map(|(suffix, digits)| (*suffix, digest::line(digits, &one.path)))
                 .collect();
             let tried = || format!("cannot save {}", one.path.display());
-            publish::publish(one.fresh, &one.path, &lines, rules.mode, rules.overwrite).image(tried)?;
+            publish::publish(one.fresh, &one.path, suffix, &lines, rules.mode, rules.overwrite)
+                .image(tried)?;
             ui::note(format_args!("Image file {} created...", one.path.display()));
         }
         Ok(())

@@ -93,6 +93,14 @@ pub static ROWS: &[Row] = &[
         value: |settings| json!(settings.vhd.word()),
     },
     Row {
+        name: "squashfs_compression",
+        sources: &[
+            Flag("--squashfs-compression", |flags| flags.squashfs.is_some()),
+            Variable("DIB_SQUASHFS_COMPRESSION", "as --squashfs-compression", any),
+        ],
+        value: |settings| json!(settings.squashfs.word()),
+    },
+    Row {
         name: "checksums",
         sources: &[
             Flag("--checksum", |flags| flags.checksum),
@@ -336,6 +344,18 @@ pub static ROWS: &[Row] = &[
         value: |settings| json!(settings.docker_target),
     },
     Row {
+        name: "docker_load",
+        sources: &[
+            Flag("--docker-load", |flags| flags.docker_load),
+            Variable(
+                "DIB_DOCKER_LOAD",
+                "1: load an image of type docker, as --docker-load",
+                any,
+            ),
+        ],
+        value: |settings| json!(settings.docker_load),
+    },
+    Row {
         name: "logfile",
         sources: &[Flag("--logfile", |flags| flags.logfile.is_some())],
         value: |settings| {
@@ -504,6 +524,7 @@ mod tests {
             compress: _,
             format_options: _,
             vhd: _,
+            squashfs: _,
             checksums: _,
             overwrite: _,
             elements: _,
@@ -527,6 +548,7 @@ mod tests {
             ramdisk_compression: _,
             install_type: _,
             docker_target: _,
+            docker_load: _,
             logging:
                 super::super::Logging {
                     file: _,
@@ -544,7 +566,7 @@ mod tests {
             strict: _,
             sbom: _,
         } = Settings::new(Flags::default(), &Environment::default()).unwrap();
-        let fields = 31 + 3 + 2 + 2;
+        let fields = 33 + 3 + 2 + 2;
         // And whether the element `base` is one.
         assert_eq!((ROWS.len(), origins.len()), (fields + 1, fields + 1));
     }

@@ -417,6 +417,38 @@ fn the_kernel_mounts_it_and_finds_the_same() {
 }
 
 #[test]
+fn short_files_of_the_same_bytes_stand_in_an_image_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, image) = (dir.path().join("root"), dir.path().join("i.squash"));
+    let options = squashfs::WriteOptions::default();
+    let mut lengths = Vec::new();
+    for copies in [1, 9] {
+        fs::create_dir_all(&root).unwrap();
+        for copy in 0..copies {
+            // What does not compress, and a hole that takes no bytes.
+            fs::write(
+                root.join(format!("noise-{copy}")),
+                image_core::laws::filler(60_000, 5),
+            )
+            .unwrap();
+            let hole = File::create(root.join(format!("hole-{copy}"))).unwrap();
+            hole.set_len(70_000).unwrap();
+        }
+        write_squashfs(&root, &image, &options);
+        lengths.push(fs::metadata(&image).unwrap().len());
+    }
+    assert!(lengths[1] < lengths[0] + 8192, "{lengths:?}");
+    if can(&["unsquashfs"]) {
+        let out = dir.path().join("out");
+        oracle::run(
+            "unsquashfs",
+            &args(&["-no-progress", "-strict-errors", "-d"], &[&out, &image]),
+        );
+        assert_eq!(squashed(&out), squashed(&root));
+    }
+}
+
+#[test]
 fn what_squashfs_cannot_say_is_counted() {
     if !can(&[]) {
         return;

@@ -1,4 +1,4 @@
-//! The tree as a squashfs image, compressed by xz as the original program's are.
+//! The tree as a squashfs image, compressed by xz as the original program's are, or as was asked for.
 
 use image_formats::squashfs::{self, SquashfsSink, WriteOptions};
 
@@ -31,6 +31,7 @@ impl Writer for Squashfs {
     fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {
         let archival = image.archival()?;
         let options = WriteOptions {
+            compression: rules.squashfs,
             epoch: archival.facts.identity.epoch,
             clamp: archival.facts.identity.clamp,
             ..WriteOptions::default()

@@ -7,11 +7,11 @@ use image_formats::vmdk::options::Subformat;
 use image_formats::vmdk::{self, Options, StreamSink};
 
 use super::Writer;
-use crate::error::{Context, Result};
-use crate::output::Rules;
+use crate::error::{Context, Error, Result};
 use crate::output::digest::Digits;
 use crate::output::options::known_to;
 use crate::output::writing::{Image, TRIED, Target, ascending, in_order, planned, refused};
+use crate::output::{Rules, stdout};
 
 pub(super) struct Vmdk;
 
@@ -29,6 +29,7 @@ fn options(rules: &Rules) -> Result<Options> {
     for (key, value) in known_to(&Options::KEYS, &rules.options) {
         options.set(key, value).map_err(refused)?;
     }
+    options.check().map_err(refused)?;
     Ok(options)
 }
 
@@ -42,7 +43,13 @@ impl Writer for Vmdk {
     }
 
     fn check(&self, rules: &Rules) -> Result<()> {
-        options(rules).map(drop)
+        let options = options(rules)?;
+        if options.returns_to_front() && rules.name == stdout::NAME {
+            return Err(Error::usage(
+                "-o -: what vmdk_layout=front writes last stands in front, which standard output has passed by then",
+            ));
+        }
+        Ok(())
     }
 
     fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {
@@ -56,6 +63,11 @@ impl Writer for Vmdk {
                 let tried = || TRIED.to_owned();
                 let out = BufWriter::with_capacity(GATHER, to.writer()?);
                 let sink = StreamSink::new(out, image.map.len(), &options).image(tried)?;
+                let sink = if options.returns_to_front() {
+                    sink.with_directory_in_front()
+                } else {
+                    sink
+                };
                 in_order(image, rules, to, sink)
             }
         }

@@ -13,7 +13,7 @@
 //! - the bytes are a function of the tree, its files and the options: neither the number of threads nor their speed
 //!   changes any;
 //! - the blocks of one file stand one behind the other; files shorter than a block share fragments, which stand between
-//!   the files;
+//!   the files, and those of the same bytes stand there once;
 //! - a block of zeros takes no bytes, whether it was a hole or not;
 //! - what cannot be said is dropped, and counted by [`Plan::dropped`]: ACLs, for which squashfs has no prefix, and
 //!   fractions of seconds, as are times outside of 1970 to 2106.
@@ -24,12 +24,14 @@ mod pack;
 mod plan;
 mod tables;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::num::NonZero;
 use std::ops::Range;
 
 use image_core::Sink;
+use sha2::{Digest as _, Sha256};
 use zerocopy::IntoBytes;
 
 use super::disk::{FragmentEntry, Superblock};
@@ -69,6 +71,8 @@ pub struct SquashfsSink<W: Write + Seek + Send> {
     /// The ends of files that share the next fragment, and how many fragments were begun before it.
     fragment: Vec<u8>,
     fragments_begun: u32,
+    /// In which fragment the bytes of a short file stand already, and where in it, by their SHA-256.
+    shared: HashMap<[u8; 32], (u32, u32)>,
     /// Where the next block will stand.
     end: u64,
     /// The first byte that has not come yet.
@@ -103,6 +107,7 @@ impl<W: Write + Seek + Send> SquashfsSink<W> {
             block: Vec::new(),
             fragment: Vec::new(),
             fragments_begun: 0,
+            shared: HashMap::new(),
             end: length(Superblock::default().as_bytes()),
             at: 0,
             plan,
@@ -147,14 +152,22 @@ impl<W: Write + Seek + Send> SquashfsSink<W> {
         Ok(())
     }
 
-    /// Puts a short file into a fragment.
+    /// Puts a short file into a fragment, unless its bytes stand in one.
     fn share(&mut self) -> io::Result<()> {
+        let digest = Sha256::digest(&self.block).into();
+        if let Some(place) = self.shared.get(&digest) {
+            self.places[self.current].fragment = Some(*place);
+            self.block.clear();
+            return Ok(());
+        }
         let together = self.fragment.len().saturating_add(self.block.len());
         if together > self.plan.options.block_len() {
             self.end_fragment()?;
         }
         let offset = u32::try_from(self.fragment.len()).expect("less than a block");
-        self.places[self.current].fragment = Some((self.fragments_begun, offset));
+        let place = (self.fragments_begun, offset);
+        self.places[self.current].fragment = Some(place);
+        self.shared.insert(digest, place);
         self.fragment.append(&mut self.block);
         Ok(())
     }

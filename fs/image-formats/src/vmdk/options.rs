@@ -10,6 +10,8 @@ use crate::keyed::{OptionError, bad, switch, unknown, unsupported};
 pub struct Options {
     /// Which of the forms that are one file.
     pub subformat: Subformat,
+    /// Where the header of a stream says that its directory is.
+    pub layout: Option<Layout>,
     /// The controller that the disk expects.
     pub adapter: &'static str,
     /// The version of the virtual machine.
@@ -35,6 +37,15 @@ pub enum Subformat {
     StreamOptimized,
 }
 
+/// Where a stream's header says that its directory is. The directory itself stands at the end in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// In a second header at the end: the first one was written before anybody knew.
+    Footer,
+    /// In the first one too, for readers that look at no other: it is written again when all else is.
+    Front,
+}
+
 /// The controllers that there are; for the last `VMware` asks for nothing else than for the first.
 const ADAPTERS: [&str; 4] = ["lsilogic", "buslogic", "ide", "legacyESX"];
 
@@ -49,8 +60,9 @@ impl Subformat {
 
 impl Options {
     /// The options that a user can give.
-    pub const KEYS: [&str; 10] = [
+    pub const KEYS: [&str; 11] = [
         "subformat",
+        "vmdk_layout",
         "adapter_type",
         "compat6",
         "hwversion",
@@ -66,6 +78,7 @@ impl Options {
     pub fn new(content: u32, name: &str) -> Self {
         Self {
             subformat: Subformat::MonolithicSparse,
+            layout: None,
             adapter: ADAPTERS[0],
             hardware: 4,
             tools: i32::MAX.unsigned_abs(),
@@ -76,7 +89,23 @@ impl Options {
         }
     }
 
-    /// Follows an option of `qemu-img convert -O vmdk -o`, or `compression_level`.
+    /// Whether the options go together.
+    pub fn check(&self) -> Result<(), OptionError> {
+        const FOR_STREAMS: &str = "the directory of a sparse disk stands in front: it is for streamOptimized";
+        match (self.subformat, self.layout) {
+            (Subformat::MonolithicSparse, Some(Layout::Footer)) => {
+                Err(unsupported("vmdk_layout", "footer", FOR_STREAMS))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a stream has to be written from its first byte to its last, and then at its start again.
+    pub fn returns_to_front(&self) -> bool {
+        self.subformat == Subformat::StreamOptimized && self.layout == Some(Layout::Front)
+    }
+
+    /// Follows an option of `qemu-img convert -O vmdk -o`, `compression_level` or `vmdk_layout`.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
         const ONE_FILE: &str = "the image is one file: use monolithicSparse or streamOptimized";
         match key {
@@ -89,6 +118,13 @@ impl Options {
                     }
                     _ => return Err(bad("subformat", value, "monolithicSparse or streamOptimized")),
                 }
+            }
+            "vmdk_layout" => {
+                self.layout = Some(match value {
+                    "footer" => Layout::Footer,
+                    "front" => Layout::Front,
+                    _ => return Err(bad("vmdk_layout", value, "footer or front")),
+                });
             }
             "adapter_type" => {
                 let found = ADAPTERS.into_iter().find(|adapter| *adapter == value);

@@ -4,9 +4,10 @@
 //! header | text | grain | grain | … | marker, table | grain | … | marker, directory | marker, header again | marker
 //! ```
 //!
-//! The bytes do not depend on the number of threads or on their speed.
+//! The bytes do not depend on the number of threads or on their speed. Where the first header shall say where the
+//! directory is, it is written again at the end, which a pipe cannot do.
 
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::ops::Range;
 
 use image_core::Sink;
@@ -50,7 +51,25 @@ pub struct StreamSink<W: Write + Send> {
     table: Vec<U32>,
     /// Which table that is; `None` while it is empty.
     open: Option<usize>,
+    /// What writes the first header again, if it shall be.
+    rewrite: Option<Rewrite<W>>,
     done: bool,
+}
+
+/// Writes bytes at the start of an output, and goes back to its end.
+type Rewrite<W> = fn(&mut W, &[u8]) -> io::Result<()>;
+
+impl<W: Write + Seek + Send> StreamSink<W> {
+    /// The same, but the first header will say where the directory is.
+    #[must_use]
+    pub fn with_directory_in_front(mut self) -> Self {
+        self.rewrite = Some(|output, header| {
+            output.seek(SeekFrom::Start(0))?;
+            output.write_all(header)?;
+            output.seek(SeekFrom::End(0)).map(drop)
+        });
+        self
+    }
 }
 
 impl<W: Write + Send> StreamSink<W> {
@@ -77,6 +96,7 @@ impl<W: Write + Send> StreamSink<W> {
             directory: vec![U32::ZERO; count(tables)],
             table: vec![U32::ZERO; count(TABLE_ENTRIES)],
             open: None,
+            rewrite: None,
             done: false,
         })
     }
@@ -195,8 +215,13 @@ impl<W: Write + Send> StreamSink<W> {
         let at = u64::from(self.place()?.get());
         self.write(&[bytes])?;
         self.write(&[Marker::new(Announced::Footer, 1).as_bytes()])?;
-        self.write(&[Header::stream(self.capacity, at).as_bytes()])?;
-        self.write(&[Marker::new(Announced::EndOfStream, 0).as_bytes()])
+        let header = Header::stream(self.capacity, at);
+        self.write(&[header.as_bytes()])?;
+        self.write(&[Marker::new(Announced::EndOfStream, 0).as_bytes()])?;
+        match self.rewrite {
+            Some(rewrite) => rewrite(&mut self.output, header.as_bytes()),
+            None => Ok(()),
+        }
     }
 
     fn advance(&mut self, to: &Range<u64>) -> io::Result<()> {

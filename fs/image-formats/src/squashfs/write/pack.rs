@@ -21,6 +21,20 @@ pub enum Compression {
 }
 
 impl Compression {
+    /// Every compressor, by the word that `mksquashfs -comp` has for it.
+    pub const WORDS: &[(&str, Self)] = &[
+        ("gzip", Self::Gzip),
+        ("xz", Self::Xz),
+        #[cfg(feature = "zstd")]
+        ("zstd", Self::Zstd),
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        let found = Self::WORDS.iter().find(|(_, compression)| *compression == self);
+        found.map_or("", |(word, _)| word)
+    }
+
     /// What the superblock's `compression` says.
     pub(super) fn number(self) -> u16 {
         match self {

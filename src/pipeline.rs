@@ -174,7 +174,7 @@ impl<'a> Build<'a> {
         ground::require_room(workdir, plan)?;
         let witness = Witness::of(grant).host(|| "cannot hear of the system calls of hooks".to_owned())?;
         let dirs = Dirs::create(workdir, plan)?;
-        disks::write_parameters(plan, &dirs)?;
+        disks::write_parameters(plan, &dirs, None)?;
         disks::tell(&plan.layout, &dirs, None)?;
         let variables = variables(plan, grant, &dirs);
         Ok(Self {
@@ -530,6 +530,7 @@ impl<'a> Build<'a> {
         let first = self.plan.layout.disks.iter().position(|disk| disk.name == FIRST);
         let bytes = first.map_or(0, |first| placed.disks[first].len);
         self.variables.set("DIB_IMAGE_SIZE", (bytes / 1024).to_string());
+        disks::write_parameters(self.plan, &self.dirs, Some(bytes))?;
         self.pause_around(&format!("after-{SIZE}"), Place::Host)?;
         Ok(placed)
     }

@@ -42,6 +42,7 @@ mod cloud_images;
 mod command_lines;
 mod compile_cache;
 mod conversions;
+mod disk_facts;
 mod disks;
 mod documents;
 mod downloads;

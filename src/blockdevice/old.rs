@@ -117,7 +117,8 @@ pub fn read(layout: &Layout, file: &Path, name: &str) -> Result<Divided> {
     let opened = given::open_itself(file).host(tried)?;
     let len = opened.metadata().host(tried)?.len();
     let image: Bytes = Arc::new(ImageFile::new(opened.try_clone().host(tried)?, file).host(tried)?);
-    let found = table::read(&image).host(tried)?;
+    let table = table::of(&image).host(tried)?;
+    let found = table.as_ref().map_or(&[][..], |table| &table.partitions);
     let index = match number {
         None => None,
         Some(number) => {
@@ -146,7 +147,8 @@ pub fn read(layout: &Layout, file: &Path, name: &str) -> Result<Divided> {
     };
     let kept = kept(&opened, len, &root).host(tried)?;
     let ranges = found.iter().map(|partition| partition.range.clone()).collect();
-    let table = (!found.is_empty()).then(|| of_old(&image, &found));
+    let table = table.as_ref().filter(|table| !table.partitions.is_empty());
+    let table = table.map(|table| of_old(&image, table));
     let mut divided = layout.clone();
     divided.disks[0] = Disk {
         size: Some(len),
@@ -168,15 +170,14 @@ pub fn read(layout: &Layout, file: &Path, name: &str) -> Result<Divided> {
 }
 
 /// The table as a layout has it: for who asks what there is. It is not written anew.
-fn of_old(image: &Bytes, found: &[table::Partition]) -> Table {
-    let guid = matches!(
-        found.first().map(|partition| partition.purpose),
-        Some(Purpose::Guid(_))
-    );
+fn of_old(image: &Bytes, found: &table::Table) -> Table {
+    let guid = found.label == "gpt";
+    // An MBR's partitions have no UUIDs of their own.
+    let uuid = |text: &str| Uuid::parse_str(text).unwrap_or_default();
     let mut id = [0; 4];
     // A disk that has partitions has this sector.
     let _ = image.read_exact_at(&mut id, 440);
-    let partitions = found.iter().map(|partition| Partition {
+    let partitions = found.partitions.iter().map(|partition| Partition {
         name: match partition.name.as_str() {
             "" => format!("p{}", partition.number),
             name => name.to_owned(),
@@ -189,11 +190,13 @@ fn of_old(image: &Bytes, found: &[table::Partition]) -> Table {
         },
         boot: false,
         logical: !guid && partition.number > 4,
-        uuid: Uuid::nil(),
+        uuid: uuid(&partition.uuid),
     });
     Table {
         kind: if guid {
-            TableKind::Gpt { uuid: Uuid::nil() }
+            TableKind::Gpt {
+                uuid: uuid(&found.id),
+            }
         } else {
             TableKind::Mbr {
                 id: u32::from_le_bytes(id),

@@ -13,6 +13,7 @@
 //! | `package-installs-squash` | the package lists of all elements → one file |
 //! | `package-installs-list` | that file → the packages of one phase |
 //! | `install-static` | a directory of files → the root, links and modes kept |
+//! | `in-tree` | a program of a tree, run there with `/dev`, `/proc` and `/sys` |
 //! | `deb-bootstrap` | the archive of Debian or Ubuntu → a root |
 //! | `cached-root` | a root → the cache, and back |
 //! | `deb-lock` | packages that were installed since → the lock of a build |
@@ -34,6 +35,7 @@ pub mod deb_lock;
 pub mod extract_image;
 pub mod grub_install;
 pub mod grub_probe;
+pub mod in_tree;
 pub mod install_static;
 pub mod iso;
 pub mod package_installs;
@@ -50,14 +52,19 @@ use std::ffi::OsString;
 
 use clap::Parser;
 
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::sandbox::tier::Tier;
+
 /// An applet: takes its arguments, the first being its name, and returns its exit status.
 pub type Applet = fn(&[OsString]) -> u8;
 
 /// Every applet, by name.
-pub const APPLETS: [(&str, Applet); 32] = [
+pub const APPLETS: [(&str, Applet); 33] = [
     ("sudo", sudo::run),
     ("cache-url", cache_url::run),
     ("extract-image", extract_image::run),
+    ("in-tree", in_tree::run),
     ("deb-bootstrap", deb_bootstrap::run),
     ("deb-lock", deb_lock::run),
     ("cached-root", cached_root::run),
@@ -95,6 +102,14 @@ fn parsed<A: Parser>(args: &[OsString]) -> Result<A, u8> {
         let _ = error.print();
         u8::from(error.use_stderr())
     })
+}
+
+/// The privileges of the build that this is part of; alone, those of root.
+fn tier(environment: &Environment) -> Result<Tier> {
+    let word = environment
+        .text("DIB_PRIVILEGES")?
+        .filter(|word| !word.is_empty());
+    word.map_or(Ok(Tier::T0), str::parse)
 }
 
 /// Whether a name is one of GRUB's tools, and of the second of its two families of names.

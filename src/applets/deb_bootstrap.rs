@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use clap::Parser;
 
+use super::tier;
 use crate::bootstrap::archive::Judgement;
 use crate::bootstrap::lock::Lock;
 use crate::bootstrap::repository;
@@ -18,7 +19,6 @@ use crate::bootstrap::{self, Wish, foreign};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Result};
 use crate::sandbox::rooted::Rooted;
-use crate::sandbox::tier::Tier;
 use crate::ui;
 
 /// Makes a Debian or Ubuntu root out of its archive.
@@ -253,14 +253,6 @@ fn wish(args: &Args, environment: &Environment) -> Result<Wish> {
         include: words(&args.include),
         exclude: words(&args.exclude),
     })
-}
-
-/// The privileges of the build that this is part of; alone, those of root.
-fn tier(environment: &Environment) -> Result<Tier> {
-    let word = environment
-        .text("DIB_PRIVILEGES")?
-        .filter(|word| !word.is_empty());
-    word.map_or(Ok(Tier::T0), str::parse)
 }
 
 fn cache(args: &Args, environment: &Environment) -> Result<PathBuf> {

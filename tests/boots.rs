@@ -14,28 +14,40 @@ use std::thread;
 use std::time::Duration;
 
 use oracle::archive::{self, Part};
-use oracle::blackbox;
 use oracle::boot::{self, Firmware};
+use oracle::{blackbox, trace};
 
-/// Programs of the host that work on disks: those that upstream's way needs. None of them is on the PATH of the builds.
-const DISK_TOOLS: [&str; 16] = [
+/// Programs of the host that work on disks, and on file systems in them: those that upstream's way needs, by how their names
+/// begin. No build has one of them on its PATH, and none starts one by another way.
+const DISK_TOOLS: [&str; 24] = [
     "blkid",
+    "dmsetup",
+    "fstrim",
     "grub",
     "kpartx",
     "losetup",
     "lsblk",
+    "lvm",
     "mkdosfs",
     "mke2fs",
     "mkfs",
     "mkswap",
+    "mount",
     "parted",
     "partprobe",
     "partx",
+    "pvcreate",
     "qemu-img",
     "resize2fs",
     "sfdisk",
     "sgdisk",
+    "udevadm",
+    "umount",
+    "vgcreate",
 ];
+
+/// What makes a build the same every time.
+const REPEATED: [(&str, &str); 2] = [("SOURCE_DATE_EPOCH", "1700000000"), ("DIB_IMAGE_SEED", "boots")];
 
 /// What a unit of the image tells the serial line once the boot is over.
 const WITNESS: &str = r#"#!/bin/bash
@@ -58,22 +70,27 @@ echo "witness: kernel got $(cat /proc/cmdline)"
 root=$(findmnt -no SOURCE /)
 echo "witness: root has $(($(stat -fc '%b * %S' /) >> 30)) of $(($(lsblk -bno SIZE "$root") >> 30)) GiB"
 echo "witness: firmware is $([ -d /sys/firmware/efi ] && echo UEFI || echo BIOS)"
-[ ! -d /boot/efi/EFI ] || echo "witness: the ESP is $(findmnt -no FSTYPE /boot/efi)"
+# The last byte of the variable.
+secure=$(od -An -tu1 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null) && echo "witness: Secure Boot is ${secure##* }"
+findmnt -rno TARGET,FSTYPE,OPTIONS --types ext4,vfat | sed 's/^/witness: mounted /'
+if type lvs >/dev/null 2>&1; then
+    pvck "$(pvs --noheadings -o pv_name | tr -d ' ')" && echo "witness: pvck is content"
+    vgs --noheadings -o vg_name,lv_count | sed 's/^/witness: vgs:/'
+    for volume in root var home; do
+        lvchange -ay "vg/lv_$volume" && echo "witness: lvchange -ay took lv_$volume"
+    done
+    lvs --noheadings -o lv_name,lv_active | sed 's/^/witness: lvs:/'
+fi
 echo "witness has spoken"
 TEXT
 chmod 755 /usr/local/sbin/disk-witness
 ln -s ../disk-witness.service /etc/systemd/system/multi-user.target.wants/
 "#;
 
-/// Saves the tree before the disks are planned, without what is mounted in it.
+/// Saves the tree before any boot loader comes into it, while nothing is mounted in it.
 const SAVE: &str = "#!/bin/bash
 set -eu
-[ -n \"${SAVE_TO:-}\" ] || exit 0
-bare=$(mktemp -d)
-mount --bind \"$TARGET_ROOT\" \"$bare\"
-cp -a \"$bare\" \"$SAVE_TO\"
-umount \"$bare\"
-rmdir \"$bare\"
+[ -z \"${SAVE_TO:-}\" ] || cp -a \"$TARGET_ROOT\" \"$SAVE_TO\"
 ";
 
 /// Brings it back, and takes away what element dpkg had done for the build: it does so again.
@@ -92,9 +109,13 @@ done
 SCRIPT
 ";
 
-/// The configuration of GRUB, for the test to read.
+/// The configuration of GRUB, for the test to read; or that nothing of GRUB is there.
 const SHOW: &str = "#!/bin/bash
 set -eu
+if [ \"$DIB_BOOTLOADER\" != grub ]; then
+    [ ! -e \"$TARGET_ROOT/boot/grub\" ]
+    exit 0
+fi
 cp \"$TARGET_ROOT/boot/grub/grub.cfg\" \"$IMAGE_NAME.grub.cfg\"
 [ ! -e \"$TARGET_ROOT/tmp/.dib-boot-code.json\" ] || exit 1
 [ \"$(head -c 4 \"$TARGET_ROOT/usr/sbin/grub-probe\")\" = $'\\x7fELF' ]
@@ -104,7 +125,7 @@ cp \"$TARGET_ROOT/boot/grub/grub.cfg\" \"$IMAGE_NAME.grub.cfg\"
 fn write_elements(elements: &Path) {
     for (path, text) in [
         ("witness/install.d/90-witness", WITNESS),
-        ("witness/post-root.d/99-save", SAVE),
+        ("witness/block-device.d/99-save", SAVE),
         ("show/cleanup.d/99-show", SHOW),
         ("saved/element-provides", "operating-system\n"),
         (
@@ -141,26 +162,42 @@ fn programs_without_disk_tools(dir: &Path) {
 /// Where builds run.
 struct Place<'a> {
     dir: &'a Path,
+    /// The directory in it where images come to be.
+    out: &'a str,
     /// The root before any boot loader came into it.
     saved: PathBuf,
 }
 
 impl<'a> Place<'a> {
     fn new(dir: &'a Path) -> Self {
-        for name in ["out", "tmp", "cache"] {
+        for name in ["out", "again", "tmp", "cache"] {
             fs::create_dir(dir.join(name)).unwrap();
         }
         write_elements(&dir.join("elements"));
         programs_without_disk_tools(&dir.join("programs"));
         Self {
             dir,
+            out: "out",
             saved: dir.join("saved"),
         }
     }
 
     /// Builds `NAME.raw` of some elements.
     fn build(&self, name: &str, elements: &[&str], more: &[(&str, &str)]) -> PathBuf {
-        let out = self.dir.join("out");
+        self.build_by(&[], name, elements, more)
+    }
+
+    /// The same, watched by strace.
+    fn build_watched(&self, name: &str, elements: &[&str], more: &[(&str, &str)]) -> PathBuf {
+        let watch = self.dir.join(format!("{name}.trace"));
+        let image = self.build_by(&trace::words(&watch), name, elements, more);
+        starts_no_disk_tool(&trace::read(&watch));
+        image
+    }
+
+    /// The same, started by other words.
+    fn build_by(&self, by: &[String], name: &str, elements: &[&str], more: &[(&str, &str)]) -> PathBuf {
+        let out = self.dir.join(self.out);
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let [cache, tmp, path, own] =
             ["cache", "tmp", "programs", "elements"].map(|name| text(&self.dir.join(name)));
@@ -177,9 +214,12 @@ impl<'a> Place<'a> {
             ("DIB_IMAGE_CACHE", &cache),
         ];
         environment.extend(more);
-        let args = [&["-t", "raw", "--no-tmpfs", "-o", name][..], elements, &["show"]].concat();
-        let program = Path::new(env!("CARGO_BIN_EXE_disk-image-create"));
-        let output = blackbox::run(program, &args, &environment, &out);
+        let mut words: Vec<&str> = by.iter().map(String::as_str).collect();
+        words.push(env!("CARGO_BIN_EXE_disk-image-create"));
+        words.extend(["-t", "raw", "--no-tmpfs", "-o", name]);
+        words.extend(elements);
+        words.push("show");
+        let output = blackbox::run(Path::new(words[0]), &words[1..], &environment, &out);
         let log = String::from_utf8_lossy(&output.stdout);
         let tail: Vec<_> = log.lines().rev().take(60).collect();
         let tail: Vec<_> = tail.into_iter().rev().collect();
@@ -190,17 +230,34 @@ impl<'a> Place<'a> {
             tail.join("\n"),
             String::from_utf8_lossy(&output.stderr)
         );
-        let config = fs::read_to_string(out.join(format!("{name}.grub.cfg"))).unwrap();
-        is_configured(&config);
+        if let Ok(config) = fs::read_to_string(out.join(format!("{name}.grub.cfg"))) {
+            is_configured(&config);
+        }
         out.join(format!("{name}.raw"))
     }
 
-    /// Builds a disk of the saved root.
-    fn build_of_saved(&self, layout: &str) -> PathBuf {
+    /// Builds a disk of the saved root by a boot loader, whose name it has unless that is GRUB.
+    fn build_of_saved(&self, layout: &str, loader: &str) -> PathBuf {
         let saved = self.saved.to_str().unwrap();
+        let name = if loader == "grub" { layout } else { loader };
         // The package tool of the saved root is in it.
-        self.build(layout, &["-n", "saved", "vm", layout], &[("SAVED", saved)])
+        let elements = ["-n", "saved", "vm", layout];
+        let more = [&[("SAVED", saved), ("DIB_BOOTLOADER", loader)], &REPEATED[..]].concat();
+        self.build(name, &elements, &more)
     }
+}
+
+/// Neither the builder nor a hook started a program of the host that works on disks: what looks so is ours, or the tree's.
+fn starts_no_disk_tool(starts: &[trace::Start]) {
+    let of_host = |start: &&trace::Start| !start.elsewhere && !start.program.contains("/dib_build.");
+    let mut seen = 0;
+    for start in starts.iter().filter(of_host) {
+        let name = start.program.rsplit('/').next().unwrap_or_default();
+        let works_on_disks = DISK_TOOLS.iter().any(|tool| name.starts_with(tool));
+        assert!(!works_on_disks, "{} started {}", start.by, start.program);
+        seen += 1;
+    }
+    assert!(seen > 10, "the judge saw what hooks start: {seen}");
 }
 
 /// GRUB finds its root by UUID, the kernel its own by label; no kernel switches the mode of the screen.
@@ -225,6 +282,10 @@ fn is_configured(config: &str) {
     );
 }
 
+/// What a kernel is told by GRUB, and by what loads one kernel alone.
+const BY_GRUB: &str = "witness: kernel got BOOT_IMAGE=/boot/vmlinuz";
+const ALONE: &str = "root=LABEL=cloudimg-rootfs ro console=tty0 console=ttyS0,115200";
+
 /// Boots a disk, which must be well.
 fn boots(image: &Path, firmware: Firmware, sector: u32, said: &[&str]) {
     let disk = boot::Disk {
@@ -234,17 +295,12 @@ fn boots(image: &Path, firmware: Firmware, sector: u32, said: &[&str]) {
         firmware,
     };
     let console = boot::disk_until(&["login:", "witness has spoken"], &disk, Duration::from_mins(8));
-    let words = "witness: kernel got BOOT_IMAGE=/boot/vmlinuz";
-    for said in [
-        &[
-            "witness: system is running",
-            words,
-            "nofb nomodeset gfxpayload=text",
-        ],
-        said,
-    ]
-    .concat()
-    {
+    let always = [
+        "witness: system is running",
+        "witness: mounted / ext4 ",
+        "nofb nomodeset gfxpayload=text",
+    ];
+    for said in [&always, said].concat() {
         assert!(
             console.contains(said),
             "{}: no '{said}':\n{console}",
@@ -391,7 +447,7 @@ fn every_layout_boots() {
     let firmware = [Firmware::Uefi, Firmware::SecureBoot]
         .into_iter()
         .all(Firmware::require);
-    if !firmware || !oracle::require(&["qemu-system-x86_64"]) || !oracle::require_root() {
+    if !firmware || !oracle::require(&["qemu-system-x86_64", "strace", "cmp"]) || !oracle::require_root() {
         return;
     }
     let _alone = MACHINES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -399,26 +455,63 @@ fn every_layout_boots() {
     let dir = dir.path();
     let place = Place::new(dir);
     let saved = place.saved.to_str().unwrap();
-    let efi = place.build(
-        "block-device-efi",
-        &["debian-minimal", "growroot", "witness", "vm", "block-device-efi"],
-        &[("SAVE_TO", saved)],
-    );
-    let (uefi, bios) = (["witness: firmware is UEFI"], ["witness: firmware is BIOS"]);
+    let elements = ["debian-minimal", "growroot", "witness", "vm", "block-device-efi"];
+    let efi = place.build_watched("block-device-efi", &elements, &[("SAVE_TO", saved)]);
+    let bios = [BY_GRUB, "witness: firmware is BIOS"];
+    let uefi = ["witness: firmware is UEFI", "witness: mounted /boot/efi vfat "];
+    let by_grub = [&uefi[..], &[BY_GRUB]].concat();
+    let secure = [&by_grub[..], &["witness: Secure Boot is 1"]].concat();
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mbr = place.build_of_saved("block-device-mbr");
+            let mbr = place.build_of_saved("block-device-mbr", "grub");
+            repeats(&place, &mbr);
             boots(&mbr, Firmware::Bios, 512, &bios);
-            let large = place.build_of_saved("block-device-efi-4k");
-            boots(&large, Firmware::Uefi, 4096, &uefi);
+            let large = place.build_of_saved("block-device-efi-4k", "grub");
+            boots(&large, Firmware::Uefi, 4096, &by_grub);
+            let lvm = place.build_of_saved("block-device-efi-lvm", "grub");
+            boots(&lvm, Firmware::Uefi, 512, &[&by_grub[..], &ON_VOLUMES].concat());
         });
         scope.spawn(|| {
             boots(&efi, Firmware::Bios, 512, &bios);
-            let gpt = place.build_of_saved("block-device-gpt");
+            let gpt = place.build_of_saved("block-device-gpt", "grub");
             let file = fs::File::options().write(true).open(&gpt).unwrap();
             file.set_len(20 << 30).unwrap();
-            boots(&gpt, Firmware::Bios, 512, &["witness: root has 18 of 19 GiB"]);
+            boots(
+                &gpt,
+                Firmware::Bios,
+                512,
+                &[&bios[..], &["witness: root has 18 of 19 GiB"]].concat(),
+            );
         });
-        boots(&efi, Firmware::SecureBoot, 512, &uefi);
+        boots(&efi, Firmware::SecureBoot, 512, &secure);
+        for loader in ["uki", "systemd-boot"] {
+            let alone = place.build_of_saved("block-device-efi", loader);
+            boots(&alone, Firmware::Uefi, 512, &[&uefi[..], &[ALONE]].concat());
+        }
     });
+}
+
+/// What a disk says of its volumes and of what is mounted from them.
+const ON_VOLUMES: [&str; 9] = [
+    "witness: mounted /var ext4 ",
+    "witness: mounted /home ext4 ",
+    "witness: pvck is content",
+    "witness: vgs:  vg     3",
+    "witness: lvchange -ay took lv_root",
+    "witness: lvchange -ay took lv_var",
+    "witness: lvchange -ay took lv_home",
+    "witness: lvs:  lv_home active",
+    "witness: lvs:  lv_var  active",
+];
+
+/// A second build of the same gives the same bytes: partition table, boot code, file systems.
+fn repeats(place: &Place<'_>, first: &Path) {
+    let again = Place {
+        out: "again",
+        saved: place.saved.clone(),
+        ..*place
+    };
+    let second = again.build_of_saved("block-device-mbr", "grub");
+    oracle::run("cmp", &[first.as_os_str(), second.as_os_str()]);
+    fs::remove_file(second).unwrap();
 }

@@ -32,6 +32,7 @@
 //! `archives`.
 
 mod archives;
+mod arm64;
 mod assemble;
 mod bills;
 mod boot_loaders;
@@ -75,6 +76,7 @@ mod resolution;
 mod room;
 mod run_parts;
 mod rung;
+mod serial_and_grub;
 mod services;
 mod shell_library;
 mod sizes;

@@ -1,6 +1,7 @@
 //! The archive of packages that this machine's own apt uses: no test names one.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// Which of apt's archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,4 +25,37 @@ pub fn of_apt(part: Part) -> Option<String> {
         Part::Security => release.ends_with("-security"),
     })?;
     Some(uri.trim_end_matches('/').to_owned())
+}
+
+/// A package of another architecture from the archives of this machine's apt, fetched into a directory of one's own; `None`
+/// where they have none.
+pub fn foreign_package(name: &str, architecture: &str, dir: &Path) -> Option<PathBuf> {
+    let apt = crate::find("apt-get")?;
+    let state = dir.join("state");
+    fs::create_dir_all(state.join("lists/partial")).expect("the directory is the test's");
+    fs::create_dir_all(dir.join("cache/archives/partial")).expect("the directory is the test's");
+    fs::write(state.join("status"), "").expect("the directory is the test's");
+    let options = [
+        format!("APT::Architecture={architecture}"),
+        format!("APT::Architectures={architecture}"),
+        "APT::Sandbox::User=root".to_owned(),
+        format!("Dir::State={}", state.display()),
+        format!("Dir::State::status={}", state.join("status").display()),
+        format!("Dir::Cache={}", dir.join("cache").display()),
+    ];
+    let options: Vec<&str> = options
+        .iter()
+        .flat_map(|option| ["-o", option.as_str()])
+        .collect();
+    for words in [&["update"][..], &["download", name]] {
+        let args = [&["--quiet"], &options[..], words].concat();
+        let output = crate::blackbox::run(&apt, &args, &[("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")], dir);
+        if !output.status.success() {
+            return None;
+        }
+    }
+    let entries = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    entries
+        .into_iter()
+        .find(|path| path.extension().is_some_and(|end| end == "deb"))
 }

@@ -183,6 +183,36 @@ pub fn ramdisk_until(wanted: &[&str], ramdisk: &Ramdisk<'_>, limit: Duration) ->
     watch(command, wanted, limit)
 }
 
+/// The firmware of emulated 64-bit ARM machines.
+const ARM_FIRMWARE: &str = "/usr/share/AAVMF/AAVMF_CODE.fd";
+
+/// Whether this machine can emulate one of 64-bit ARM.
+pub fn require_arm() -> bool {
+    crate::require(&["qemu-system-aarch64"])
+        && (Path::new(ARM_FIRMWARE).is_file() || crate::skip("no AAVMF in /usr/share/AAVMF"))
+}
+
+/// Boots a raw disk on a machine of 64-bit ARM, whose firmware keeps no variables, and waits as [`until`] does.
+pub fn arm_disk_until(wanted: &[&str], image: &Path, limit: Duration) -> String {
+    const MACHINE: &str = "-M virt -accel tcg,thread=multi -cpu cortex-a57 -smp 2 -m 1024 -display none -serial stdio \
+                           -monitor none -nic none -no-reboot";
+    let mut command = Command::new(crate::find("qemu-system-aarch64").expect("require was asked first"));
+    command
+        .args(MACHINE.split_whitespace())
+        .args([
+            "-bios",
+            ARM_FIRMWARE,
+            "-device",
+            "virtio-blk-pci,drive=disk",
+            "-drive",
+        ])
+        .arg(format!(
+            "file={},format=raw,if=none,id=disk,snapshot=on",
+            image.display()
+        ));
+    watch(command, wanted, limit)
+}
+
 impl Machine<'_> {
     fn command(&self) -> Command {
         let mut command = machine();

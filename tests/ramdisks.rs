@@ -4,6 +4,13 @@
 //! The root is unpacked once, and kept for all builds here: see [`Place`]. A flow that needs another ramdisk of it is
 //! another `Place::build` with other elements, and a boot of what that gives.
 
+#[path = "ramdisks/deploy.rs"]
+mod deploy;
+#[path = "ramdisks/disc.rs"]
+mod disc;
+#[path = "ramdisks/fragments.rs"]
+mod fragments;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -115,16 +122,24 @@ impl<'a> Place<'a> {
 
 #[test]
 fn ramdisks_boot() {
-    if !oracle::require_root() || !oracle::require(&["qemu-system-x86_64", "cpio", "gzip", "sh"]) {
+    if !oracle::require_root()
+        || !oracle::require(&["qemu-system-x86_64", "qemu-img", "cpio", "gzip", "sh"])
+        || !boot::Firmware::Uefi.require()
+    {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
     let place = Place::new(dir.path());
     place.element("probe", &PROBE);
-    let [ramdisk, kernel] = place.build("probe", &["probe"], &[]);
+    place.element("disc", &disc::ELEMENT);
+    place.element("target", &disc::TARGET);
+    let elements = ["probe", "disc", "iso", "target", "deploy-targetcli"];
+    let [ramdisk, kernel] = place.build("probe", &elements, &disc::WORDS);
     thread::scope(|scope| {
         scope.spawn(|| every_compression_boots(&place, &ramdisk, &kernel));
         fragments_run(&place, &ramdisk, &kernel);
+        disc::boots_by_every_firmware(&place, &kernel);
+        deploy::an_image_comes_to_the_disk(&place);
     });
 }
 
@@ -138,6 +153,7 @@ fn fragments_run(place: &Place<'_>, ramdisk: &Path, kernel: &Path) {
         disks: &[&disk],
         append: "word=\"of honour\"",
         network: true,
+        ports: &[],
     };
     let console = boot::ramdisk_until(&["witness has spoken"], &machine, Duration::from_mins(8));
     for said in [
@@ -146,6 +162,9 @@ fn fragments_run(place: &Place<'_>, ramdisk: &Path, kernel: &Path) {
         "witness: the kernel's word is of honour",
         "witness: the disk is /dev/vda, its second partition /dev/vda2",
         "witness: an address is 10.0.2.15",
+        "witness: the kernel offers /dev/vda",
+        "witness: it listens",
+        "witness: it offers nothing more",
         "witness: one+error",
         "Troubleshooting required, press t to launch shell.",
     ] {
@@ -186,6 +205,7 @@ fn every_compression_boots(place: &Place<'_>, ramdisk: &Path, kernel: &Path) {
             disks: &[],
             append: "",
             network: false,
+            ports: &[],
         };
         let wanted = ["witness: the ramdisk is whole"];
         boot::ramdisk_until(&wanted, &machine, Duration::from_mins(8));

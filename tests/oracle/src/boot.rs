@@ -57,6 +57,21 @@ impl Firmware {
         Some(["CODE", "VARS"].map(|part| format!("/usr/share/OVMF/OVMF_{part}{end}").into()))
     }
 
+    /// Has a machine start by it, which keeps its variables in a file.
+    fn start(self, machine: &mut Command, variables: &Path) {
+        let Some([code, fresh]) = self.files() else {
+            return;
+        };
+        std::fs::copy(fresh, variables).expect("require was asked first");
+        if self == Firmware::SecureBoot {
+            machine.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        for (file, access) in [(code.as_path(), "on"), (variables, "off")] {
+            let drive = format!("if=pflash,format=raw,readonly={access},file={}", file.display());
+            machine.arg("-drive").arg(drive);
+        }
+    }
+
     /// Whether this machine has it, or may do without.
     pub fn require(self) -> bool {
         let there = self
@@ -123,16 +138,7 @@ pub fn visited<T>(disk: &Disk<'_>, limit: Duration, mut visit: impl FnMut(u16) -
 
 fn with_disk(disk: &Disk<'_>, variables: &Path) -> Command {
     let mut command = machine();
-    if let Some([code, fresh]) = disk.firmware.files() {
-        std::fs::copy(fresh, variables).expect("require was asked first");
-        if disk.firmware == Firmware::SecureBoot {
-            command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
-        }
-        for (file, access) in [(code.as_path(), "on"), (variables, "off")] {
-            let drive = format!("if=pflash,format=raw,readonly={access},file={}", file.display());
-            command.arg("-drive").arg(drive);
-        }
-    }
+    disk.firmware.start(&mut command, variables);
     let drive = format!(
         "file={},format={},if=none,id=disk,snapshot=on",
         disk.image.display(),
@@ -158,6 +164,8 @@ pub struct Ramdisk<'a> {
     pub append: &'a str,
     /// Whether it has a network, on which this machine is 10.0.2.2.
     pub network: bool,
+    /// Ports of this machine that lead to ports of the other.
+    pub ports: &'a [(u16, u16)],
 }
 
 /// Boots a ramdisk and waits for all of `wanted` on the serial console, as [`until`] does.
@@ -178,7 +186,11 @@ pub fn ramdisk_until(wanted: &[&str], ramdisk: &Ramdisk<'_>, limit: Duration) ->
             .arg(format!("file={},format=raw,if=virtio", disk.display()));
     }
     if ramdisk.network {
-        command.args(["-nic", "user,model=virtio-net-pci,mac=52:54:00:12:34:56"]);
+        let card = "user,model=virtio-net-pci,mac=52:54:00:12:34:56".to_owned();
+        let lead = |(here, there): &(u16, u16)| format!("hostfwd=tcp:127.0.0.1:{here}-:{there}");
+        let ports = ramdisk.ports.iter().map(lead);
+        let network = std::iter::once(card).chain(ports).collect::<Vec<_>>().join(",");
+        command.args(["-nic", &network]);
     }
     watch(command, wanted, limit)
 }
@@ -210,6 +222,15 @@ pub fn arm_disk_until(wanted: &[&str], image: &Path, limit: Duration) -> String 
             "file={},format=raw,if=none,id=disk,snapshot=on",
             image.display()
         ));
+    watch(command, wanted, limit)
+}
+
+/// Boots from a disc and waits for all of `wanted` on the serial console, as [`until`] does.
+pub fn disc_until(wanted: &[&str], image: &Path, firmware: Firmware, limit: Duration) -> String {
+    let mut command = machine();
+    let variables = tempfile::NamedTempFile::new().expect("a temporary file");
+    firmware.start(&mut command, variables.path());
+    command.arg("-cdrom").arg(image);
     watch(command, wanted, limit)
 }
 

@@ -75,11 +75,11 @@ secure=$(od -An -tu1 /sys/firmware/efi/efivars/SecureBoot-* 2>/dev/null) && echo
 findmnt -rno TARGET,FSTYPE,OPTIONS --types ext4,vfat | sed 's/^/witness: mounted /'
 if type lvs >/dev/null 2>&1; then
     pvck "$(pvs --noheadings -o pv_name | tr -d ' ')" && echo "witness: pvck is content"
-    vgs --noheadings -o vg_name,lv_count | sed 's/^/witness: vgs:/'
+    vgs --noheadings -o vg_name,lv_count | sed -e 's/  */ /g' -e 's/^/witness: vgs:/'
     for volume in root var home; do
         lvchange -ay "vg/lv_$volume" && echo "witness: lvchange -ay took lv_$volume"
     done
-    lvs --noheadings -o lv_name,lv_active | sed 's/^/witness: lvs:/'
+    lvs --noheadings -o lv_name,lv_active | sed -e 's/  */ /g' -e 's/^/witness: lvs:/'
 fi
 echo "witness has spoken"
 TEXT
@@ -496,12 +496,12 @@ const ON_VOLUMES: [&str; 9] = [
     "witness: mounted /var ext4 ",
     "witness: mounted /home ext4 ",
     "witness: pvck is content",
-    "witness: vgs:  vg     3",
+    "witness: vgs: vg 3",
     "witness: lvchange -ay took lv_root",
     "witness: lvchange -ay took lv_var",
     "witness: lvchange -ay took lv_home",
-    "witness: lvs:  lv_home active",
-    "witness: lvs:  lv_var  active",
+    "witness: lvs: lv_home active",
+    "witness: lvs: lv_var active",
 ];
 
 /// A second build of the same gives the same bytes: partition table, boot code, file systems.

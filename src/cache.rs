@@ -78,8 +78,12 @@ pub struct Wish<'a> {
     pub force: bool,
     /// Whether what is there is taken without asking.
     pub offline: bool,
+    /// Whether the address never names anything else: what is sound is taken without asking.
+    pub fixed: bool,
     /// The SHA-256 that it must have.
     pub sha256: Option<&'a str>,
+    /// How many bytes it may have.
+    pub len_max: Option<u64>,
 }
 
 /// What was done for an entry.
@@ -194,7 +198,7 @@ impl Entry {
         let _lock = Lock::of_entry(&self.path, environment)?;
         let state = self.state()?;
         let known = self.known(&state, url, wish)?;
-        if wish.offline && !wish.force && known.is_some() {
+        if (wish.offline || wish.fixed) && !wish.force && known.is_some() {
             return Ok(Done::Found);
         }
         let request = Request {
@@ -202,6 +206,7 @@ impl Entry {
             unless: known.filter(|_| !wish.force),
             reload: wish.force,
             sha256: wish.sha256.map(str::to_owned),
+            len_max: wish.len_max,
         };
         let (path, notes) = (self.beside(".", ".dib-part"), self.beside(".", ".dib-part-meta"));
         let tried = || format!("cannot write {}", path.display());
@@ -258,7 +263,9 @@ impl Entry {
                 return Ok(None);
             }
             // Another address has other versions; offline nobody can be asked which is meant.
-            State::Sound(meta) if meta.url != url.to_string() && !wish.offline => return Ok(None),
+            State::Sound(meta) if meta.url != url.to_string() && !wish.offline && !wish.fixed => {
+                return Ok(None);
+            }
             State::Sound(meta)
                 if wish
                     .sha256

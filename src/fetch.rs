@@ -89,6 +89,8 @@ pub struct Request<'a> {
     pub reload: bool,
     /// The SHA-256 that it must have, in hexadecimal digits.
     pub sha256: Option<String>,
+    /// How many bytes it may have: no more are taken.
+    pub len_max: Option<u64>,
 }
 
 /// What is there already.
@@ -118,6 +120,19 @@ pub struct Version {
     pub etag: Option<String>,
     /// By when it was made, as the server wrote that.
     pub last_modified: Option<String>,
+}
+
+impl Request<'_> {
+    /// Takes the next bytes of a body, unless there are more than there may be: then none of it is kept.
+    fn append(&self, bytes: &[u8], part: &mut Part) -> Result<(), Why> {
+        let len = part.len().saturating_add(bytes.len() as u64);
+        if let Some(max) = self.len_max.filter(|max| len > *max) {
+            part.restart().map_err(Why::local("cannot empty the file"))?;
+            return Err(Why::TooLong { max });
+        }
+        part.append(bytes)
+            .map_err(Why::local("cannot write what is fetched"))
+    }
 }
 
 impl Patience {
@@ -273,7 +288,7 @@ impl Fetcher {
                         let strong = answer::strong_validator(&text);
                         part.begin(strong).map_err(Why::local("cannot empty the file"))?;
                     }
-                    self.take(response, from, len, part)?;
+                    self.take(response, from, len, request, part)?;
                     // Some servers that know no conditions of time send nothing instead.
                     let nothing = part.is_empty() && request.unless.is_some();
                     return Ok(if nothing {
@@ -334,6 +349,7 @@ impl Fetcher {
         response: Response<Body>,
         from: u64,
         len: Option<u64>,
+        request: &Request<'_>,
         part: &mut Part,
     ) -> Result<(), Why> {
         let mut body = response.into_body().into_with_config().limit(u64::MAX).reader();
@@ -341,9 +357,7 @@ impl Fetcher {
         let ended = loop {
             match body.read(&mut buf) {
                 Ok(0) => break None,
-                Ok(read) => part
-                    .append(&buf[..read])
-                    .map_err(Why::local("cannot write what is fetched"))?,
+                Ok(read) => request.append(&buf[..read], part)?,
                 Err(error) => break Some(error::of_client(error.into(), &self.limits)),
             }
         };
@@ -382,9 +396,7 @@ fn copy_file(request: &Request<'_>, part: &mut Part) -> Result<Answer, Why> {
     loop {
         match file.read(&mut buf).map_err(Why::local(read()))? {
             0 => break,
-            len => part
-                .append(&buf[..len])
-                .map_err(Why::local("cannot write what is fetched"))?,
+            len => request.append(&buf[..len], part)?,
         }
     }
     Ok(Answer::Fetched(Version::default()))

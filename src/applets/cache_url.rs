@@ -84,7 +84,7 @@ fn cache(args: &Args, environment: &Environment) -> Result<Done, CacheError> {
         let wish = Wish {
             force: args.force,
             offline,
-            sha256: None,
+            ..Wish::default()
         };
         return entry.obtain(&fetcher, &url, wish, environment);
     }
@@ -97,6 +97,7 @@ fn cache(args: &Args, environment: &Environment) -> Result<Done, CacheError> {
         unless: unless.filter(|_| !args.force),
         reload: args.force,
         sha256: None,
+        len_max: None,
     };
     replace(&fetcher, &request, &args.dest)
 }
@@ -141,6 +142,7 @@ fn into_fifo(fetcher: &Fetcher, url: &Url, force: bool, fifo: &Path) -> Result<D
         unless: None,
         reload: force,
         sha256: None,
+        len_max: None,
     };
     let mut part = Part::new(tempfile::tempfile().map_err(failed)?);
     fetcher.fetch(&request, &mut part)?;

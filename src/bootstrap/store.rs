@@ -57,6 +57,7 @@ impl Store {
             force: false,
             offline: true,
             sha256: Some(&sha256),
+            ..Wish::default()
         };
         let mut done = entry.obtain(&self.fetcher, url, wish, &self.environment);
         // What is damaged cannot be asked about, only fetched anew.

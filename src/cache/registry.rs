@@ -4,7 +4,8 @@
 //! <https://distribution.github.io/distribution/spec/auth/token/> for registries that want a token of everybody.
 //!
 //! Invariants:
-//! - What is fetched by its digest has it, and is fetched once for all builds.
+//! - What is fetched by its digest has it, be it the digest of the image's name, and is fetched once for all builds.
+//! - No more is taken of a registry than a document may have, or than the manifest says.
 //! - `index.json` is written last: a layout that has one is whole, and serves builds that are offline.
 //! - A token goes to the registry that asked for it, and to no other host.
 
@@ -162,10 +163,23 @@ fn digits(digest: &str) -> Option<&str> {
     (digits.len() == 64 && digits.bytes().all(is_digit)).then_some(digits)
 }
 
+/// The name of a layout in the cache. No two images have the same: what may stand in a file's name and in both parts is
+/// kept, every other byte is escaped, and so none of them is the comma.
+fn label(name: &Name, platform: &Platform) -> String {
+    let escaped = |text: String| {
+        let kept = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let bytes = text.bytes().map(|byte| match byte {
+            _ if kept(byte) => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        });
+        bytes.collect::<String>()
+    };
+    format!("{},{}", escaped(name.to_string()), escaped(platform.to_string()))
+}
+
 /// Fetches an image for a platform into the cache. Gives the layout's directory.
 pub fn pull(name: &Name, platform: &Platform, cache: &Path, environment: &Environment) -> Result<PathBuf> {
-    let label = format!("{name}_{platform}").replace(['/', ':', '@'], "_");
-    let dir = cache.join("containers").join(label);
+    let dir = cache.join("containers").join(label(name, platform));
     let offline = environment.non_empty("DIB_OFFLINE").is_some();
     if offline && dir.join("index.json").is_file() {
         return Ok(dir);
@@ -174,6 +188,7 @@ pub fn pull(name: &Name, platform: &Platform, cache: &Path, environment: &Enviro
     let mut pull = Pull {
         name,
         dir: &dir,
+        offline,
         environment,
         fetcher: Fetcher::accepting(environment, ACCEPTED),
     };
@@ -198,6 +213,7 @@ pub fn pull(name: &Name, platform: &Platform, cache: &Path, environment: &Enviro
 struct Pull<'a> {
     name: &'a Name,
     dir: &'a Path,
+    offline: bool,
     environment: &'a Environment,
     fetcher: Fetcher,
 }
@@ -247,11 +263,16 @@ impl Pull<'_> {
     fn blob(&mut self, kind: &str, named: &Descriptor) -> Result<()> {
         let path = self.place(named)?;
         let url = self.name.url(&format!("{kind}/{}", named.digest))?;
+        if kind == "manifests" && named.size > DOCUMENT_MAX {
+            let message = format!("{url} has {} bytes, more than any document", named.size);
+            return Err(Error::new(Kind::Host, message));
+        }
         let wish = Wish {
             force: false,
-            // A digest never names anything else.
-            offline: true,
+            offline: self.offline,
+            fixed: true,
             sha256: digits(&named.digest),
+            len_max: Some(named.size),
         };
         let entry = Entry::at(&path);
         let obtained = entry.obtain(&self.fetcher, &url, wish, self.environment);
@@ -261,33 +282,39 @@ impl Pull<'_> {
             }
             other => other,
         };
-        obtained.map(|_| ()).host(|| format!("no {}", named.digest))
+        obtained.host(|| format!("no {}", named.digest))?;
+        let meta = fs::metadata(&path).host(|| format!("cannot read {}", path.display()))?;
+        if meta.len() != named.size {
+            let message = format!("{url} has {} bytes, not {}", meta.len(), named.size);
+            return Err(Error::new(Kind::Host, message));
+        }
+        Ok(())
     }
 
-    /// Fetches a document that may change.
+    /// Fetches the document that the image's name stands for, which may change unless that is a digest.
     fn document(&mut self, url: &Url) -> Result<Vec<u8>> {
-        match self.fetched(url)? {
+        let sha256 = digits(&self.name.reference);
+        match self.fetched(url, sha256)? {
             Ok(bytes) => Ok(bytes),
-            Err(error) if self.authorize(&error)? => self.fetched(url)?.host(|| "it is not given".to_owned()),
+            Err(error) if self.authorize(&error)? => {
+                self.fetched(url, sha256)?.host(|| "it is not given".to_owned())
+            }
             Err(error) => Err(error).host(|| "it is not there".to_owned()),
         }
     }
 
-    fn fetched(&self, url: &Url) -> Result<Result<Vec<u8>, FetchError>> {
+    fn fetched(&self, url: &Url, sha256: Option<&str>) -> Result<Result<Vec<u8>, FetchError>> {
         let tried = || "cannot keep what is fetched".to_owned();
         let mut part = Part::new(tempfile::tempfile().host(tried)?);
         let request = Request {
             url,
             unless: None,
             reload: false,
-            sha256: None,
+            sha256: sha256.map(str::to_owned),
+            len_max: Some(DOCUMENT_MAX),
         };
         if let Err(error) = self.fetcher.fetch(&request, &mut part) {
             return Ok(Err(error));
-        }
-        if part.len() > DOCUMENT_MAX {
-            let message = format!("{url} has {} bytes, more than any document", part.len());
-            return Err(Error::new(Kind::Host, message));
         }
         let mut bytes = Vec::new();
         let mut file = part.file();
@@ -310,7 +337,7 @@ impl Pull<'_> {
                 format!("the registry names {url} for a token, which is less safe"),
             ));
         }
-        let bytes = self.fetched(&url)?.host(|| "no token".to_owned())?;
+        let bytes = self.fetched(&url, None)?.host(|| "no token".to_owned())?;
         let token: Token = understood(&bytes, &url)?;
         let token = if token.token.is_empty() {
             token.access_token
@@ -384,62 +411,4 @@ fn chosen(all: Vec<Descriptor>, platform: &Platform) -> Result<Descriptor> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_those_of_engines() {
-        let digest = format!("sha256:{}", "a".repeat(64));
-        for (text, name, url) in [
-            (
-                "debian",
-                "docker.io/library/debian:latest",
-                "https://registry-1.docker.io/v2/library/debian/x",
-            ),
-            (
-                "team/web:1.0",
-                "docker.io/team/web:1.0",
-                "https://registry-1.docker.io/v2/team/web/x",
-            ),
-            (
-                "quay.io/a/b/c:V_1",
-                "quay.io/a/b/c:V_1",
-                "https://quay.io/v2/a/b/c/x",
-            ),
-            (
-                "localhost:5000/a",
-                "localhost:5000/a:latest",
-                "http://localhost:5000/v2/a/x",
-            ),
-        ] {
-            let found = Name::parse(text).unwrap();
-            assert_eq!(found.to_string(), name);
-            assert_eq!(found.url("x").unwrap().to_string(), url);
-        }
-        let pinned = Name::parse(&format!("example.org/a:1@{digest}")).unwrap();
-        assert_eq!(pinned.to_string(), format!("example.org/a@{digest}"));
-        for text in [
-            "",
-            "a//b",
-            "A",
-            "a:",
-            "a:x y",
-            "a@sha256:1",
-            "../a",
-            "a/.b",
-            "example.org/",
-        ] {
-            assert_eq!(Name::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn a_challenge_names_who_gives_tokens() {
-        let challenge = Challenge::read(r#"Bearer realm="https://a/t",service="r",scope="x""#).unwrap();
-        assert_eq!(
-            challenge.url("repository:a:pull"),
-            "https://a/t?scope=repository:a:pull&service=r"
-        );
-        assert!(Challenge::read(r#"Basic realm="x""#).is_none());
-    }
-}
+mod tests;

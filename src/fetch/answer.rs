@@ -174,6 +174,7 @@ mod tests {
             unless,
             reload: false,
             sha256: None,
+            len_max: None,
         };
         meaning(status, &pairs(headers), &request, &mut part(bytes))
     }

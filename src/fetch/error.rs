@@ -78,6 +78,12 @@ pub enum Why {
         /// Bytes that were announced.
         of: u64,
     },
+    /// More came than may.
+    #[error("it has more than {max} bytes")]
+    TooLong {
+        /// Bytes that may come.
+        max: u64,
+    },
     /// What came is not what was wanted.
     #[error("its SHA-256 is {found}, not {expected}")]
     Digest {

@@ -30,6 +30,7 @@ fn request(url: &Url) -> Request<'_> {
         unless: None,
         reload: false,
         sha256: None,
+        len_max: None,
     }
 }
 
@@ -340,4 +341,36 @@ fn no_connection_is_told_as_such() {
         told.contains("refused") && told.ends_with("(tried 4 times)"),
         "{told}"
     );
+}
+
+#[test]
+fn no_more_is_taken_than_may_come() {
+    let server = Server::start(|_, asked| {
+        let mut reply = Reply::new(200, bytes(300_000)).with("ETag", ETAG);
+        if asked.target == "/endless" {
+            reply.chunked = true;
+            // Nothing says that it ends, and nothing follows for longer than is waited.
+            reply.cut = Some(300_000);
+            reply.stall = Duration::from_secs(3);
+        }
+        reply
+    });
+    for target in ["/long", "/endless"] {
+        let url = Url::parse(&server.url(target)).unwrap();
+        let request = Request {
+            len_max: Some(299_999),
+            ..request(&url)
+        };
+        let mut part = Part::new(tempfile::tempfile().unwrap());
+        let error = fetcher(&[]).fetch(&request, &mut part).unwrap_err();
+        let told = format!("cannot fetch {url}: it has more than 299999 bytes");
+        assert_eq!(error.to_string(), told);
+        assert_eq!(part.file().metadata().unwrap().len(), 0, "nothing stays of it");
+    }
+    let url = Url::parse(&server.url("/long")).unwrap();
+    let request = Request {
+        len_max: Some(300_000),
+        ..request(&url)
+    };
+    assert_eq!(fetched(&fetcher(&[]), &request).unwrap().1, bytes(300_000));
 }

@@ -163,6 +163,7 @@ pub fn answers(bytes: &[u8]) {
         unless: (draw.below(2) == 1).then_some(known),
         reload: false,
         sha256: None,
+        len_max: None,
     };
     let status = *draw.pick(&[200, 206, 304, 213, 301, 416, 404, 429, 503, 100, 999]);
     let mut headers = BTreeMap::new();

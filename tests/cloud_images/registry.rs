@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use oracle::http::{Asked, Reply, Server};
+use sha2::{Digest as _, Sha256};
 
 use super::elements::{Cloud, architectures};
 use super::run;
@@ -24,17 +25,17 @@ fn layout(cloud: &Cloud) -> String {
     layout
 }
 
+/// The digest of the manifest in a layout.
+fn manifest_of(layout: &str) -> String {
+    let text = fs::read_to_string(Path::new(layout).join("index.json")).unwrap();
+    let digest = text.split("\"digest\":\"").nth(1).unwrap();
+    digest.split('"').next().unwrap().to_owned()
+}
+
 /// An index of two platforms, of which one is in the layout.
 fn index(layout: &str) -> Vec<u8> {
-    let text = fs::read_to_string(Path::new(layout).join("index.json")).unwrap();
-    let digest = text
-        .split("\"digest\":\"")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap();
-    let len = fs::metadata(blob(layout, digest)).unwrap().len();
+    let digest = manifest_of(layout);
+    let len = fs::metadata(blob(layout, &digest)).unwrap().len();
     let manifest = |arch: &str, digest: &str| {
         format!(
             "{{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"{digest}\",\"size\":{len},\
@@ -43,7 +44,7 @@ fn index(layout: &str) -> Vec<u8> {
     };
     let other = format!("sha256:{}", "0".repeat(64));
     let (mine, manifests) = (architectures().0, ["s390x", architectures().0]);
-    let manifests = manifests.map(|arch| manifest(arch, if arch == mine { digest } else { &other }));
+    let manifests = manifests.map(|arch| manifest(arch, if arch == mine { &digest } else { &other }));
     format!(
         "{{\"schemaVersion\":2,\"mediaType\":\"{INDEX}\",\"manifests\":[{}]}}",
         manifests.join(",")
@@ -55,8 +56,9 @@ fn blob(layout: &str, digest: &str) -> std::path::PathBuf {
     Path::new(layout).join("blobs").join(digest.replace(':', "/"))
 }
 
-/// A registry that wants a token, and sends blobs from another host, which must not see it.
-fn registry(layout: String, index: Vec<u8>, elsewhere: &Server, damaged: bool) -> Server {
+/// A registry that wants a token, and sends blobs from another host, which must not see it. A document of the digest
+/// `damaged` comes as another one that means the same.
+fn registry(layout: String, index: Vec<u8>, elsewhere: &Server, damaged: Option<String>) -> Server {
     let elsewhere = elsewhere.url("");
     let asked_for = AtomicUsize::new(0);
     Server::start(move |_, asked| {
@@ -79,8 +81,11 @@ fn registry(layout: String, index: Vec<u8>, elsewhere: &Server, damaged: bool) -
             Some(named) if named.contains("sha256:") => {
                 let digest = named.rsplit('/').next().unwrap();
                 let mut bytes = fs::read(blob(&layout, digest)).unwrap();
-                if damaged {
-                    bytes[0] ^= 1;
+                if damaged.as_deref() == Some(digest) {
+                    let text = String::from_utf8(bytes).unwrap();
+                    bytes = text
+                        .replace("\"schemaVersion\"", "\"schemaVersiom\"")
+                        .into_bytes();
                 }
                 if named.starts_with("blobs/") {
                     Reply::new(307, "").with("Location", &format!("{elsewhere}/{digest}"))
@@ -108,7 +113,7 @@ fn containers_of_distributions_are_pulled_without_an_engine() {
     let layout = layout(&cloud);
     let index = index(&layout);
     let storage = storage(layout.clone());
-    let registry = registry(layout, index, &storage, false);
+    let registry = registry(layout, index, &storage, None);
     let image = format!("docker://{}/mini/fedora:37", registry.authority());
     cloud.lab.set("DIB_CONTAINER_IMAGE", &image);
     for element in ["fedora-container", "rocky-container", "almalinux-container"] {
@@ -155,7 +160,7 @@ fn what_a_registry_gives_must_have_its_digest() {
     let layout = layout(&cloud);
     let index = index(&layout);
     let storage = storage(layout.clone());
-    let registry = registry(layout, index, &storage, true);
+    let registry = registry(layout.clone(), index, &storage, Some(manifest_of(&layout)));
     cloud.lab.set(
         "DIB_CONTAINER_IMAGE",
         &format!("docker://{}/mini/fedora:37", registry.authority()),
@@ -181,5 +186,36 @@ fn what_a_registry_gives_must_have_its_digest() {
         let said = cloud.lab.build(&["-t", "raw", "containerfile", "probe"]);
         let text = [said.out, said.err].concat();
         assert!(said.status == 1 && text.contains(told), "{text}");
+    }
+}
+
+#[test]
+fn a_pinned_image_is_the_one_of_its_digest() {
+    let Some(mut cloud) = cloud() else { return };
+    let layout = layout(&cloud);
+    let index = index(&layout);
+    let pin = format!("sha256:{:x}", Sha256::digest(&index));
+    fs::write(blob(&layout, &pin), &index).unwrap();
+    let storage = storage(layout.clone());
+    let mut built = |pin: &str, damaged: Option<&str>| {
+        let registry = registry(
+            layout.clone(),
+            index.clone(),
+            &storage,
+            damaged.map(str::to_owned),
+        );
+        let image = format!("docker://{}/mini/fedora@{pin}", registry.authority());
+        cloud.lab.set("DIB_CONTAINER_IMAGE", &image);
+        cloud.lab.build(&["-t", "raw", "containerfile", "probe"])
+    };
+    for pin in [pin, manifest_of(&layout)] {
+        let said = built(&pin, Some(&pin));
+        let text = [said.out, said.err].concat();
+        let told = format!("not {}", &pin["sha256:".len()..]);
+        assert!(
+            said.status == 1 && text.contains("its SHA-256 is") && text.contains(&told),
+            "{text}"
+        );
+        built(&pin, None).ok();
     }
 }

@@ -56,8 +56,8 @@ pub struct Fetcher {
     limits: Limits,
     /// The kinds of documents that are wanted.
     accept: Option<&'static str>,
-    /// A token, and the host and port that it is for.
-    token: Option<(String, String)>,
+    /// A token, and the scheme, host and port that it is for.
+    token: Option<(Scheme, String, String)>,
 }
 
 /// How long each step of a fetch may take.
@@ -204,9 +204,10 @@ impl Fetcher {
         }
     }
 
-    /// From now on whoever serves `url` gets a token, and nobody else does.
+    /// From now on whoever serves `url` gets a token, by the same scheme, and nobody else does: sent on to an address in
+    /// the clear, everybody on the way would read it.
     pub fn bear(&mut self, url: &Url, token: String) {
-        self.token = Some((url.authority().to_owned(), token));
+        self.token = Some((url.scheme(), url.authority().to_owned(), token));
     }
 
     /// Fetches into `part`, which goes on from where it is.
@@ -313,7 +314,9 @@ impl Fetcher {
         if let Some(authorization) = url.authorization() {
             asked = asked.header(header::AUTHORIZATION, authorization);
         }
-        if let Some((_, token)) = self.token.as_ref().filter(|(of, _)| of == url.authority()) {
+        let is_for =
+            |(scheme, of, _): &&(Scheme, String, String)| *scheme == url.scheme() && of == url.authority();
+        if let Some((_, _, token)) = self.token.as_ref().filter(is_for) {
             asked = asked.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         if let Some(kinds) = self.accept {

@@ -374,3 +374,20 @@ fn no_more_is_taken_than_may_come() {
     };
     assert_eq!(fetched(&fetcher(&[]), &request).unwrap().1, bytes(300_000));
 }
+
+#[test]
+fn a_token_goes_to_nobody_else_and_never_from_tls_into_the_clear() {
+    let server = Server::start(|_, _| Reply::new(200, "there"));
+    let here = server.url("/x");
+    for (url, told) in [
+        (here.clone(), Some("Bearer secret")),
+        (here.replace("http:", "https:"), None),
+        ("http://127.0.0.1:1/x".to_owned(), None),
+    ] {
+        let mut fetcher = fetcher(&[]);
+        fetcher.bear(&Url::parse(&url).unwrap(), "secret".to_owned());
+        assert_eq!(get(&fetcher, &here).unwrap(), b"there");
+        let asked = server.asked().pop().unwrap();
+        assert_eq!(asked.header("authorization"), told, "{url}");
+    }
+}

@@ -112,6 +112,54 @@ fn builds_fail_as_they_should_or_not() {
 }
 
 #[test]
+fn a_case_that_cannot_be_tried_has_failed_and_the_others_go_on() {
+    let Some(lab) = Lab::new() else { return };
+    case(&lab, "a-nonsense", &[("variables", "no variable\n")]);
+    case(&lab, "elsewhere", &[("require", "programs no-such-program\n")]);
+    let said = tested(&lab, &["probe"]).failed(1, "");
+    for told in [
+        "FAILED   probe/a-nonsense (",
+        "case probe/a-nonsense: variables: 'no variable' is no NAME=VALUE\n",
+        "skipped  probe/elsewhere: no no-such-program\n",
+        "0 passed, 1 failed, 1 skipped\n",
+    ] {
+        assert!(said.out.contains(told), "no '{told}' in {}", said.out);
+    }
+}
+
+#[test]
+fn files_of_cases_may_be_links_that_stay_with_the_elements() {
+    let Some(lab) = Lab::new() else { return };
+    case(&lab, "linked", &[]);
+    lab.file("probe/require-of-all", "skip by the link\n");
+    let link = lab.dir().join("elements/probe/test-elements/linked/require");
+    std::os::unix::fs::symlink("../../require-of-all", &link).unwrap();
+    let said = tested(&lab, &["probe"]).ok();
+    assert!(
+        said.out.contains("skipped  probe/linked: by the link\n"),
+        "{}",
+        said.out
+    );
+
+    let outside = lab.dir().join("outside");
+    std::fs::write(&outside, "skip by a stranger\n").unwrap();
+    for (target, told) in [
+        (outside.as_path(), "outside of the directory of elements"),
+        (std::path::Path::new("nowhere"), "No such file"),
+    ] {
+        std::fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(target, &link).unwrap();
+        let said = tested(&lab, &["probe"]).failed(1, "element probe: cannot read ");
+        assert!(
+            said.err.contains("linked/require: ") && said.err.contains(told),
+            "{}",
+            said.err
+        );
+        assert!(!said.out.contains("skipped"), "{}", said.out);
+    }
+}
+
+#[test]
 fn what_cannot_run_here_is_skipped_unless_that_is_forbidden() {
     let Some(mut lab) = Lab::new() else { return };
     case(&lab, "elsewhere", &[("require", "programs no-such-program\n")]);

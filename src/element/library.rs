@@ -170,7 +170,7 @@ impl Library {
             let mut fault = None;
             let mut read = |file: &str| {
                 let path = real.join(file);
-                let bytes = read_names(&path, &real).unwrap_or_else(|error| {
+                let bytes = read_own(&path, &real).unwrap_or_else(|error| {
                     fault = Some((path, error.to_string()));
                     Vec::new()
                 });
@@ -258,6 +258,19 @@ impl Element {
         Ok(items)
     }
 
+    /// The text of the file that a link of the element leads to, which is the element's own, or a neighbour's.
+    pub fn linked_text(&self, link: &Path) -> Result<Option<String>> {
+        let Origin::Directory(dir) = &self.origin else {
+            return Ok(None);
+        };
+        let path = dir.join(link);
+        let bytes = read_own(&path, dir).map_err(|error| {
+            let message = format!("element {}: cannot read {}", self.name, path.display());
+            Error::new(Kind::Elements, message).because(error)
+        })?;
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
     fn embedded(&self) -> Vec<Item> {
         let mut items: BTreeMap<PathBuf, ItemKind> = BTreeMap::new();
         for (path, run, bytes) in BUILT_IN {
@@ -275,8 +288,8 @@ impl Element {
     }
 }
 
-/// Reads the names in a file of an element. Their readers show them, so none is read from a file outside.
-fn read_names(path: &Path, element: &Path) -> io::Result<Vec<u8>> {
+/// Reads a file of an element, by links, too. Its readers show what is in it, so none is read from a file outside.
+fn read_own(path: &Path, element: &Path) -> io::Result<Vec<u8>> {
     match path.canonicalize() {
         Ok(real) if lies_with(&real, element) => given::read(&real),
         Ok(real) => Err(io::Error::other(format!(

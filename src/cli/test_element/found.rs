@@ -48,7 +48,8 @@ impl Case {
             let path = dir.join(file);
             match items.iter().find(|item| item.path == path).map(|item| &item.kind) {
                 Some(ItemKind::File { bytes, .. }) => bytes.text().map(Some),
-                _ => Ok(None),
+                Some(ItemKind::Symlink { .. }) => element.linked_text(&path),
+                Some(ItemKind::Directory) | None => Ok(None),
             }
         };
         let formats = text("test-output-formats")?.unwrap_or_default();

@@ -10,6 +10,7 @@ use super::boot::{self, Booted};
 use super::found::{Case, DIRECTORY};
 use crate::element::hooks::materialise;
 use crate::element::library::{Library, Origin};
+use crate::element::portrait::harmless;
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::sandbox::launch::{Ending, Sandbox, run_self_in};
@@ -82,12 +83,19 @@ impl<'a> Bench<'a> {
         Ok(bench)
     }
 
-    /// Tries a case, and says how long it took.
+    /// Tries a case, and says how long it took. What keeps one case from being tried is that case's failure, and the
+    /// others go on; only who interrupts a build ends them all.
     pub(super) fn run(&self, case: &Case) -> Result<(Outcome, Duration)> {
         let since = Instant::now();
         let dir = self.work.join(case.title());
-        fs::create_dir_all(&dir).host(|| format!("cannot make {}", dir.display()))?;
-        let outcome = self.tried(case, &dir)?;
+        let made = fs::create_dir_all(&dir).host(|| format!("cannot make {}", dir.display()));
+        let outcome = match made.and_then(|()| self.tried(case, &dir)) {
+            Err(error) if !matches!(error.kind(), Kind::Interrupted { .. }) => {
+                let hints = error.hints().iter().map(|hint| format!("hint: {hint}"));
+                failed(harmless(&error.message()), hints.collect())
+            }
+            other => other?,
+        };
         Ok((outcome, since.elapsed()))
     }
 
@@ -300,7 +308,7 @@ pub(super) fn tail(log: &Path) -> Vec<String> {
         Ok(bytes)
     };
     let bytes = read().unwrap_or_default();
-    let text = crate::element::portrait::harmless(&String::from_utf8_lossy(&bytes));
+    let text = harmless(&String::from_utf8_lossy(&bytes));
     text.lines().map(str::to_owned).collect()
 }
 

@@ -325,7 +325,7 @@ fn u_boot_gets_its_headers() {
     lab.set("ARCH", "armhf")
         .set("UBOOT_KERNEL_ADDR", "0x80000")
         .set("SOURCE_DATE_EPOCH", "1700000000");
-    build(&lab, &["uboot"]).failed(1, "neither image.vmlinuz nor image.kernel");
+    build(&lab, &["uboot"]).failed(1, "there is no kernel to wrap: element baremetal leaves one");
     fs::write(lab.out("image.vmlinuz"), "kernel").unwrap();
     fs::write(lab.out("image.initrd"), vec![7; 100_000]).unwrap();
     build(&lab, &["uboot"]).ok();

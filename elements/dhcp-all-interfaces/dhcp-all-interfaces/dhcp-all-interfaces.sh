@@ -44,10 +44,17 @@ configured() {
         return 0
     fi
     if runs systemd-networkd.service; then
-        case $(networkctl --no-legend --no-pager list "$1" 2>/dev/null) in
-        *unmanaged* | '') ;;
-        *) return 0 ;;
-        esac
+        # It knows only once udev is through with the interface.
+        waited=0
+        while :; do
+            case $(networkctl --no-legend --no-pager list "$1" 2>/dev/null) in
+            *unmanaged* | '') break ;;
+            *pending* | *initialized*) [ "$waited" -lt "$timeout" ] || break ;;
+            *) return 0 ;;
+            esac
+            sleep 1
+            waited=$((waited + 1))
+        done
     fi
     return 1
 }

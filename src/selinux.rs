@@ -3,7 +3,7 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`contexts`] | the rules of `file_contexts`: which label a file gets |
+//! | `contexts` | the rules of `file_contexts`: which label a file gets |
 //! | `pattern` | their patterns, which are those of PCRE |
 //!
 //! The policy is that of `SELINUXTYPE` in `/etc/selinux/config`, else `targeted`. Its rules are the text files

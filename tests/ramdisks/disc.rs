@@ -49,7 +49,7 @@ pub(super) fn boots_by_every_firmware(place: &Place<'_>, kernel: &Path) {
     let image = place.dir.join("out/probe.iso");
     let sum = oracle::run("sha256sum", &[kernel.as_os_str()]);
     let kernel = format!("has a kernel of {}", &sum[..64]);
-    let owner = "witness: it is owned by 0:444, and listed as initrd vmlinuz ";
+    let owner = "witness: it is owned by 0:444, and listed as grub initrd vmlinuz ";
     let limit = Duration::from_mins(8);
     for (firmware, named) in [
         (Firmware::Bios, "firmware is BIOS"),

@@ -83,6 +83,9 @@ if type lvs >/dev/null 2>&1; then
 fi
 echo "witness has spoken"
 TEXT
+# Several emulated machines share two processors: a disk may be found later than on a real one.
+mkdir -p /etc/systemd/system.conf.d
+printf '[Manager]\nDefaultDeviceTimeoutSec=7min\n' >/etc/systemd/system.conf.d/emulated.conf
 chmod 755 /usr/local/sbin/disk-witness
 ln -s ../disk-witness.service /etc/systemd/system/multi-user.target.wants/
 "#;

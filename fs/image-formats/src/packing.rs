@@ -17,9 +17,6 @@ const BATCH: usize = 256 * 1024;
 /// Batches on their way per thread besides the one being compressed: ready or done.
 const AHEAD: usize = 3;
 
-/// The power of two of deflate's window. QEMU inflates with this one, as some decoders with no larger one do.
-const WINDOW_BITS: u8 = 12;
-
 /// How blocks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct How {
@@ -34,8 +31,11 @@ pub(crate) struct How {
 /// What compresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Raw deflate with a window of 4 KiB.
-    Deflate,
+    /// Raw deflate with a window of so many bytes, as a power of two.
+    Deflate {
+        /// 9 to 15.
+        window: u8,
+    },
     /// Deflate in zlib's wrapping, with any window. What can't be compressed is wrapped all the same.
     Zlib,
     /// zstd.
@@ -116,7 +116,7 @@ enum Codec {
 impl Codec {
     fn new(how: How) -> io::Result<Self> {
         match how.codec {
-            Kind::Deflate | Kind::Zlib => Ok(Self::Deflate(Self::deflate(how), how)),
+            Kind::Deflate { .. } | Kind::Zlib => Ok(Self::Deflate(Self::deflate(how), how)),
             #[cfg(feature = "zstd")]
             Kind::Zstd => {
                 let codec = zstd::bulk::Compressor::new(how.level.into())?;
@@ -130,8 +130,8 @@ impl Codec {
     fn deflate(how: How) -> Compress {
         let level = Compression::new(how.level.into());
         match how.codec {
-            Kind::Zlib => Compress::new(level, true),
-            _ => Compress::new_with_window_bits(level, false, WINDOW_BITS),
+            Kind::Deflate { window } => Compress::new_with_window_bits(level, false, window),
+            _ => Compress::new(level, true),
         }
     }
 
@@ -237,7 +237,7 @@ mod tests {
             noise.to_le_bytes()[0]
         };
         for size in (9..=21).map(|bits| 1_usize << bits) {
-            for codec in [Kind::Deflate, Kind::Zstd, Kind::Zlib] {
+            for codec in [Kind::Deflate { window: 12 }, Kind::Zstd, Kind::Zlib] {
                 let threads = NonZero::<usize>::MIN;
                 let how = How {
                     codec,

@@ -63,6 +63,8 @@ fn sample() -> Guest {
         (200_000, noise(1_000_000, 2)),
         (4 << 20, text(3 << 20, 3)),
         (ZEROS.start, vec![0; 300_000]),
+        // Found again by a window that is wide enough.
+        (20 << 20, noise(24_000, 4).repeat(20)),
         ((600 << 20) - 3, text(7, 5)),
         (len - 700, noise(700, 6)),
     ];
@@ -231,6 +233,12 @@ fn zlib_v2() {
     judge("compat=0.10", compressed, without_zeros);
 }
 
+/// Matches from anywhere in a cluster, of 2 MiB too: QEMU inflates it in one go.
+#[test]
+fn zlib_with_the_largest_window() {
+    judge("compression_window=15", compressed, without_zeros);
+}
+
 #[test]
 fn zstd_v3() {
     judge("compression_type=zstd", compressed, without_zeros);
@@ -258,6 +266,12 @@ fn any_number_of_threads_gives_the_same_bytes() {
             assert!(with(threads) == one, "{threads} threads, {text}");
         }
     }
+}
+
+#[test]
+fn a_wider_window_finds_more() {
+    let window = |bits: u8| image(&Options::parse(&format!("compression_window={bits}")).unwrap());
+    assert!(window(15).len() < window(12).len());
 }
 
 #[test]

@@ -6,6 +6,9 @@ use std::ops::RangeInclusive;
 use super::geometry::ClusterSize;
 use crate::keyed::{OptionError, bad, switch, unknown, unsupported};
 
+/// Windows of zlib, least and largest.
+const WINDOWS: (u8, u8) = (12, 15);
+
 /// How an image is written. The guest's bytes are the same under all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -17,6 +20,12 @@ pub struct Options {
     pub compression_type: CompressionType,
     /// How hard compressed clusters are compressed; `None` for what suits the type.
     pub compression_level: Option<u8>,
+    /// How far back zlib's matches may lie, as a power of two of bytes, from 12 to 15.
+    ///
+    /// QEMU writes 12, and so does the default. QEMU inflates a cluster in one go, so that it reads any, as everybody does
+    /// who reads RFC 1951 to its end; 15 is about a tenth smaller. A reader that keeps no more than a window of 4 KiB of what
+    /// it has inflated could not follow it.
+    pub compression_window: u8,
     /// Whether the guest's writes may leave reference counts stale until the image is closed.
     pub lazy_refcounts: bool,
     /// What is allocated where the guest is zero. An image can't be preallocated and compressed.
@@ -37,7 +46,7 @@ pub enum Compat {
 /// How compressed clusters are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompressionType {
-    /// Raw deflate with a window of 4 KiB, which every reader knows.
+    /// Raw deflate, which every reader knows.
     Zlib,
     /// zstd, for QEMU 5.1 and later; several other readers don't know it, so it is never chosen unasked.
     Zstd,
@@ -80,6 +89,7 @@ impl Default for Options {
             compat: Compat::V3,
             compression_type: CompressionType::Zlib,
             compression_level: None,
+            compression_window: WINDOWS.0,
             lazy_refcounts: false,
             preallocation: Preallocation::Off,
             threads: std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
@@ -119,13 +129,14 @@ pub enum OptionsError {
 
 impl Options {
     /// The options that a user can give, those that are refused with a reason included.
-    pub const KEYS: [&str; 16] = [
+    pub const KEYS: [&str; 17] = [
         "backing_file",
         "backing_fmt",
         "cluster_size",
         "compat",
         "compression_level",
         "compression_type",
+        "compression_window",
         "data_file",
         "data_file_raw",
         "encrypt.format",
@@ -140,7 +151,7 @@ impl Options {
 
     /// Reads `key=value,key=value`, the argument of `--qemu-img-options`; of two values of one key, the last counts.
     ///
-    /// The keys are those of `qemu-img convert -O qcow2 -o`, and `compression_level`.
+    /// The keys are those of `qemu-img convert -O qcow2 -o`, `compression_level` and `compression_window`.
     pub fn parse(text: &str) -> Result<Self, OptionsError> {
         let mut options = Self::default();
         for option in text.split(',').filter(|option| !option.is_empty()) {
@@ -180,6 +191,12 @@ impl Options {
                 let level = level.ok_or_else(|| bad("compression_level", value, "a number"))?;
                 self.compression_level = Some(level);
             }
+            "compression_window" => {
+                let bits = value.parse().ok();
+                let bits = bits.filter(|bits| (WINDOWS.0..=WINDOWS.1).contains(bits));
+                self.compression_window =
+                    bits.ok_or_else(|| bad("compression_window", value, "12, 13, 14 or 15"))?;
+            }
             "lazy_refcounts" => self.lazy_refcounts = switch("lazy_refcounts", value)?,
             "preallocation" => {
                 self.preallocation = match value {
@@ -206,6 +223,9 @@ impl Options {
         }
         let zstd = self.compression_type == CompressionType::Zstd;
         let conflict = match self.compat {
+            _ if zstd && self.compression_window != WINDOWS.0 => {
+                Some(("compression_window", "compression_type=zlib"))
+            }
             Compat::V2 if zstd => Some(("compression_type=zstd", "compat=1.1")),
             Compat::V2 if self.lazy_refcounts => Some(("lazy_refcounts=on", "compat=1.1")),
             _ if zstd && !cfg!(feature = "zstd") => Some(("compression_type=zstd", "a build with zstd")),
@@ -318,6 +338,14 @@ mod tests {
             (
                 "compression_level=x",
                 "'x' is no value of compression_level, which is a number",
+            ),
+            (
+                "compression_window=16",
+                "'16' is no value of compression_window, which is 12, 13, 14 or 15",
+            ),
+            (
+                "compression_window=15,compression_type=zstd",
+                "compression_window needs compression_type=zlib",
             ),
             (
                 "compat=0.10,lazy_refcounts=on",

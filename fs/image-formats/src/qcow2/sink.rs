@@ -49,7 +49,9 @@ impl<W: Write + Seek + Send> CompressedSink<W> {
         let geometry = Geometry::new(virtual_size, options.cluster_size)?;
         let how = How {
             codec: match options.compression_type {
-                CompressionType::Zlib => Kind::Deflate,
+                CompressionType::Zlib => Kind::Deflate {
+                    window: options.compression_window,
+                },
                 CompressionType::Zstd => Kind::Zstd,
             },
             level: options.level(),

@@ -350,17 +350,21 @@ impl Parts {
         self.witness.as_ref().map(Witness::refusals).unwrap_or_default()
     }
 
-    /// What a hook that succeeded was refused meanwhile. Of the network it may have had no need.
+    /// What a hook that succeeded was refused meanwhile. Of the network and of devices it may have had no need.
     fn judge(&self, name: &[u8]) -> Result<(), RunError> {
         for refusal in self.refusals() {
-            if !refusal.is_of_network() {
+            if refusal.is_of_owner() {
                 let name = name.to_vec();
                 return Err(RunError::Refused { name, refusal });
             }
             let name = name.escape_ascii();
-            ui::warn(format_args!(
-                "{name} wanted the network, which this build has not: {refusal}"
-            ));
+            if refusal.is_of_network() {
+                ui::warn(format_args!(
+                    "{name} wanted the network, which this build has not: {refusal}"
+                ));
+            } else {
+                ui::warn(format_args!("{name}: {refusal}"));
+            }
         }
         Ok(())
     }

@@ -251,7 +251,7 @@ fn foreign_roots_are_made_where_their_programs_run_and_refused_elsewhere() {
     for architecture in ["arm64", "armhf"] {
         let dir = tempfile::tempdir().unwrap();
         if !emulator::is_registered(architecture) {
-            let error = refused(dir.path(), architecture);
+            let error = refused(architecture);
             let told = format!("programs for {architecture} do not run on this machine");
             assert!(
                 error.contains(&told) && error.contains("register an emulator"),
@@ -270,7 +270,9 @@ fn foreign_roots_are_made_where_their_programs_run_and_refused_elsewhere() {
 }
 
 /// What is said to a bootstrap that cannot be. Its archive has nobody who answers: who asked would fail otherwise.
-fn refused(dir: &Path, architecture: &str) -> String {
+fn refused(architecture: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
     let link = dir.join("deb-bootstrap");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_dib"), &link).unwrap();
     let (arch, root) = (format!("--arch={architecture}"), dir.join("root"));

@@ -9,7 +9,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, makedev, openat};
-use rustix::mount::{MountFlags, mount, mount_bind, mount_bind_recursive};
+use rustix::io::Errno;
+use rustix::mount::{
+    MountFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount, mount_bind, move_mount, open_tree,
+    unmount,
+};
 
 use super::rooted::Rooted;
 
@@ -114,19 +118,33 @@ pub(super) fn mount_empty(on: &Path) -> io::Result<()> {
     Ok(mount("dev", on, "tmpfs", flags, Some(c"mode=0755,size=16m"))?)
 }
 
-/// Covers `/dev` of this mount namespace, which is the build's own.
+/// Puts a small `/dev` in the place of that of this mount namespace, which is the build's own.
+///
+/// The host's goes, where hooks could uncover it, as root of the host can.
 pub(super) fn cover(nodes: &Nodes) -> io::Result<()> {
-    let open = |path: &str| {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        openat(CWD, path, flags, Mode::empty())
+    let here = rustix::process::getcwd(Vec::new());
+    let whole =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let shm = match open_tree(CWD, "/dev/shm", whole) {
+        Err(Errno::NOENT) => None,
+        other => Some(other?),
     };
-    let shm = open("/dev/shm");
+    if matches!(nodes, Nodes::Made) {
+        while unmount("/dev", UnmountFlags::DETACH).is_ok() {}
+    }
     mount_empty(Path::new("/dev"))?;
     let dev = Rooted::open(Path::new("/dev"))?;
     populate(&dev, nodes)?;
     mount_terminals(&dev)?;
-    if let Ok(shm) = shm {
-        mount_bind_recursive(magic(&shm), "/dev/shm")?;
+    if let Some(shm) = shm {
+        let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH;
+        move_mount(&shm, "", CWD, "/dev/shm", flags)?;
+    }
+    // Who works in /dev/shm is in what went.
+    if let Ok(here) = here
+        && here.as_bytes().starts_with(b"/dev/")
+    {
+        rustix::process::chdir(here)?;
     }
     Ok(())
 }

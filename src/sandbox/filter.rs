@@ -17,12 +17,24 @@ pub(super) struct Instruction {
 /// What the builder wants to hear of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wanted {
-    /// The making of device nodes.
-    pub(super) nodes: bool,
+    /// Devices that hooks want to have.
+    pub(super) devices: Devices,
     /// Owners beyond the last user and group that there are.
     pub(super) owners: Option<(u32, u32)>,
     /// Ways to other machines.
     pub(super) network: Network,
+}
+
+/// Which devices the builder wants to hear of: what hooks do to have nodes of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Devices {
+    /// None.
+    #[default]
+    Unwatched,
+    /// Those of the host, such as its disks: its root could make nodes of them, or mount those of the kernel.
+    OfHost,
+    /// All, for nobody may make a node of any.
+    All,
 }
 
 /// Which ways to other machines the builder wants to hear of.
@@ -42,6 +54,8 @@ pub(super) enum Network {
 pub(super) enum Meaning {
     /// `mknod`, or `mknodat`: the first argument of those that are called path, mode and device.
     Node { path: usize },
+    /// `mount`, or `fsopen`: the argument that is the type of file system.
+    FileSystem { name: usize },
     /// `chown` and its like: the argument that is the user; the group follows it.
     Owner { user: usize },
     /// `connect`: a socket address at argument 1, its length after it.
@@ -64,7 +78,10 @@ pub(super) struct Interface {
     calls: &'static [(u32, Meaning)],
 }
 
-use Meaning::{Connect, Node, Owner, SendMessage, SendMessages, SendTo};
+use Meaning::{Connect, FileSystem, Node, Owner, SendMessage, SendMessages, SendTo};
+
+/// `fsopen`, the same in every interface.
+const FSOPEN: u32 = 430;
 
 const INTERFACES: [Interface; 4] = [
     // x86-64
@@ -74,6 +91,8 @@ const INTERFACES: [Interface; 4] = [
         calls: &[
             (133, Node { path: 0 }),
             (259, Node { path: 1 }),
+            (165, FileSystem { name: 2 }),
+            (FSOPEN, FileSystem { name: 0 }),
             (92, Owner { user: 1 }),
             (93, Owner { user: 1 }),
             (94, Owner { user: 1 }),
@@ -91,6 +110,8 @@ const INTERFACES: [Interface; 4] = [
         calls: &[
             (14, Node { path: 0 }),
             (297, Node { path: 1 }),
+            (21, FileSystem { name: 2 }),
+            (FSOPEN, FileSystem { name: 0 }),
             (212, Owner { user: 1 }),
             (207, Owner { user: 1 }),
             (198, Owner { user: 1 }),
@@ -107,6 +128,8 @@ const INTERFACES: [Interface; 4] = [
         pointer: 8,
         calls: &[
             (33, Node { path: 1 }),
+            (40, FileSystem { name: 2 }),
+            (FSOPEN, FileSystem { name: 0 }),
             (55, Owner { user: 1 }),
             (54, Owner { user: 2 }),
             (203, Connect),
@@ -122,6 +145,8 @@ const INTERFACES: [Interface; 4] = [
         calls: &[
             (14, Node { path: 0 }),
             (324, Node { path: 1 }),
+            (21, FileSystem { name: 2 }),
+            (FSOPEN, FileSystem { name: 0 }),
             (212, Owner { user: 1 }),
             (207, Owner { user: 1 }),
             (198, Owner { user: 1 }),
@@ -245,15 +270,42 @@ fn section(interface: &Interface, wanted: &Wanted) -> Vec<Instruction> {
     section
 }
 
+const S_IFMT: u32 = 0o170_000;
+const S_IFCHR: u32 = 0o020_000;
+const S_IFBLK: u32 = 0o060_000;
+
+/// Devices that are no part of the host, as `mknod` takes their numbers: what overlays cover names with, `null`, `zero`,
+/// `full`, `random`, `urandom`, `tty`, `console`, `ptmx`.
+const OF_NO_HOST: [u32; 9] = [0, 0x103, 0x105, 0x107, 0x108, 0x109, 0x500, 0x501, 0x502];
+
+/// What decides about a node that somebody may make.
+fn node_of_host(path: usize) -> Vec<Instruction> {
+    let harmless = u8::try_from(OF_NO_HOST.len()).expect("the list is short");
+    let mut body = vec![
+        instruction(LOAD, 0, 0, low(path + 1)),
+        instruction(AND, 0, 0, S_IFMT),
+        instruction(EQUAL, harmless + 2, 0, S_IFBLK),
+        instruction(EQUAL, 0, harmless + 2, S_IFCHR),
+        instruction(LOAD, 0, 0, low(path + 2)),
+    ];
+    for (left, number) in (1..=harmless).rev().zip(OF_NO_HOST) {
+        body.push(instruction(EQUAL, left, 0, number));
+    }
+    body.push(instruction(RETURN, 0, 0, NOTIFY));
+    body.push(instruction(RETURN, 0, 0, ALLOW));
+    body
+}
+
 /// What decides about a call, if it is of interest.
 fn body(meaning: Meaning, wanted: &Wanted) -> Option<Vec<Instruction>> {
-    const S_IFMT: u32 = 0o170_000;
-    const S_IFCHR: u32 = 0o020_000;
-    const S_IFBLK: u32 = 0o060_000;
     const UNCHANGED: u32 = u32::MAX;
     let network = wanted.network;
     match meaning {
-        Node { path } if wanted.nodes => Some(vec![
+        Node { path } if wanted.devices == Devices::OfHost => Some(node_of_host(path)),
+        FileSystem { .. } if wanted.devices == Devices::OfHost => {
+            Some(vec![instruction(RETURN, 0, 0, NOTIFY)])
+        }
+        Node { path } if wanted.devices == Devices::All => Some(vec![
             instruction(LOAD, 0, 0, low(path + 1)),
             instruction(AND, 0, 0, S_IFMT),
             instruction(EQUAL, 1, 0, S_IFCHR),
@@ -327,7 +379,7 @@ mod tests {
     #[test]
     fn only_what_is_wanted_is_heard() {
         let wanted = Wanted {
-            nodes: true,
+            devices: Devices::All,
             owners: Some((65_536, 10)),
             network: Network::Watched,
         };
@@ -362,6 +414,33 @@ mod tests {
     }
 
     #[test]
+    fn of_devices_that_may_be_made_those_of_the_host_are_heard() {
+        let wanted = Wanted {
+            devices: Devices::OfHost,
+            ..Wanted::default()
+        };
+        let program = program(&wanted);
+        for (number, args, heard) in [
+            (133, [1, 0o060_644, 0x800, 0, 0, 0], true),
+            (133, [1, 0o060_644, 0, 0, 0, 0], true),
+            (133, [1, 0o020_644, 0, 0, 0, 0], false),
+            (133, [1, 0o020_644, 0x103, 0, 0, 0], false),
+            (133, [1, 0o020_644, 0x502, 0, 0, 0], false),
+            // /dev/mem, and a SCSI generic device.
+            (133, [1, 0o020_644, 0x101, 0, 0, 0], true),
+            (259, [0, 1, 0o020_644, 0x1500, 0, 0], true),
+            (133, [1, 0o010_644, 0x101, 0, 0, 0], false),
+            (133, [1, 0o644, 0x101, 0, 0, 0], false),
+            (165, [1, 1, 1, 0, 0, 0], true),
+            (430, [1, 0, 0, 0, 0, 0], true),
+            (92, [1, 70_000, 0, 0, 0, 0], false),
+        ] {
+            let decided = decide(&program, X86_64, number, args) == NOTIFY;
+            assert_eq!(decided, heard, "{number} {args:?}");
+        }
+    }
+
+    #[test]
     fn where_nobody_else_refuses_no_way_is_left() {
         let wanted = Wanted {
             network: Network::Barred,
@@ -378,6 +457,8 @@ mod tests {
     fn numbers_are_those_of_this_machine() {
         for (number, means) in [
             (libc::SYS_mknodat, Node { path: 1 }),
+            (libc::SYS_mount, FileSystem { name: 2 }),
+            (libc::SYS_fsopen, FileSystem { name: 0 }),
             (libc::SYS_fchownat, Owner { user: 2 }),
             (libc::SYS_fchown, Owner { user: 1 }),
             (libc::SYS_connect, Connect),

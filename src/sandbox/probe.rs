@@ -12,7 +12,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 use serde::Serialize;
 
 use super::caller;
-use super::filter::{self, Wanted};
+use super::filter::{self, Devices, Wanted};
 use super::idmap::{IdMap, Lack};
 use super::mounts;
 use super::sudo::Sudo;
@@ -390,7 +390,7 @@ fn isolated(tier: Tier, tmp_dir: &Path, step: &mut Step) -> io::Result<()> {
         if tier == Tier::T2 {
             *step = "hearing of system calls by seccomp".into();
             let wanted = Wanted {
-                nodes: true,
+                devices: Devices::All,
                 ..Wanted::default()
             };
             sys::listen(&filter::program(&wanted))?;

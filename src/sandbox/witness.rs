@@ -4,13 +4,15 @@
 //! - In a user namespace nobody may make a node of a device. The witness makes an empty file in its stead, where the
 //!   caller would have made the node and as its umask, its directory and its ids would have it, and remembers what the
 //!   file stands for; the scan makes it a node of the image. `rm`, `mv`, `chmod` and `chown` do to it what they do to
-//!   any file.
+//!   any file. The host's root could, so where hooks are that root, nodes of the host's devices are made so, too, and
+//!   the file system in which the kernel makes its own is refused: no hook reaches a disk of the host.
 //! - An owner that the namespace has no id for is refused by the kernel, and that is told.
 //! - A way to another machine is refused where the build has no network, and that is told.
 //!
 //! The filter is set on the build's main thread after the witness has started, so that the witness itself passes none,
 //! and all hooks inherit it. What the witness learns of a caller, it learns through `/proc` by the caller's number, and
-//! believes only while the caller still waits.
+//! believes only while the caller still waits. A hook that means to deceive it may change a name of a file system between
+//! two looks: root of the host has more ways than that one, and is kept from accidents, not from malice.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,11 +30,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 
-use super::filter::{self, Meaning, Wanted};
+use super::filter::{self, Devices, Meaning, Wanted};
 use super::idmap::IdMap;
 use super::network::{self, Peer};
 use super::sys::{self, Answer, Call};
 use super::tier::{Grant, Network, Tier};
+use crate::ui;
 
 /// Something that a hook was refused, and that may be why it failed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +51,11 @@ pub enum Refusal {
         /// The last user and group that there are.
         last: (u32, u32),
     },
+    /// The nodes that the kernel makes of the host's devices.
+    Devices {
+        /// The program that wanted them.
+        program: String,
+    },
     /// A way to another machine.
     Way {
         /// The program that wanted it.
@@ -62,7 +70,12 @@ pub enum Refusal {
 impl Refusal {
     /// Whether it was the network that was wanted.
     pub fn is_of_network(&self) -> bool {
-        !matches!(self, Refusal::Owner { .. })
+        matches!(self, Refusal::Way { .. } | Refusal::Name(_))
+    }
+
+    /// Whether it was an owner of a file.
+    pub fn is_of_owner(&self) -> bool {
+        matches!(self, Refusal::Owner { .. })
     }
 }
 
@@ -88,6 +101,9 @@ impl fmt::Display for Refusal {
                     ", but there are the users 0 to {user} and the groups 0 to {group}: \
                      /etc/subuid and /etc/subgid grant more"
                 )
+            }
+            Refusal::Devices { program } => {
+                write!(f, "{program} wanted devtmpfs: builds get no devices of the host")
             }
             Refusal::Way { program, peer } => write!(f, "{program} wanted {peer}"),
             Refusal::Name(name) => write!(f, "it asked for the address of {name}"),
@@ -126,8 +142,13 @@ impl Witness {
     /// The witness of a build that was granted something, on the thread that starts its hooks; `None`: none is needed.
     pub fn of(grant: &Grant) -> io::Result<Option<Self>> {
         let ids = grant.ids.as_ref().filter(|_| grant.tier == Tier::T2);
-        let wanted = Wanted {
-            nodes: grant.tier == Tier::T2,
+        let mut wanted = Wanted {
+            devices: match grant.tier {
+                Tier::T0 => Devices::OfHost,
+                // Whoever runs a container says which devices it has.
+                Tier::T1 => Devices::Unwatched,
+                Tier::T2 => Devices::All,
+            },
             owners: ids.map(IdMap::last),
             network: match grant.network {
                 Network::Host => filter::Network::Unwatched,
@@ -135,6 +156,12 @@ impl Witness {
                 Network::None => filter::Network::Barred,
             },
         };
+        if grant.tier == Tier::T0 && !(filter::knows_this_machine() && sys::can_notify()) {
+            ui::warn(
+                "this kernel lets hooks make nodes of the host's disks: they are kept from them by no more than /dev",
+            );
+            wanted.devices = Devices::Unwatched;
+        }
         if wanted == Wanted::default() {
             return Ok(None);
         }
@@ -169,7 +196,7 @@ impl Witness {
     /// What was refused since this was last asked, as hints to an error that it may have led to.
     pub fn hints(&self) -> Vec<String> {
         const MAX: usize = 5;
-        let (network, owners): (Vec<_>, Vec<_>) =
+        let (network, others): (Vec<_>, Vec<_>) =
             self.refusals().into_iter().partition(Refusal::is_of_network);
         let listed = |refusals: &[Refusal]| {
             let words: Vec<String> = refusals.iter().take(MAX).map(ToString::to_string).collect();
@@ -182,8 +209,8 @@ impl Witness {
                 "it wanted the network, which --network none and --hermetic keep from it: {listed}"
             ));
         }
-        if !owners.is_empty() {
-            hints.push(listed(&owners));
+        if !others.is_empty() {
+            hints.push(listed(&others));
         }
         hints
     }
@@ -257,11 +284,26 @@ impl Ear {
                 Ok(()) => Answer::Done,
                 Err(errno) => Answer::Fails(errno),
             },
+            Meaning::FileSystem { name } => self.judge_file_system(&caller, name),
             Meaning::Owner { user } => {
                 self.refuse_owner(&caller, user);
                 Answer::GoOn
             }
             _ => self.judge_way(&caller, meaning, interface.pointer),
+        }
+    }
+
+    /// Refuses the nodes of the kernel. A name that cannot be read is none, or not heard by the kernel either.
+    fn judge_file_system(&self, caller: &Caller<'_>, name: usize) -> Answer {
+        if caller
+            .path(caller.call.args[name])
+            .is_ok_and(|name| name == b"devtmpfs")
+        {
+            let program = caller.program();
+            lock(&self.record).refused(Refusal::Devices { program });
+            Answer::Fails(Errno::PERM)
+        } else {
+            Answer::GoOn
         }
     }
 
@@ -516,7 +558,7 @@ impl Caller<'_> {
                 all.map(|at| of_header(self.call.args[1].wrapping_add(at * stride)))
                     .collect()
             }
-            Meaning::Node { .. } | Meaning::Owner { .. } => Ok(Vec::new()),
+            Meaning::Node { .. } | Meaning::FileSystem { .. } | Meaning::Owner { .. } => Ok(Vec::new()),
         }
     }
 

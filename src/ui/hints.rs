@@ -62,7 +62,7 @@ const HINTS_MAX: usize = 3;
 const NO_INSTALL_PACKAGES: &str = "no element brought install-packages into the image; \
                                    that of its distribution's package manager does, as dpkg";
 
-const KNOWN: [Known; 10] = [
+const KNOWN: [Known; 11] = [
     Known {
         says: &["command not found", ": not found", "env: '"],
         means: missing_command,
@@ -100,6 +100,19 @@ const KNOWN: [Known; 10] = [
             Some(
                 "a program is for another architecture than this host's: register an emulator \
                  (qemu-user-static, binfmt_misc), or set -a to the host's architecture"
+                    .to_owned(),
+            )
+        },
+    },
+    Known {
+        says: &[
+            "mount failed: Operation not permitted",
+            "failed to setup loop device",
+        ],
+        means: |_, _| {
+            Some(
+                "hooks have no devices, loop devices neither: take files out of an image without a mount, as \
+                 'bsdtar -xf disc.iso' or 'dib cat disk.qcow2 PATH' do"
                     .to_owned(),
             )
         },
@@ -301,6 +314,8 @@ mod tests {
                 "10-x: line 2: /bin/true: cannot execute binary file: Exec format error",
                 true,
             ),
+            ("mount: /mnt: mount failed: Operation not permitted.", false),
+            ("mount: /mnt: failed to setup loop device for disc.iso.", false),
             ("10-x: line 2: DIB_SITE: unbound variable", true),
             ("10-x: line 2: TARGET_ROOT: unbound variable", true),
             ("10-x: line 2: TARGET_ROOT: unbound variable", false),

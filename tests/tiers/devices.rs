@@ -1,6 +1,7 @@
 //! What hooks find in `/dev`, `/proc` and `/sys`.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use crate::rung::{Rung, Stairs};
@@ -40,6 +41,52 @@ fn hooks_see_no_device_of_the_host() {
         assert_eq!(seen(&said.out, "dev"), [all; 3], "{rung:?}");
         assert_eq!(seen(&said.out, "block"), [""; 0], "{rung:?}");
     }
+}
+
+/// Looks for a disk of the host by every way that its root has.
+const REACH: &str = r#"
+dir=${TARGET_ROOT:-}/reach; mkdir -p $dir/dev
+mknod $dir/disk b $NUMBERS; mknod $dir/raw c 1 1; mknod $dir/null c 1 3
+! grep -q secret $dir/disk || echo SEEN reached disk
+[ ! -b $dir/disk ] && [ ! -c $dir/raw ] && [ -c $dir/null ] || echo SEEN reached node
+! mount -t devtmpfs none $dir/dev 2>/dev/null || echo SEEN reached devtmpfs
+unshare -m sh -c 'while umount -l /dev; do :; done 2>&-; for node in /dev/*; do [ ! -b $node ] || echo SEEN reached $node; done'
+rm -r $dir
+echo SEEN tried all
+"#;
+
+#[test]
+fn hooks_of_the_hosts_root_reach_no_disk_of_it() {
+    let Some(stairs) = Stairs::new(Rung::T0) else {
+        return;
+    };
+    if !oracle::require(&["losetup", "unshare"]) {
+        return;
+    }
+    stairs.lab.file("no-final-image/README.md", "");
+    let file = stairs.lab.out("disk");
+    fs::write(&file, "secret".repeat(1000)).unwrap();
+    let disk = oracle::looped::attach(&file, 512);
+    assert!(fs::read(disk.path()).unwrap().starts_with(b"secret"));
+    let node = fs::metadata(disk.path()).unwrap();
+    let (major, minor) = (rustix::fs::major(node.rdev()), rustix::fs::minor(node.rdev()));
+    let reach = format!("NUMBERS='{major} {minor}'\n{REACH}");
+    stairs.lab.hook("root.d/50-reach", &reach);
+    stairs.lab.hook("cleanup.d/50-reach", &reach);
+    let said = stairs.build(&ARGS).ok();
+    assert_eq!(seen(&said.out, "reached"), [""; 0]);
+    assert_eq!(seen(&said.out, "tried"), ["all"; 2]);
+
+    stairs
+        .lab
+        .hook("pre-install.d/50-wants", "mount -t devtmpfs none /mnt");
+    let said = stairs.build(&ARGS);
+    assert!(
+        said.err
+            .contains("mount wanted devtmpfs: builds get no devices of the host"),
+        "{}",
+        said.err
+    );
 }
 
 #[test]

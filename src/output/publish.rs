@@ -132,53 +132,113 @@ impl Drop for Fresh {
     }
 }
 
+/// An output that is written, and what it shall be called.
+#[derive(Debug)]
+pub(super) struct Named<'a> {
+    pub(super) image: Fresh,
+    pub(super) path: &'a Path,
+    /// What its name ends in, after a dot.
+    pub(super) suffix: &'a str,
+    /// Its digests: `(suffix, text)`.
+    pub(super) digests: Vec<(&'a str, String)>,
+}
+
 /// Gives an image its name, which ends in its type's `suffix`, and its digests theirs: `(suffix, text)`. What had the name is
 /// kept under another one, or goes with `overwrite`.
 pub(super) fn publish(
-    mut image: Fresh,
+    image: Fresh,
     path: &Path,
     suffix: &str,
     digests: &[(&str, String)],
     mode: u32,
     overwrite: bool,
 ) -> io::Result<()> {
+    let digests = digests.to_vec();
+    let one = Named {
+        image,
+        path,
+        suffix,
+        digests,
+    };
+    publish_all(vec![one], mode, overwrite)
+}
+
+/// The same for outputs of one directory that are nothing without each other: all get their names, or none keeps its own.
+pub(super) fn publish_all(mut outputs: Vec<Named<'_>>, mode: u32, overwrite: bool) -> io::Result<()> {
+    let Some(first) = outputs.first() else {
+        return Ok(());
+    };
     let mut beside = Vec::new();
-    for (suffix, text) in digests {
-        let fresh = Fresh::create(&suffixed(path, suffix), mode)?;
-        io::Write::write_all(&mut &fresh.file, text.as_bytes())?;
-        fresh.file.sync_all()?;
-        beside.push(fresh);
+    for output in &outputs {
+        for (suffix, text) in &output.digests {
+            let fresh = Fresh::create(&suffixed(output.path, suffix), mode)?;
+            io::Write::write_all(&mut &fresh.file, text.as_bytes())?;
+            fresh.file.sync_all()?;
+            beside.push(fresh);
+        }
     }
-    let lock = lock(&image.dir, path)?;
-    for fresh in [&image].into_iter().chain(&beside) {
+    let lock = lock(&first.image.dir, first.path)?;
+    for fresh in outputs.iter().map(|output| &output.image).chain(&beside) {
         sweep(&lock, &fresh.name);
     }
-    for fresh in [&mut image].into_iter().chain(&mut beside) {
+    let images = outputs.iter_mut().map(|output| &mut output.image);
+    for fresh in images.chain(&mut beside) {
         fresh.stage()?;
     }
-    require_replaceable(&lock, &image.name)?;
-    let kept = if overwrite {
-        None
-    } else {
-        keep_old(&lock, &image.name, suffix)?
-    };
-    for suffix in DIGESTS {
-        remove(&lock, &with_suffix(&image.name, suffix))?;
+    for output in &outputs {
+        require_replaceable(&lock, &output.image.name)?;
     }
-    image.take_name()?;
-    for fresh in &mut beside {
+    let mut kept = Vec::new();
+    for output in outputs.iter().filter(|_| !overwrite) {
+        kept.push(keep_old(&lock, &output.image.name, output.suffix)?);
+    }
+    for output in &outputs {
+        for suffix in DIGESTS {
+            remove(&lock, &with_suffix(&output.image.name, suffix))?;
+        }
+    }
+    let images = outputs.iter_mut().map(|output| &mut output.image);
+    let mut named = Vec::new();
+    let taken = images.chain(&mut beside).try_for_each(|fresh| {
         fresh.take_name()?;
+        named.push(fresh.name.clone());
+        Ok(())
+    });
+    if let Err(error) = taken {
+        for name in &named {
+            let _ = remove(&lock, name);
+        }
+        restore(&lock, &outputs, &kept);
+        return Err(error);
     }
     sync(&lock)?;
-    if let Some(kept) = kept {
-        let kept = path.with_file_name(kept);
-        ui::note(format_args!(
-            "the old {} is now {}",
-            path.display(),
-            kept.display()
-        ));
+    for (output, kept) in outputs.iter().zip(kept) {
+        if let Some(kept) = kept {
+            let kept = output.path.with_file_name(kept);
+            let path = output.path.display();
+            ui::note(format_args!("the old {path} is now {}", kept.display()));
+        }
     }
     Ok(())
+}
+
+/// Gives the older outputs that were kept their names back, as far as those are free.
+fn restore(dir: &OwnedFd, outputs: &[Named<'_>], kept: &[Option<OsString>]) {
+    for (output, kept) in outputs.iter().zip(kept) {
+        let Some(kept) = kept else { continue };
+        let own = &output.image.name;
+        let with = |suffix| (with_suffix(kept, suffix), with_suffix(own, suffix));
+        let [md5, sha256] = DIGESTS.map(with);
+        for (from, to) in [(kept.clone(), own.clone()), md5, sha256] {
+            if fs::linkat(dir, &from, dir, &to, AtFlags::empty()).is_ok()
+                || kind(dir, &to).ok().flatten().is_some()
+            {
+                let _ = fs::unlinkat(dir, &from, AtFlags::empty());
+            } else {
+                let _ = fs::renameat(dir, &from, dir, &to);
+            }
+        }
+    }
 }
 
 /// Makes the names last. Not every file system of a network can.
@@ -473,6 +533,45 @@ mod tests {
             .to_string();
         assert!(error.contains("c.raw is a directory"), "{error}");
         assert_eq!(names(dir.path()), ["a.raw", "b.raw", "c.raw"]);
+    }
+
+    #[test]
+    fn of_two_outputs_both_get_their_names_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = ["n.raw", "m.raw"].map(|name| dir.path().join(name));
+        let both = |text: &str| {
+            let named = paths.iter().map(|path| {
+                let image = self::named(path);
+                (&image.file).write_all(text.as_bytes()).unwrap();
+                Named {
+                    image,
+                    path,
+                    suffix: "raw",
+                    digests: vec![("md5", format!("md5 of {text}"))],
+                }
+            });
+            named.collect::<Vec<_>>()
+        };
+        let told = || {
+            let names = names(dir.path()).into_iter();
+            let text = |name: &String| read(&dir.path().join(name));
+            names.map(|name| (text(&name), name)).collect::<Vec<_>>()
+        };
+        // The second can get no name: what has its bytes is gone.
+        let spoilt = |text: &str| {
+            let outputs = both(text);
+            std::fs::remove_file(dir.path().join(outputs[1].image.hidden.as_ref().unwrap())).unwrap();
+            outputs
+        };
+        publish_all(spoilt("none"), MODE, false).unwrap_err();
+        assert_eq!(told(), []);
+        publish_all(both("one"), MODE, false).unwrap();
+        let before = told();
+        assert_eq!(before.len(), 4, "{before:?}");
+        publish_all(spoilt("two"), MODE, false).unwrap_err();
+        assert_eq!(told(), before);
+        publish_all(both("three"), MODE, false).unwrap();
+        assert_eq!((told().len(), read(&paths[1])), (8, "three".into()));
     }
 
     #[test]

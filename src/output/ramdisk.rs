@@ -5,7 +5,7 @@ use std::io::{self, Seek as _};
 use std::path::PathBuf;
 
 use super::digest::{self, DigestingFile, Digits};
-use super::publish::{self, Fresh};
+use super::publish::{self, Fresh, Named};
 use super::{Rules, explain, stdout};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sandbox::rooted::Rooted;
@@ -80,18 +80,22 @@ impl Made {
         for ((file, path), suffix) in self.files.iter_mut().zip(paths(&rules.name)).zip(SUFFIXES) {
             ready.push(write(file, path, suffix, rules)?);
         }
-        // What would keep the second from its name keeps the first from it, too.
-        rehearse(&rules.name)?;
-        for (one, suffix) in ready.into_iter().zip(SUFFIXES) {
-            let lines: Vec<_> = one
-                .digests
-                .iter()
-                .map(|(suffix, digits)| (*suffix, digest::line(digits, &one.path)))
-                .collect();
-            let tried = || format!("cannot save {}", one.path.display());
-            publish::publish(one.fresh, &one.path, suffix, &lines, rules.mode, rules.overwrite)
-                .image(tried)?;
-            ui::note(format_args!("Image file {} created...", one.path.display()));
+        let saved: Vec<PathBuf> = ready.iter().map(|one| one.path.clone()).collect();
+        let named = ready.into_iter().zip(&saved).zip(SUFFIXES);
+        let named = named.map(|((one, path), suffix)| {
+            let digests = one.digests.iter();
+            let digests = digests.map(|(suffix, digits)| (*suffix, digest::line(digits, path)));
+            Named {
+                image: one.fresh,
+                path,
+                suffix,
+                digests: digests.collect(),
+            }
+        });
+        publish::publish_all(named.collect(), rules.mode, rules.overwrite)
+            .image(|| format!("cannot save {}.initramfs and its kernel", rules.name))?;
+        for path in &saved {
+            ui::note(format_args!("Image file {} created...", path.display()));
         }
         Ok(())
     }

@@ -205,6 +205,21 @@ pub enum WordOrigin {
     Implicit,
 }
 
+/// Settings of nothing but images.
+const OF_IMAGES: [&str; 11] = [
+    "types",
+    "compress",
+    "format_options",
+    "vhd_creator",
+    "squashfs_compression",
+    "size",
+    "journal_mib",
+    "mkfs_options",
+    "max_online_resize",
+    "docker_target",
+    "docker_load",
+];
+
 /// Which digests to write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checksums {
@@ -401,7 +416,26 @@ impl Settings {
             let meant = meant.map_or(String::new(), |near| format!("; did you mean {near}?"));
             warnings.push(format!("unknown architecture '{}'{meant}", self.arch));
         }
+        warnings.extend(self.idle_options());
         warnings
+    }
+
+    /// Options of the command line that a ramdisk has no use for.
+    fn idle_options(&self) -> Option<String> {
+        let rows = origins::ROWS.iter().zip(&self.origins);
+        let idle: Vec<&str> = rows
+            .filter_map(|(row, origin)| match origin {
+                Origin::Flag(option) if OF_IMAGES.contains(&row.name) => Some(*option),
+                _ => None,
+            })
+            .collect();
+        (self.ramdisk && !idle.is_empty()).then(|| {
+            format!(
+                "without effect: {}; a ramdisk build makes {name}.initramfs and {name}.kernel, and no image",
+                idle.join(", "),
+                name = self.name
+            )
+        })
     }
 
     /// Notes that a setting has another origin than it seemed.

@@ -2,7 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+
+/// A fragment that has nothing to do.
+const IDLE: &str = "deploy-kexec/init.d/81-deploy-kexec";
 
 /// Sources the functions of all fragments and a fragment, then runs lines in a directory.
 fn run(fragment: &str, lines: &str, dir: &Path) -> String {
@@ -122,4 +126,173 @@ done"#;
         "{said}"
     );
     assert!(fedora.ends_with(" ro"), "{said}");
+}
+
+/// In place of the programs that a disk is looked at and a kernel is started by: each disk is a directory.
+const DISKS: &str = r#"
+mount() {
+    [ "$1 $2 $3 $4" = "-t ext4 -o ro" ] && cp -R "disks/${5#/dev/}/." "$6"
+}
+umount() {
+    rm -rf "$1"/*
+}
+blockdev() { :; }
+udevadm() { :; }
+modprobe() { echo "modprobe: $*"; }
+blkid() { [ -d "disks/${1#/dev/}" ] && echo "$1: UUID=\"of-${1#/dev/}\" TYPE=\"ext4\""; }
+kexec() {
+    echo "kexec: $*"
+    [ "$1" = -e ] || { [ -f "$2" ] && [ -f "${3#--initrd=}" ] && [ -z "$REFUSED" ]; }
+}
+troubleshoot() { echo "troubleshooting"; }
+PARTITIONS_FILE=$PWD/partitions
+KEXEC_DIR=$PWD/kexec
+deploy_disk=/dev/vda
+"#;
+
+#[test]
+fn the_system_on_the_disk_is_started_by_kexec_or_the_reason_is_told() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let list = "major minor  #blocks  name\n\n 254 0 1 vda\n 254 1 1 vda1\n 254 2 1 vda2\n 254 16 1 vdb\n";
+    let fragment = "deploy-kexec/init.d/81-deploy-kexec";
+    let start = |more: &str| {
+        let lines = format!("{DISKS}{more}\n. \"$fragment\" 2>&1");
+        let lines = format!(
+            "fragment={}/elements/{fragment}\n{lines}",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        run(fragment, &lines, dir.path()).replace(dir.path().to_str().unwrap(), "HERE")
+    };
+    write(
+        dir.path(),
+        &[
+            ("partitions", list),
+            ("disks/vda2/etc/fstab", ""),
+            ("disks/vda2/boot/vmlinuz-6.1", ""),
+            ("disks/vda2/boot/initrd.img-6.1", ""),
+            // Of another disk, which is none of the image's.
+            ("disks/vdb/etc/fstab", ""),
+        ],
+    );
+    let said = start("");
+    let one = "starting vmlinuz-6.1 with initrd.img-6.1\n\
+               kexec: -l HERE/kexec/root/boot/vmlinuz-6.1 --initrd=HERE/kexec/root/boot/initrd.img-6.1 --command-line=root=UUID=of-vda2";
+    assert!(said.contains(one) && said.contains("\nkexec: -e"), "{said}");
+    assert!(said.contains("modprobe: -q fs-ext4\n"), "{said}");
+    assert!(!said.contains("troubleshooting"), "{said}");
+    // Kernels in a file system of their own, with the words of its boot loader.
+    write(
+        dir.path(),
+        &[
+            ("disks/vda1/vmlinuz-6.2", ""),
+            ("disks/vda1/initramfs-6.2.img", ""),
+            (
+                "disks/vda1/grub2/grub.cfg",
+                "linux /vmlinuz-6.2 root=/dev/vda2 quiet\n",
+            ),
+        ],
+    );
+    let said = start("");
+    let own = "kexec: -l HERE/kexec/boot/vmlinuz-6.2 --initrd=HERE/kexec/boot/initramfs-6.2.img \
+               --command-line=root=/dev/vda2 quiet\n";
+    assert!(said.contains(own), "no '{own}' in {said}");
+    let none = "no system on /dev/vda can be started by kexec\ntroubleshooting\n";
+    let said = start("REFUSED=1");
+    assert!(said.contains(none) && !said.contains("kexec: -e"), "{said}");
+    fs::remove_dir_all(dir.path().join("disks")).unwrap();
+    let said = start("");
+    assert!(said.contains(none) && !said.contains("kexec: -l"), "{said}");
+}
+
+#[test]
+fn memory_that_fails_its_test_is_told() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let burn = |words: &str, status: u8| {
+        write(dir.path(), &[("words", words)]);
+        let lines = format!(
+            "memtester() {{ echo \"memtester $*\"; return {status}; }}\n\
+             troubleshoot() {{ echo troubleshooting; }}\nCMDLINE_FILE=$PWD/words\n\
+             . {}/elements/hwburnin/init.d/70-hwburnin",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        run(IDLE, &lines, dir.path())
+    };
+    let said = burn("burnin_memory=8 burnin_loops=3\n", 0);
+    assert!(
+        said.ends_with("testing 8 MiB of memory, 3 times\nmemtester 8M 3\nthe memory has passed\n"),
+        "{said}"
+    );
+    let said = burn("burnin_memory=8\n", 1);
+    let told = "memtester 8M 1\nmemtester finds faults in 8 MiB of memory\ntroubleshooting\n";
+    assert!(said.ends_with(told), "{said}");
+    let said = burn("burnin_loops=0\n", 1);
+    assert!(!said.contains("memtester"), "{said}");
+    // Nine tenths of what is there, unless it is said.
+    let said = burn("quiet\n", 0);
+    let mib: u64 = said
+        .rsplit_once("memtester ")
+        .and_then(|(_, rest)| rest.split_once('M'))
+        .and_then(|(mib, _)| mib.parse().ok())
+        .unwrap_or_else(|| panic!("{said}"));
+    assert!(mib > 16, "{said}");
+}
+
+#[test]
+fn the_ilo_is_flashed_where_there_is_one() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    write(
+        dir.path(),
+        &[
+            ("ilo/flash_a", "#!/bin/sh\necho \"a flashes in ${PWD##*/}\"\n"),
+            ("ilo/flash_b", "#!/bin/sh\necho b fails\nexit 1\n"),
+        ],
+    );
+    for name in ["flash_a", "flash_b"] {
+        let path = dir.path().join("ilo").join(name);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let lines = format!(
+        "modprobe() {{ echo \"modprobe $*\"; }}\nudevadm() {{ :; }}\ntroubleshoot() {{ echo troubleshooting; }}\n\
+         ILO_DIR=$PWD/ilo ILO_DEVICE=$PWD/hpilo\n. {}/elements/ilo/init.d/50-ilo",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let flash = || run(IDLE, &lines, dir.path());
+    let said = flash();
+    assert!(said.ends_with("modprobe -q hpilo\n"), "no such device: {said}");
+    fs::create_dir(dir.path().join("hpilo")).unwrap();
+    let said = flash();
+    let told = "a flashes in ilo\n";
+    assert!(said.contains(told), "no '{told}' in {said}");
+    let told = "b fails\nthe firmware of the iLO cannot be flashed\ntroubleshooting\n";
+    assert!(said.ends_with(told), "no '{told}' in {said}");
+}
+
+#[test]
+fn texts_are_a_urls_whatever_is_in_them() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    for (text, encoded) in [
+        ("one error", "one+error"),
+        ("azAZ09-._~", "azAZ09-._~"),
+        ("a&b=c?d#e/f+g%h", "a%26b%3Dc%3Fd%23e%2Ff%2Bg%25h"),
+        ("\"'$`\\!", "%22%27%24%60%5C%21"),
+        ("ü\n", "%C3%BC%0A"),
+        ("", ""),
+    ] {
+        write(dir.path(), &[("text", text)]);
+        let lines = "text=$(cat text; echo .); safe_url_encode \"${text%.}\"";
+        let said = run(IDLE, lines, dir.path());
+        assert_eq!(said.lines().last().unwrap_or_default(), encoded, "{text:?}");
+    }
 }

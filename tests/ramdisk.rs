@@ -1,5 +1,8 @@
 //! `ramdisk-image-create` on the toy root: what goes into a ramdisk, how it is packed, and when there is none.
 
+#[path = "ramdisk/roots.rs"]
+mod roots;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read as _;
@@ -438,6 +441,24 @@ fn the_ramdisk_is_the_same_in_every_tier() {
     for (rung, other) in others {
         assert!(other == bytes, "{rung:?} and {first:?} differ");
     }
+}
+
+#[test]
+fn options_of_images_have_no_effect_and_are_named() {
+    let Some(lab) = lab() else { return };
+    let said = create(
+        &lab,
+        &["-t", "qcow2,raw", "-u", "--image-size", "2", "--root-label", "x"],
+    )
+    .ok();
+    let told =
+        "without effect: -t, -u, --image-size; a ramdisk build makes r.initramfs and r.kernel, and no image";
+    assert!(said.out.contains(told), "no '{told}' in {}", said.out);
+    assert_eq!(lab.names(), ["r.initramfs", "r.kernel"]);
+    let said = lab
+        .run(DIB, &["plan", "--ramdisk", "-o", "r", "mini-os", "probe"])
+        .ok();
+    assert!(!said.out.contains("without effect") && !said.err.contains("without effect"));
 }
 
 #[test]

@@ -13,7 +13,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use clap::{Parser, Subcommand};
@@ -21,8 +21,8 @@ use image_core::tree::Time;
 
 use super::published;
 use crate::error::{Context, Result};
-use crate::ramdisk::firmware::Firmware;
-use crate::ramdisk::lay::Laying;
+use crate::ramdisk::firmware::{self, Firmware};
+use crate::ramdisk::lay::{Laying, MODULE_ROOT, prefix};
 use crate::ramdisk::modules::Modules;
 use crate::ramdisk::pack::{Packing, microcode, pack, wants_microcode};
 use crate::ramdisk::source::Source;
@@ -91,13 +91,8 @@ pub fn run(args: &[OsString]) -> u8 {
 
 fn perform(verb: &Verb) -> Result<()> {
     let source = Source::new("/");
-    let laying = || {
-        Laying::in_chroot(
-            &source,
-            &variable("PATH").unwrap_or_default(),
-            variable("BUSYBOX"),
-        )
-    };
+    let laying = || Laying::in_chroot(&source, variable);
+    let module_root = prefix(variable(MODULE_ROOT));
     match verb {
         Verb::Origins => origins(),
         Verb::Require => {
@@ -106,7 +101,7 @@ fn perform(verb: &Verb) -> Result<()> {
             fs::write(list, words.collect::<String>()).host(|| format!("cannot write {list}"))
         }
         Verb::Kernel => {
-            let kernel = kernel::choose(&source, variable("DIB_KERNEL_VERSION").as_deref())?;
+            let kernel = kernel::choose(&source, &module_root, variable("DIB_KERNEL_VERSION").as_deref())?;
             ui::print(format_args!("{}\n{}\n", kernel.version, kernel.path.display()))
         }
         Verb::Init { file } => {
@@ -123,7 +118,7 @@ fn perform(verb: &Verb) -> Result<()> {
             let firmware = variable("DIB_RAMDISK_FIRMWARE").unwrap_or_else(|| "all".to_owned());
             laying()?.lay(root, kernel_version, &modules, firmware.parse::<Firmware>()?)
         }
-        Verb::Pack { root, file } => pack(root, file, &packing(&source)?),
+        Verb::Pack { root, file } => pack(root, file, &packing(&source, &module_root.join(firmware::PLACE))?),
     }
 }
 
@@ -132,7 +127,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-fn packing(source: &Source) -> Result<Packing> {
+fn packing(source: &Source, firmware: &Path) -> Result<Packing> {
     let compression = variable("DIB_RAMDISK_COMPRESSION")
         .map(|word| word.parse())
         .transpose()?;
@@ -141,9 +136,12 @@ fn packing(source: &Source) -> Result<Packing> {
         .transpose()
         .host(|| "SOURCE_DATE_EPOCH is no number".to_owned())?;
     let early = if wants_microcode(variable("DIB_RAMDISK_MICROCODE").as_deref())? {
-        let early = microcode(source)?;
+        let early = microcode(source, firmware)?;
         if early.is_none() {
-            ui::warn("DIB_RAMDISK_MICROCODE: the tree has no microcode in /lib/firmware");
+            ui::warn(format_args!(
+                "DIB_RAMDISK_MICROCODE: the tree has no microcode in {}",
+                firmware.display()
+            ));
         }
         early
     } else {

@@ -10,8 +10,8 @@ use super::source::Source;
 use crate::error::{Error, Result};
 use crate::inspect::find::matches;
 
-/// Where it lies.
-pub const PLACE: &str = "/lib/firmware";
+/// Where it lies, below the root or what stands for that.
+pub const PLACE: &str = "lib/firmware";
 
 /// Endings of files that the kernel unpacks itself.
 const PACKED: [&str; 3] = ["", ".xz", ".zst"];
@@ -43,8 +43,13 @@ impl FromStr for Firmware {
     }
 }
 
-/// The files of the tree, and the links, that modules of a kernel ask for by these names, which may hold `*`.
-pub fn needed(source: &Source, version: &str, names: &BTreeSet<String>) -> io::Result<BTreeSet<PathBuf>> {
+/// The files of a place of the tree, and the links, that modules of a kernel ask for by these names, which may hold `*`.
+pub fn needed(
+    source: &Source,
+    place: &Path,
+    version: &str,
+    names: &BTreeSet<String>,
+) -> io::Result<BTreeSet<PathBuf>> {
     let mut found = BTreeSet::new();
     // Where the kernel looks, and the order in which it does.
     let roots = [
@@ -56,7 +61,7 @@ pub fn needed(source: &Source, version: &str, names: &BTreeSet<String>) -> io::R
     let (plain, patterns): (Vec<&String>, Vec<&String>) =
         names.iter().partition(|name| !name.contains(['*', '?', '[']));
     for root in &roots {
-        let root = Path::new(PLACE).join(root);
+        let root = place.join(root);
         for name in &plain {
             for ending in PACKED {
                 let path = root.join(format!("{name}{ending}"));
@@ -106,10 +111,11 @@ mod tests {
         }
         let source = Source::new(dir.path());
         let names = ["a.fw", "b.fw", "absent", "brcm/*.txt"].map(str::to_owned);
-        let found = needed(&source, "6.1", &names.into()).unwrap();
+        let place = Path::new("/").join(PLACE);
+        let found = needed(&source, &place, "6.1", &names.into()).unwrap();
         let found: Vec<_> = found
             .iter()
-            .map(|path| path.strip_prefix(PLACE).unwrap().to_str().unwrap())
+            .map(|path| path.strip_prefix(&place).unwrap().to_str().unwrap())
             .collect();
         assert_eq!(
             found,

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use super::modules;
 use super::source::Source;
 use crate::error::{Context, Error, Kind, Result};
 use crate::inspect::kernels::by_version;
@@ -22,8 +23,8 @@ pub struct Kernel {
     pub path: PathBuf,
 }
 
-/// Finds the kernel of a version, or the last one.
-pub fn choose(source: &Source, version: Option<&str>) -> Result<Kernel> {
+/// Finds the kernel of a version, or the last one. Its modules lie below a directory, mostly `/`.
+pub fn choose(source: &Source, module_root: &Path, version: Option<&str>) -> Result<Kernel> {
     let signed = source
         .text(Path::new(SIGNED))
         .host(|| format!("cannot read {SIGNED}"))?;
@@ -31,7 +32,7 @@ pub fn choose(source: &Source, version: Option<&str>) -> Result<Kernel> {
         .map(|text| text.trim().to_owned())
         .filter(|text| !text.is_empty());
     if let Some(version) = version.map(str::to_owned).or(signed) {
-        return named(source, &version);
+        return named(source, module_root, &version);
     }
     let names = source
         .list(Path::new("/boot"))
@@ -41,14 +42,15 @@ pub fn choose(source: &Source, version: Option<&str>) -> Result<Kernel> {
         .iter()
         .max_by(|a, b| by_version(a.as_bytes(), b.as_bytes()))
     {
-        return named(source, last);
+        return named(source, module_root, last);
     }
     // Where nothing is mounted on /boot, some distributions leave it empty.
+    let place = modules::directory(module_root, "");
     let modules = source
-        .list(Path::new("/lib/modules"))
-        .host(|| "cannot read /lib/modules".to_owned())?;
+        .list(&place)
+        .host(|| format!("cannot read {}", place.display()))?;
     let modules = modules.into_iter().filter_map(|name| name.into_string().ok());
-    let with_kernel = modules.filter(|version| of_modules(source, version).is_some());
+    let with_kernel = modules.filter(|version| of_modules(source, module_root, version).is_some());
     let last = with_kernel.max_by(|a, b| by_version(a.as_bytes(), b.as_bytes()));
     let missing = || {
         Error::new(
@@ -57,13 +59,13 @@ pub fn choose(source: &Source, version: Option<&str>) -> Result<Kernel> {
         )
         .hint("-p linux-image-amd64 or the like installs one, as does an element of the operating system")
     };
-    named(source, &last.ok_or_else(missing)?)
+    named(source, module_root, &last.ok_or_else(missing)?)
 }
 
-fn named(source: &Source, version: &str) -> Result<Kernel> {
+fn named(source: &Source, module_root: &Path, version: &str) -> Result<Kernel> {
     let boot = ["vmlinuz", "vmlinux"].map(|name| PathBuf::from(format!("/boot/{name}-{version}")));
     let path = boot.into_iter().find(|path| source.file(path).is_some());
-    let path = path.or_else(|| of_modules(source, version));
+    let path = path.or_else(|| of_modules(source, module_root, version));
     let Some(path) = path else {
         let message = format!("the tree has no kernel {version}: there is no /boot/vmlinuz-{version}");
         return Err(
@@ -86,8 +88,8 @@ fn version_of(name: &OsString) -> Option<String> {
     (!packed).then(|| rest.to_owned())
 }
 
-fn of_modules(source: &Source, version: &str) -> Option<PathBuf> {
-    let path = Path::new("/lib/modules").join(version).join("vmlinuz");
+fn of_modules(source: &Source, module_root: &Path, version: &str) -> Option<PathBuf> {
+    let path = modules::directory(module_root, version).join("vmlinuz");
     source.file(&path).is_some().then_some(path)
 }
 
@@ -117,7 +119,9 @@ mod tests {
             "boot/initrd.img-7",
         ]);
         let source = Source::new(dir.path());
-        let told = |version| choose(&source, version).map(|kernel| kernel.path.display().to_string());
+        let told = |version| {
+            choose(&source, Path::new("/"), version).map(|kernel| kernel.path.display().to_string())
+        };
         assert_eq!(told(None).unwrap(), "/boot/vmlinuz-6.1.0-10-amd64");
         assert_eq!(
             told(Some("6.1.0-9-amd64")).unwrap(),
@@ -138,7 +142,7 @@ mod tests {
             "3.13.0-generic.efi.signed\n",
         )
         .unwrap();
-        let kernel = choose(&Source::new(dir.path()), None).unwrap();
+        let kernel = choose(&Source::new(dir.path()), Path::new("/"), None).unwrap();
         assert_eq!(kernel.version, "3.13.0-generic");
         assert_eq!(kernel.path, Path::new("/boot/vmlinuz-3.13.0-generic.efi.signed"));
     }
@@ -150,9 +154,9 @@ mod tests {
             "lib/modules/6.10/vmlinuz",
             "lib/modules/6.11/x",
         ]);
-        let kernel = choose(&Source::new(dir.path()), None).unwrap();
+        let kernel = choose(&Source::new(dir.path()), Path::new("/"), None).unwrap();
         assert_eq!(kernel.path, Path::new("/lib/modules/6.10/vmlinuz"));
-        let error = choose(&Source::new(tree(&[]).path()), None)
+        let error = choose(&Source::new(tree(&[]).path()), Path::new("/"), None)
             .unwrap_err()
             .to_string();
         assert!(error.contains("no kernel"), "{error}");

@@ -11,17 +11,21 @@ use super::firmware::{self, Firmware};
 use super::libraries::Loader;
 use super::modules::{self, Index, Modules};
 use super::source::Source;
-use super::target::Target;
+use super::target::{Target, told};
 use super::wishes::{self, Wish};
 use super::{BUILD, HOOKS};
 use crate::error::{Context, Error, Kind, Result};
-use crate::ui;
+use crate::{given, ui};
 
 /// What busybox has too, and has less of: its `ip` is short of much, its loader of modules unpacks not all that kernels
 /// of today do.
 const OWN: [&str; 8] = [
     "depmod", "insmod", "ip", "kmod", "lsmod", "modinfo", "modprobe", "rmmod",
 ];
+
+/// The variables that say what `lib/modules` and `lib/firmware`, and what `lib/udev`, lie below.
+pub const MODULE_ROOT: &str = "DIB_MODULE_ROOT";
+const UDEV_ROOT: &str = "DIB_LIB_UDEV_ROOT";
 
 /// Where the daemon of udev lies, if it is not on the path.
 const UDEVD: [&str; 6] = [
@@ -34,7 +38,7 @@ const UDEVD: [&str; 6] = [
 ];
 
 /// Where the rules of udev lie.
-const RULES: [&str; 2] = ["/lib/udev/rules.d", "/usr/lib/udev/rules.d"];
+const RULES: [&str; 2] = ["lib/udev/rules.d", "usr/lib/udev/rules.d"];
 
 /// Rules that the ramdisk has from the tree, and whether it cannot do without.
 const TREE_RULES: [(&str, bool); 4] = [
@@ -46,6 +50,9 @@ const TREE_RULES: [(&str, bool); 4] = [
 
 /// What those rules run.
 const UDEV_PROGRAMS: [&str; 4] = ["firmware", "ata_id", "scsi_id", "cdrom_id"];
+
+/// What the kernel looks at of a file to know what it is run by.
+const HEAD: u64 = 256;
 
 /// Places of the script that dhclient runs.
 const DHCLIENT: [&str; 3] = [
@@ -69,11 +76,15 @@ pub struct Laying<'a> {
     pub applets: BTreeSet<String>,
     /// Busybox: a name, or a path.
     pub busybox: String,
+    /// The directory, mostly `/`, below which `lib/modules` and `lib/firmware` lie.
+    pub module_root: PathBuf,
+    /// The same of `lib/udev`.
+    pub udev_root: PathBuf,
 }
 
 impl<'a> Laying<'a> {
     /// As a build in the chroot has it.
-    pub fn in_chroot(source: &'a Source, path: &str, busybox: Option<String>) -> Result<Self> {
+    pub fn in_chroot(source: &'a Source, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let build = PathBuf::from(BUILD);
         let applets = match fs::read_to_string(build.join("applets")) {
             Ok(text) => text.lines().map(str::to_owned).collect(),
@@ -81,6 +92,7 @@ impl<'a> Laying<'a> {
             Err(error) => return Err(error).host(|| "cannot read the commands of busybox".to_owned()),
         };
         // What the builder lends to hooks is none of the tree.
+        let path = variable("PATH").unwrap_or_default();
         let path = path
             .split(':')
             .map(PathBuf::from)
@@ -91,7 +103,9 @@ impl<'a> Laying<'a> {
             build,
             path: path.collect(),
             applets,
-            busybox: busybox.unwrap_or_else(|| "busybox".to_owned()),
+            busybox: variable("BUSYBOX").unwrap_or_else(|| "busybox".to_owned()),
+            module_root: prefix(variable(MODULE_ROOT)),
+            udev_root: prefix(variable(UDEV_ROOT)),
         })
     }
 
@@ -132,13 +146,15 @@ impl<'a> Laying<'a> {
         Err(Error::new(Kind::Elements, message).hint("Please ensure your elements install them"))
     }
 
+    /// Whether it comes with busybox, or is that, which may lie anywhere.
     fn of_busybox(&self, word: &str) -> bool {
-        self.applets.contains(word) && !OWN.contains(&word)
+        let itself = word == "busybox" && self.find(&self.busybox).is_some();
+        itself || (self.applets.contains(word) && !OWN.contains(&word))
     }
 
     /// `/init`: its start, the fragments in the order of their names, its end.
     pub fn init(&self) -> Result<Vec<u8>> {
-        let part = |path: &Path| fs::read(path).host(|| format!("cannot read {}", path.display()));
+        let part = |path: &Path| given::read(path).host(|| format!("cannot read {}", path.display()));
         let mut init = part(&self.build.join("init"))?;
         let fragments = wishes::files(&self.hooks, "init.d").host(|| "cannot read init.d".to_owned())?;
         for path in fragments {
@@ -155,6 +171,7 @@ impl<'a> Laying<'a> {
         let wanted = self.wanted()?;
         let tried = || "cannot lay out the ramdisk".to_owned();
         let mut target = Target::begin(root, self.source).host(tried)?;
+        target.take_from(&self.module_root);
         let mut programs = self.programs(&wanted)?;
         self.files(&mut target).host(tried)?;
         self.udev(&mut target, &mut programs)?;
@@ -241,7 +258,7 @@ impl<'a> Laying<'a> {
 
     /// What a script asks to be run by: the path that stands in it, and a program that `env` looks for.
     fn interpreters(&self, path: &Path) -> Vec<String> {
-        let text = self.source.read(path).unwrap_or_default();
+        let text = self.source.head(path, HEAD).unwrap_or_default();
         let Some(text) = text.strip_prefix(b"#!") else {
             return Vec::new();
         };
@@ -308,8 +325,12 @@ impl<'a> Laying<'a> {
         let here = Source::new("/");
         for path in here.walk(&scripts)? {
             let name = path.strip_prefix(&scripts).unwrap_or(&path).to_owned();
-            let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
-            target.write(&name.to_string_lossy(), mode, &fs::read(&path)?)?;
+            let copied = || {
+                let mut file = given::open(&path)?;
+                let mode = file.metadata()?.permissions().mode() & 0o777;
+                target.write_from(&name.to_string_lossy(), mode, &mut file)
+            };
+            copied().map_err(|error| told(&path, &error))?;
         }
         Ok(())
     }
@@ -322,28 +343,29 @@ impl<'a> Laying<'a> {
             .write("etc/udev/udev.conf", 0o644, configuration)
             .host(tried)?;
         for (name, required) in TREE_RULES {
-            let places = RULES.map(|dir| Path::new(dir).join(name));
+            let places = RULES.map(|dir| self.udev_root.join(dir).join(name));
             let place = places.into_iter().find(|path| self.source.file(path).is_some());
             match place {
                 Some(place) => target
                     .copy(&place, Path::new("lib/udev/rules.d").join(name))
                     .host(tried)?,
                 None if required => {
-                    let message = format!("the tree has no {}/{name}, by which modules are loaded", RULES[0]);
+                    let usual = self.udev_root.join(RULES[0]).join(name);
+                    let message = format!("the tree has no {}, by which modules are loaded", usual.display());
                     return Err(Error::new(Kind::Elements, message).hint("is udev installed?"));
                 }
                 None => {}
             }
         }
         for name in UDEV_PROGRAMS {
-            let places = ["/lib/udev", "/usr/lib/udev"].map(|dir| Path::new(dir).join(name));
+            let places = ["lib/udev", "usr/lib/udev"].map(|dir| self.udev_root.join(dir).join(name));
             if let Some(place) = places.into_iter().find(|path| self.source.file(path).is_some()) {
                 programs.insert(format!("lib/udev/{name}"), place);
             }
         }
         for path in wishes::files(&self.hooks, "udev.d").host(tried)? {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let text = fs::read(&path).host(tried)?;
+            let text = given::read(&path).host(|| format!("cannot read {}", path.display()))?;
             target
                 .write(&format!("lib/udev/rules.d/{name}"), 0o644, &text)
                 .host(tried)?;
@@ -359,7 +381,7 @@ impl<'a> Laying<'a> {
         wanted: &Modules,
         firmware: Firmware,
     ) -> Result<BTreeSet<String>> {
-        let directory = Path::new("/lib/modules").join(version);
+        let directory = modules::directory(&self.module_root, version);
         let tried = || format!("cannot lay modules of {version} into the ramdisk");
         if *wanted == Modules::None {
             return Ok(BTreeSet::new());
@@ -369,7 +391,7 @@ impl<'a> Laying<'a> {
             return Err(Error::new(Kind::Elements, message).hint("DIB_RAMDISK_MODULES=none does without"));
         }
         let chosen = match wanted {
-            Modules::Wanted(words) => Some(Index::read(self.source, version)?.closure(words)?),
+            Modules::Wanted(words) => Some(Index::read(self.source, &directory)?.closure(words)?),
             _ => None,
         };
         let mut names = BTreeSet::new();
@@ -405,15 +427,21 @@ impl<'a> Laying<'a> {
         wanted: Firmware,
         names: &BTreeSet<String>,
     ) -> io::Result<()> {
+        let place = self.module_root.join(firmware::PLACE);
         let paths = match wanted {
             Firmware::None => return Ok(()),
-            Firmware::All => self.source.walk(Path::new(firmware::PLACE))?,
-            Firmware::Needed => firmware::needed(self.source, version, names)?
+            Firmware::All => self.source.walk(&place)?,
+            Firmware::Needed => firmware::needed(self.source, &place, version, names)?
                 .into_iter()
                 .collect(),
         };
         paths
             .iter()
-            .try_for_each(|path| target.copy_in_place(path, Path::new(firmware::PLACE)))
+            .try_for_each(|path| target.copy_in_place(path, &place))
     }
+}
+
+/// A directory of the tree, be it said with a `/` before it or without.
+pub fn prefix(word: Option<String>) -> PathBuf {
+    Path::new("/").join(word.unwrap_or_default())
 }

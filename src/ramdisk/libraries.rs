@@ -5,11 +5,12 @@
 //! `DT_RUNPATH`; that; the directories of `/etc/ld.so.conf`, which is what the loader's cache is made of, and those of
 //! `/etc/ld-musl-*.path`; the usual ones. A library for another machine is passed over.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsStr;
-use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::elf::{self, Elf, Machine};
 use super::source::Source;
@@ -25,8 +26,9 @@ const USUAL: [&str; 7] = [
     "/usr/lib32",
 ];
 
-/// How deep files of `/etc/ld.so.conf` may include others.
-const DEPTH_MAX: usize = 8;
+/// How many files of `/etc/ld.so.conf` are read, and how many directories they may name.
+const FILES_MAX: usize = 256;
+const DIRECTORIES_MAX: usize = 1024;
 
 /// A library that something needs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,12 +54,14 @@ pub struct Loader<'a> {
     source: &'a Source,
     /// Directories of its configuration, then the usual ones.
     directories: Vec<PathBuf>,
+    /// What files without links say, as far as they were looked at; `None`: neither program nor library.
+    known: RefCell<BTreeMap<PathBuf, Option<Rc<Elf>>>>,
 }
 
 /// A file that is looked at, and what it inherits.
 struct Loaded {
     path: PathBuf,
-    elf: Elf,
+    elf: Rc<Elf>,
     /// The `DT_RPATH` of all that led to it.
     inherited: Vec<PathBuf>,
 }
@@ -66,7 +70,13 @@ impl<'a> Loader<'a> {
     /// Reads its configuration.
     pub fn new(source: &'a Source) -> Self {
         let mut directories = Vec::new();
-        configured(source, Path::new("/etc/ld.so.conf"), 0, &mut directories);
+        let mut included = BTreeSet::new();
+        configured(
+            source,
+            Path::new("/etc/ld.so.conf"),
+            &mut included,
+            &mut directories,
+        );
         for name in matching(source, Path::new("/etc/ld-musl-*.path")) {
             let text = source.text(&name).ok().flatten().unwrap_or_default();
             directories.extend(
@@ -80,7 +90,11 @@ impl<'a> Loader<'a> {
         for pattern in ["/lib/*-linux-*", "/usr/lib/*-linux-*"] {
             directories.extend(matching(source, Path::new(pattern)));
         }
-        Self { source, directories }
+        Self {
+            source,
+            directories,
+            known: RefCell::default(),
+        }
     }
 
     /// Everything that a program or library needs, and that what it needs needs.
@@ -178,9 +192,11 @@ impl<'a> Loader<'a> {
         self.read(path).is_some_and(|elf| elf.machine == machine)
     }
 
-    fn read(&self, path: &Path) -> Option<Elf> {
+    fn read(&self, path: &Path) -> Option<Rc<Elf>> {
         let real = self.source.file(path)?;
-        elf::read(&fs::read(self.source.outside(&real)).ok()?)
+        let mut known = self.known.borrow_mut();
+        let read = || Some(Rc::new(elf::read(self.source.open(&real).ok()?)?));
+        known.entry(real.clone()).or_insert_with(read).clone()
     }
 }
 
@@ -210,28 +226,39 @@ fn expanded(source: &Source, text: &[u8], of: &Path) -> Vec<PathBuf> {
     directories
 }
 
-/// The directories that a configuration names, and those that it includes.
-fn configured(source: &Source, file: &Path, depth: usize, directories: &mut Vec<PathBuf>) {
-    let Ok(Some(text)) = source.text(file) else {
+/// The directories that a configuration names, and those that it includes; each file of it is read once.
+fn configured(
+    source: &Source,
+    file: &Path,
+    included: &mut BTreeSet<PathBuf>,
+    directories: &mut Vec<PathBuf>,
+) {
+    let is_new = |real: &PathBuf| included.len() < FILES_MAX && included.insert(real.clone());
+    let Some(Ok(Some(text))) = source.file(file).filter(is_new).map(|real| source.text(&real)) else {
         return;
     };
     for line in text.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();
-        if let Some(pattern) = line
+        if let Some(patterns) = line
             .strip_prefix("include")
             .filter(|rest| rest.starts_with([' ', '\t']))
         {
-            for pattern in pattern.split_whitespace().filter(|_| depth < DEPTH_MAX) {
+            for pattern in patterns.split_whitespace() {
                 let pattern = file.parent().unwrap_or(Path::new("/")).join(pattern);
-                for included in matching(source, &pattern) {
-                    configured(source, &included, depth + 1, directories);
+                for more in matching(source, &pattern) {
+                    configured(source, &more, included, directories);
                 }
             }
         } else {
             let words = line
                 .split([' ', '\t', ',', ':'])
                 .filter(|word| word.starts_with('/'));
-            directories.extend(words.map(|word| PathBuf::from(word.split('=').next().unwrap_or(word))));
+            for word in words {
+                let directory = PathBuf::from(word.split('=').next().unwrap_or(word));
+                if directories.len() < DIRECTORIES_MAX && !directories.contains(&directory) {
+                    directories.push(directory);
+                }
+            }
         }
     }
 }
@@ -252,6 +279,10 @@ fn matching(source: &Source, pattern: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use oracle::elf as written;
+
     use super::*;
 
     /// What the loader itself says: names, or paths of loaders, and where they are.
@@ -298,6 +329,116 @@ mod tests {
             looked += theirs.len();
         }
         assert!(looked > 2, "{looked}");
+    }
+
+    /// Names that a program of a tree needs, and where they are found, a line each; then those that are nowhere.
+    fn told(tree: &Path, program: &str) -> String {
+        let source = Source::new(tree);
+        let closure = Loader::new(&source).closure(Path::new(program));
+        let found = closure.libraries.iter();
+        let found = found.map(|library| format!("{} {}\n", library.asked.display(), library.path.display()));
+        let missing = closure.missing.iter();
+        let missing = missing.map(|(name, by)| format!("no {name} of {}\n", by.display()));
+        found.chain(missing).collect()
+    }
+
+    #[test]
+    fn a_path_of_old_is_for_all_that_is_loaded_and_one_of_now_for_its_file_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |path: &str, elf: written::Elf<'_>| elf.write(&dir.path().join(path));
+        let needs = |needed: &'static [&'static str]| written::Elf {
+            needed,
+            ..written::Elf::default()
+        };
+        write("opt/a/liba.so", needs(&["libb.so"]));
+        write("opt/a/libb.so", needs(&[]));
+        write(
+            "bin/old",
+            written::Elf {
+                rpath: Some("/opt/a"),
+                ..needs(&["liba.so"])
+            },
+        );
+        write(
+            "bin/now",
+            written::Elf {
+                runpath: Some("$ORIGIN/../opt/a"),
+                ..needs(&["liba.so"])
+            },
+        );
+        write(
+            "bin/both",
+            written::Elf {
+                rpath: Some("/opt/a"),
+                runpath: Some("/opt/none"),
+                ..needs(&["liba.so"])
+            },
+        );
+        assert_eq!(
+            told(dir.path(), "/bin/old"),
+            "liba.so /opt/a/liba.so\nlibb.so /opt/a/libb.so\n"
+        );
+        assert_eq!(
+            told(dir.path(), "/bin/now"),
+            "liba.so /bin/../opt/a/liba.so\nno libb.so of /bin/../opt/a/liba.so\n"
+        );
+        assert_eq!(told(dir.path(), "/bin/both"), "no liba.so of /bin/both\n");
+        fs::create_dir(dir.path().join("etc")).unwrap();
+        fs::write(dir.path().join("etc/ld.so.conf"), "/opt/a\n").unwrap();
+        assert_eq!(
+            told(dir.path(), "/bin/both"),
+            "liba.so /opt/a/liba.so\nlibb.so /opt/a/libb.so\n"
+        );
+    }
+
+    #[test]
+    fn libraries_for_another_machine_are_passed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let machines = [
+            ("lib64", true, true, written::X86_64),
+            ("lib32", false, true, written::X86),
+            ("usr/lib/aarch64-linux-gnu", true, true, written::ARM64),
+            ("usr/lib/s390x-linux-gnu", true, false, written::S390),
+        ];
+        for (place, wide, little, machine) in machines {
+            let own = written::Elf {
+                wide,
+                little,
+                machine,
+                ..written::Elf::default()
+            };
+            own.write(&dir.path().join(place).join("libc.so.6"));
+            own.write(&dir.path().join(place).join("ld.so.1"));
+            let interpreter = format!("/{place}/ld.so.1");
+            let program = written::Elf {
+                interpreter: Some(&interpreter),
+                needed: &["libc.so.6"],
+                ..own
+            };
+            program.write(&dir.path().join(format!("bin/{}", place.replace('/', "-"))));
+        }
+        for (place, ..) in machines {
+            assert_eq!(
+                told(dir.path(), &format!("/bin/{}", place.replace('/', "-"))),
+                format!("/{place}/ld.so.1 /{place}/ld.so.1\nlibc.so.6 /{place}/libc.so.6\n")
+            );
+        }
+        fs::remove_file(dir.path().join("lib64/libc.so.6")).unwrap();
+        assert!(told(dir.path(), "/bin/lib64").contains("no libc.so.6 of /bin/lib64"));
+    }
+
+    #[test]
+    fn configuration_that_includes_itself_is_read_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let etc = dir.path().join("etc/ld.so.conf.d");
+        fs::create_dir_all(&etc).unwrap();
+        fs::write(dir.path().join("etc/ld.so.conf"), "include ld.so.conf.d/*\n").unwrap();
+        for i in 0..40 {
+            fs::write(etc.join(i.to_string()), format!("include *\n/opt/{i}\n")).unwrap();
+        }
+        let source = Source::new(dir.path());
+        let directories = Loader::new(&source).directories;
+        assert_eq!(directories.len(), 40 + USUAL.len());
     }
 
     #[test]

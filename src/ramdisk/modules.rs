@@ -2,7 +2,6 @@
 //! `modules.softdep` of the tree. What a module is packed with does not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -59,10 +58,14 @@ pub struct Index {
     built_in: BTreeSet<String>,
 }
 
+/// Where the modules of a kernel lie below a directory, mostly `/`.
+pub fn directory(root: &Path, version: &str) -> PathBuf {
+    root.join("lib/modules").join(version)
+}
+
 impl Index {
-    /// Reads the lists of a kernel.
-    pub fn read(source: &Source, version: &str) -> Result<Self> {
-        let directory = Path::new("/lib/modules").join(version);
+    /// Reads the lists of a kernel, which lie among its modules.
+    pub fn read(source: &Source, directory: &Path) -> Result<Self> {
         let text = |name: &str| {
             let path = directory.join(name);
             let text = source
@@ -96,7 +99,7 @@ impl Index {
         }
         let built_in = text("modules.builtin")?.lines().map(name_of).collect();
         Ok(Self {
-            directory,
+            directory: directory.to_owned(),
             files,
             soft,
             aliases,
@@ -183,8 +186,7 @@ pub fn is_module(file: &str) -> bool {
 
 /// The names of firmware that a module may ask for.
 pub fn firmware(source: &Source, file: &Path) -> io::Result<Vec<String>> {
-    let real = source.file(file).ok_or(io::ErrorKind::NotFound)?;
-    let packed = File::open(source.outside(&real))?;
+    let packed = source.open(file)?;
     let mut bytes = Vec::new();
     let plain = unpack::decompressed(packed).map_err(io::Error::other)?;
     plain.take(MODULE_MAX).read_to_end(&mut bytes)?;
@@ -254,7 +256,7 @@ kernel/crypto/crc32c-generic.ko.xz:
         let aliases = "alias crc32c crc32c_generic\nalias pci:v00008086d* igb\n";
         fs::write(place.join("modules.alias"), aliases).unwrap();
         fs::write(place.join("modules.builtin"), "kernel/fs/ext4/ext4.ko\n").unwrap();
-        Index::read(&Source::new(dir.path()), "6.1").unwrap()
+        Index::read(&Source::new(dir.path()), Path::new("/lib/modules/6.1")).unwrap()
     }
 
     #[test]

@@ -30,16 +30,17 @@ const NODES: [(&str, u16, (u32, u32)); 3] = [
     ("null", 0o666, (1, 3)),
 ];
 
-/// Where the kernel looks for microcode in what stands before the ramdisk, where that lies, and the names that it has.
+/// Where the kernel looks for microcode in what stands before the ramdisk, where that lies in the firmware, and the names
+/// that it has.
 const MICROCODE: [(&str, &str, &str); 2] = [
     (
         "kernel/x86/microcode/AuthenticAMD.bin",
-        "/lib/firmware/amd-ucode",
+        "amd-ucode",
         "microcode_amd*.bin",
     ),
     (
         "kernel/x86/microcode/GenuineIntel.bin",
-        "/lib/firmware/intel-ucode",
+        "intel-ucode",
         "[0-9a-f][0-9a-f]-[0-9a-f][0-9a-f]-[0-9a-f][0-9a-f]",
     ),
 ];
@@ -187,25 +188,24 @@ pub fn wants_microcode(word: Option<&str>) -> Result<bool> {
     }
 }
 
-/// The microcode of the tree as what stands before a ramdisk, if there is any.
-pub fn microcode(source: &Source) -> Result<Option<Vec<u8>>> {
+/// The microcode among the firmware of the tree as what stands before a ramdisk, if there is any.
+pub fn microcode(source: &Source, firmware: &Path) -> Result<Option<Vec<u8>>> {
     let mut files: Vec<(&[u8], Vec<u8>)> = Vec::new();
     for (name, directory, pattern) in MICROCODE {
         let mut all = Vec::new();
+        let directory = firmware.join(directory);
         for file in source
-            .list(Path::new(directory))
-            .host(|| format!("cannot read {directory}"))?
+            .list(&directory)
+            .host(|| format!("cannot read {}", directory.display()))?
         {
             let bare = [".xz", ".zst"].iter().fold(file.as_bytes(), |name, end| {
                 name.strip_suffix(end.as_bytes()).unwrap_or(name)
             });
             // Beside it lie licences and signatures: one byte of these, and the kernel takes none of it.
-            let path = Path::new(directory).join(&file);
-            if matches(pattern.as_bytes(), bare)
-                && let Some(real) = source.file(&path)
-            {
+            let path = directory.join(&file);
+            if matches(pattern.as_bytes(), bare) && source.file(&path).is_some() {
                 let tried = || format!("cannot read {}", path.display());
-                let packed = File::open(source.outside(&real)).host(tried)?;
+                let packed = source.open(&path).host(tried)?;
                 let plain = unpack::decompressed(packed).host(tried)?;
                 plain.take(MICROCODE_MAX).read_to_end(&mut all).host(tried)?;
             }
@@ -338,7 +338,8 @@ mod tests {
     fn microcode_stands_before_uncompressed() {
         let dir = tempfile::tempdir().unwrap();
         let source = Source::new(dir.path());
-        assert_eq!(microcode(&source).unwrap(), None);
+        let firmware = Path::new("/lib/firmware");
+        assert_eq!(microcode(&source, firmware).unwrap(), None);
         let place = dir.path().join("lib/firmware/intel-ucode");
         let amd = dir.path().join("lib/firmware/amd-ucode");
         for (place, name, text) in [
@@ -352,7 +353,7 @@ mod tests {
             fs::create_dir_all(place).unwrap();
             fs::write(place.join(name), text).unwrap();
         }
-        let archive = microcode(&source).unwrap().unwrap();
+        let archive = microcode(&source, firmware).unwrap().unwrap();
         let text = String::from_utf8(archive).unwrap();
         assert!(
             text.contains("GenuineIntel.bin\0") && text.contains("one two"),

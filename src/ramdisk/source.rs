@@ -4,12 +4,17 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
+
+use crate::given;
 
 /// Links that one path may lead over, as in the kernel.
 const LINKS_MAX: usize = 40;
+
+/// Bytes of the longest text that is read. Lists of modules have a few MiB.
+const TEXT_MAX: u64 = 64 << 20;
 
 /// A tree.
 #[derive(Clone, Debug)]
@@ -75,19 +80,31 @@ impl Source {
             .then_some(real)
     }
 
-    /// What a file holds.
-    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+    /// A regular file, opened.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
         let real = self.file(path).ok_or(io::ErrorKind::NotFound)?;
-        fs::read(self.outside(&real))
+        given::open_itself(&self.outside(&real))
     }
 
-    /// The same as text; `None` where there is no such file. What is no UTF-8 is replaced.
+    /// What a file begins with, so many bytes at most.
+    pub fn head(&self, path: &Path, len: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open(path)?.take(len).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A file as text; `None` where there is no such file. What is no UTF-8 is replaced.
     pub fn text(&self, path: &Path) -> io::Result<Option<String>> {
-        match self.read(path) {
-            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        let bytes = match self.head(path, TEXT_MAX + 1) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if bytes.len() as u64 > TEXT_MAX {
+            let message = format!("it has more than the {TEXT_MAX} bytes that are read");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
         }
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// The names in a directory, sorted; none where there is no such directory.
@@ -160,5 +177,19 @@ mod tests {
         );
         let walked = source.walk(Path::new("/etc")).unwrap();
         assert_eq!(walked, [PathBuf::from("/etc/alternatives/awk")]);
+    }
+
+    #[test]
+    fn no_more_of_a_file_is_read_than_a_text_may_have() {
+        let dir = tempfile::tempdir().unwrap();
+        let (source, path) = (Source::new(dir.path()), Path::new("/text"));
+        assert_eq!(source.text(path).unwrap(), None);
+        fs::write(dir.path().join("text"), "#!/bin/sh\nrest").unwrap();
+        assert_eq!(source.head(path, 4).unwrap(), b"#!/b");
+        assert_eq!(source.text(path).unwrap().as_deref(), Some("#!/bin/sh\nrest"));
+        let file = File::options().write(true).open(dir.path().join("text")).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = source.text(path).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
     }
 }

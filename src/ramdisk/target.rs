@@ -44,6 +44,8 @@ pub struct Target<'a> {
     source: &'a Source,
     /// Every name that was laid, links too, and the file of the tree that it leads to.
     names: BTreeMap<PathBuf, PathBuf>,
+    /// What is laid in its own place lies below this directory of the tree, mostly `/`.
+    from: PathBuf,
 }
 
 impl<'a> Target<'a> {
@@ -62,19 +64,30 @@ impl<'a> Target<'a> {
             root: root.to_owned(),
             source,
             names: BTreeMap::new(),
+            from: PathBuf::from("/"),
         })
     }
 
+    /// Has what is laid in its own place come from below a directory of the tree.
+    pub fn take_from(&mut self, directory: &Path) {
+        directory.clone_into(&mut self.from);
+    }
+
     /// Writes a file, in the place of one that is there.
-    pub fn write(&self, path: &str, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&self, path: &str, mode: u32, mut bytes: &[u8]) -> io::Result<()> {
+        self.write_from(path, mode, &mut bytes)
+    }
+
+    /// The same with what a reader has.
+    pub fn write_from(&self, path: &str, mode: u32, bytes: &mut impl io::Read) -> io::Result<()> {
         let to = self.root.join(place(Path::new(path))?);
-        let written = || {
+        let mut written = || {
             self.make_parent(&to)?;
             if fs::symlink_metadata(&to).is_ok() {
                 fs::remove_file(&to)?;
             }
             let mut file = OpenOptions::new().write(true).create_new(true).open(&to)?;
-            io::Write::write_all(&mut file, bytes)?;
+            io::copy(bytes, &mut file)?;
             file.set_permissions(fs::Permissions::from_mode(mode))
         };
         written().map_err(|error| told(&to, &error))
@@ -97,13 +110,14 @@ impl<'a> Target<'a> {
         self.lay(real, place(path.as_ref())?)
     }
 
-    /// Lays a file of the tree at its own path. A link that stays below `base` remains one, and what it leads to is laid
+    /// Lays a file of the tree at its own path below the directory of [`Self::take_from`]. A link that stays below `base` remains one, and what it leads to is laid
     /// too; any other becomes what it leads to, unless that is a directory or nothing.
     pub fn copy_in_place(&mut self, path: &Path, base: &Path) -> io::Result<()> {
         let outside = self.source.outside(path);
         let meta = fs::symlink_metadata(&outside).map_err(|error| told(path, &error))?;
+        let own = path.strip_prefix(&self.from).unwrap_or(path).to_owned();
         if !meta.is_symlink() {
-            return self.copy(path, path);
+            return self.copy(path, own);
         }
         let target = fs::read_link(&outside).map_err(|error| told(path, &error))?;
         let next = within(base, &path.parent().unwrap_or(base).join(&target));
@@ -112,11 +126,11 @@ impl<'a> Target<'a> {
             (Some(real), Some(next)) if self.source.file(&next).as_ref() == Some(&real) => {
                 // What it leads to first: a chain that never ends leads to no file.
                 self.copy_in_place(&next, base)?;
-                self.alias(place(path)?, real, &target)
+                self.alias(place(&own)?, real, &target)
             }
-            (Some(_), _) => self.copy(path, path),
+            (Some(_), _) => self.copy(path, own),
             (None, Some(_)) if self.source.directory(path).is_some() => {
-                self.link(&path.to_string_lossy(), &target)
+                self.link(&own.to_string_lossy(), &target)
             }
             (None, _) => Ok(()),
         }
@@ -278,7 +292,8 @@ fn within(base: &Path, path: &Path) -> Option<PathBuf> {
     plain.starts_with(base).then_some(plain)
 }
 
-fn told(path: &Path, error: &io::Error) -> io::Error {
+/// An error with the path that it is about.
+pub(super) fn told(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

@@ -9,6 +9,7 @@ pub mod blackbox;
 pub mod boot;
 pub mod containers;
 pub mod contender;
+pub mod elf;
 pub mod emulator;
 pub mod ext4;
 pub mod golden;

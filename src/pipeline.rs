@@ -49,6 +49,7 @@ use crate::runner::{Parts, RunError, hook_names};
 use crate::sandbox::caller;
 use crate::sandbox::furnish::{Furnished, Lent};
 use crate::sandbox::launch::{Ending, Sandbox};
+use crate::sandbox::node_list;
 use crate::sandbox::offspring;
 use crate::sandbox::probe::{self, Choice};
 use crate::sandbox::rooted::Rooted;
@@ -174,6 +175,12 @@ impl<'a> Build<'a> {
         ground::require_room(workdir, plan)?;
         let witness = Witness::of(grant).host(|| "cannot hear of the system calls of hooks".to_owned())?;
         let dirs = Dirs::create(workdir, plan)?;
+        if let Some(witness) = witness.as_ref().filter(|_| plan.settings.ramdisk) {
+            let list = dirs.hooks.join(node_list::NAME);
+            let list = fs::File::create_new(&list).host(|| format!("cannot write {}", list.display()))?;
+            // A ramdisk is packed in the chroot.
+            witness.list_in(list);
+        }
         disks::write_parameters(plan, &dirs, None)?;
         disks::tell(&plan.layout, &dirs, None)?;
         let variables = variables(plan, grant, &dirs);

@@ -16,6 +16,7 @@
 //! | `keeper`, [`offspring`], [`plain`] | T1: ending what no namespace ends, a tree without mounts |
 //! | [`idmap`] | T2: the user namespace, and which ids it has |
 //! | [`witness`], `filter` | the system calls of hooks that the builder hears of: device nodes of T2, ways to a network |
+//! | [`node_list`] | those device nodes, told to a program in the chroot |
 //! | [`network`] | the network of a build that has none |
 //! | [`furnish`] | what a phase finds in the tree, in any tier |
 //! | `removal` | removing directories, whatever hooks left in them |
@@ -35,6 +36,7 @@ mod keeper;
 pub mod launch;
 pub mod mounts;
 pub mod network;
+pub mod node_list;
 pub mod offspring;
 pub mod plain;
 pub mod probe;

@@ -27,7 +27,8 @@ use crate::ramdisk::modules::Modules;
 use crate::ramdisk::pack::{Packing, microcode, pack, wants_microcode};
 use crate::ramdisk::source::Source;
 use crate::ramdisk::target::Target;
-use crate::ramdisk::{kernel, wishes};
+use crate::ramdisk::{HOOKS, kernel, wishes};
+use crate::sandbox::node_list;
 use crate::sandbox::rooted::Rooted;
 use crate::ui;
 
@@ -151,6 +152,8 @@ fn packing(source: &Source, firmware: &Path) -> Result<Packing> {
         compression: compression.unwrap_or_default(),
         latest: epoch.map(|secs| Time { secs, nanos: 0 }),
         early,
+        stand_ins: node_list::read(&Path::new(HOOKS).join(node_list::NAME))
+            .host(|| "cannot tell which files stand for devices".to_owned())?,
     })
 }
 

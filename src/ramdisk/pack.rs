@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::str::FromStr;
 
+use image_core::scan::StandIns;
 use image_core::tree::{Content, Device, Meta, NewContent, NodeId, Time, TreeError};
 use image_core::{Store, Tree, copy, scan, sink::StreamSink};
 use image_formats::compress::{CompressingSink, Method};
@@ -132,11 +133,16 @@ pub struct Packing {
     pub latest: Option<Time>,
     /// What stands before it, uncompressed.
     pub early: Option<Vec<u8>>,
+    /// The files that stand for devices.
+    pub stand_ins: StandIns,
 }
 
 /// Packs a directory.
 pub fn pack(root: &Path, output: &Path, packing: &Packing) -> Result<()> {
-    let options = scan::Options::default();
+    let options = scan::Options {
+        stand_ins: packing.stand_ins.clone(),
+        ..scan::Options::default()
+    };
     // Not every chroot has a proc. Then nothing tells what is lost.
     let scanned = match scan(root, &options) {
         Err(scan::Error::NoProc { .. }) => scan::scan_bare(root, &options),

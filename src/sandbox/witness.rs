@@ -16,6 +16,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::mpsc::{Receiver, channel};
@@ -33,6 +34,7 @@ use rustix::process::{Gid, Uid};
 use super::filter::{self, Devices, Meaning, Wanted};
 use super::idmap::IdMap;
 use super::network::{self, Peer};
+use super::node_list;
 use super::sys::{self, Answer, Call};
 use super::tier::{Grant, Network, Tier};
 use crate::ui;
@@ -115,6 +117,8 @@ impl fmt::Display for Refusal {
 #[derive(Debug, Default)]
 pub(super) struct Heard {
     stand_ins: StandIns,
+    /// Where each of them is written down, too.
+    list: Option<File>,
     refusals: BTreeSet<Refusal>,
 }
 
@@ -191,6 +195,11 @@ impl Witness {
     /// The files that stand for devices.
     pub fn stand_ins(&self) -> StandIns {
         lock(&self.record).stand_ins.clone()
+    }
+
+    /// Has those to come written down in a file, too, for who is in the chroot.
+    pub fn list_in(&self, file: File) {
+        lock(&self.record).list = Some(file);
     }
 
     /// What was refused since this was last asked, as hints to an error that it may have led to.
@@ -521,7 +530,11 @@ impl Caller<'_> {
             inode: stat.stx_ino,
             born: born.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)),
         };
-        lock(&self.ear.record).stand_ins.insert(key, stands_for);
+        let mut heard = lock(&self.ear.record);
+        if let Some(list) = &heard.list {
+            node_list::add(list, &key, &stands_for).map_err(|_| Errno::IO)?;
+        }
+        heard.stand_ins.insert(key, stands_for);
         Ok(())
     }
 

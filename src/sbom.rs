@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`databases`] | the databases of dpkg, apk and rpm → packages |
 //! | [`python`] | what pip and its kin leave in a tree → packages |
+//! | [`owners`] | which package of a distribution brought what is of Python |
 //! | [`ledger`] | which element brought a package: what was there after each hook |
 //! | [`spdx`], [`cyclonedx`] | packages → the two documents |
 //!
@@ -13,6 +14,7 @@
 pub mod cyclonedx;
 pub mod databases;
 pub mod ledger;
+pub mod owners;
 pub mod python;
 pub mod spdx;
 
@@ -30,10 +32,12 @@ pub type Database = (&'static str, fn(&[u8]) -> Vec<Package>);
 /// The databases that say what is installed.
 pub const DATABASES: [Database; 3] = [
     ("var/lib/dpkg/status", databases::dpkg),
-    ("lib/apk/db/installed", databases::apk),
-    // Since Alpine has merged its directories.
-    ("usr/lib/apk/db/installed", databases::apk),
+    (APK_DATABASES[0], databases::apk),
+    (APK_DATABASES[1], databases::apk),
 ];
+
+/// Where apk writes down what it installed; the second since Alpine has merged its directories.
+const APK_DATABASES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
 
 /// Where rpm keeps what only rpm reads.
 const RPM_DATABASES: [&str; 2] = ["var/lib/rpm", "usr/lib/sysimage/rpm"];
@@ -75,6 +79,12 @@ pub struct Package {
     pub source: Option<String>,
     /// Names of packages that it needs.
     pub needs: Vec<String>,
+    /// Names besides its own by which others may ask for it: virtual packages, libraries, commands.
+    pub provides: Vec<String>,
+    /// Whether it is for another architecture than its package manager: the same package may be there for both.
+    pub foreign: bool,
+    /// The package of the distribution that it is a part of.
+    pub within: Option<String>,
     /// What brought it: an element, or the command line.
     pub element: Option<String>,
 }
@@ -92,13 +102,18 @@ impl Package {
             supplier: None,
             source: None,
             needs: Vec::new(),
+            provides: Vec::new(),
+            foreign: false,
+            within: None,
             element: None,
         }
     }
 
     /// What tells it from all others of a tree, whatever its version.
     pub fn key(&self) -> Key {
-        (self.kind, self.name.clone(), self.path.clone())
+        let place = self.path.as_ref();
+        let place = place.or(self.architecture.as_ref().filter(|_| self.foreign));
+        (self.kind, self.name.clone(), place.cloned())
     }
 
     /// Its package URL: <https://github.com/package-url/purl-spec>.
@@ -144,7 +159,7 @@ impl Package {
     }
 }
 
-/// What tells packages of a tree apart.
+/// What tells packages of a tree apart: kind, name, and the place or the architecture of those that are there more than once.
 pub type Key = (Kind, String, Option<String>);
 
 /// A part of a package URL.
@@ -204,22 +219,34 @@ pub fn packages(tree: &Rooted) -> io::Result<(Vec<Package>, Vec<String>)> {
     let mut warnings = Vec::new();
     // Where one directory has both names, all that it lists is found twice, and kept once.
     for (path, parse) in DATABASES {
-        packages.extend(
-            read(tree, path, DATABASE_MAX)?
-                .as_deref()
-                .map(parse)
-                .unwrap_or_default(),
-        );
+        match read(tree, path, DATABASE_MAX)? {
+            Some(bytes) => packages.extend(parse(&bytes)),
+            None if is_there(tree, path)? => {
+                warnings.push(format!(
+                    "packages are not listed: /{path} is no file of the image"
+                ));
+            }
+            None => {}
+        }
     }
     let rpm = rpm_manifests(tree)?;
     if rpm.is_empty() && has_rpm(tree)? {
         warnings.push("packages of rpm are not listed: no element wrote down what they are".to_owned());
     }
     packages.extend(rpm);
-    packages.extend(python::packages(tree)?);
+    let mut found = python::packages(tree)?;
+    owners::mark(tree, &mut found)?;
+    packages.extend(found.into_iter().map(|(_, package)| package));
     packages.sort();
     packages.dedup();
     Ok((packages, warnings))
+}
+
+/// Whether anything stands where a database would.
+fn is_there(tree: &Rooted, path: &str) -> io::Result<bool> {
+    let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
+    tree.dir(dir)?
+        .map_or(Ok(false), |dir| Ok(dir.stat(name)?.is_some()))
 }
 
 fn has_rpm(tree: &Rooted) -> io::Result<bool> {
@@ -262,7 +289,8 @@ fn read(tree: &Rooted, path: &str, limit: u64) -> io::Result<Option<Vec<u8>>> {
     read_in(&dir, name.as_encoded_bytes(), limit)
 }
 
-fn read_in(dir: &Rooted, name: &[u8], limit: u64) -> io::Result<Option<Vec<u8>>> {
+/// The first bytes of a regular file, of which no more are wanted.
+fn head_in(dir: &Rooted, name: &[u8], limit: u64) -> io::Result<Option<Vec<u8>>> {
     let file = match dir.file(name, false) {
         Ok(file) => file,
         // A link in its place is not followed: os-release is found under its other name, too.
@@ -270,8 +298,15 @@ fn read_in(dir: &Rooted, name: &[u8], limit: u64) -> io::Result<Option<Vec<u8>>>
         Err(error) => return Err(error),
     };
     let mut bytes = Vec::new();
-    let read = file.take(limit + 1).read_to_end(&mut bytes)? as u64;
-    if read > limit {
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
+}
+
+fn read_in(dir: &Rooted, name: &[u8], limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let Some(bytes) = head_in(dir, name, limit + 1)? else {
+        return Ok(None);
+    };
+    if bytes.len() as u64 > limit {
         let message = format!(
             "{} is longer than the {limit} bytes that are read",
             name.escape_ascii()

@@ -146,6 +146,84 @@ fn an_image_is_listed_with_the_element_of_every_package() {
     }
 }
 
+/// Installs packages of dpkg by writing them down: `mail` is one that only others provide, and in `tool` lies a package of
+/// Python whose description is long.
+const INSTALLER: &str = r#"#!/bin/bash
+set -eu
+[ "$1" != -e ] || exit 0
+for name; do
+    more=
+    case $name in
+    -m) continue ;;
+    paper) name=docs ;;
+    mail) name=postfix more='Provides: mail-agent, mail (= 1)' ;;
+    tool)
+        packages=/usr/lib/python3/dist-packages
+        mkdir -p $packages/Some.Tool-2.dist-info /var/lib/dpkg/info
+        printf 'Name: Some.Tool\nVersion: 2\n\n%01500000d\n' 0 >$packages/Some.Tool-2.dist-info/METADATA
+        printf '%s\n' /. $packages $packages/Some.Tool-2.dist-info >/var/lib/dpkg/info/tool.list
+        ;;
+    one | two) continue ;;
+    esac
+    printf 'Package: %s\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n%s\n' "$name" "$more${more:+
+}" >>/var/lib/dpkg/status
+done
+"#;
+
+#[test]
+fn lists_of_every_kind_tell_for_whom_packages_are() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.set("DISTRO_NAME", "debian");
+    lab.file("probe/element-deps", "one\ntwo\n")
+        .file("probe/bin/install-packages", INSTALLER)
+        .hook(
+            "root.d/90-base",
+            "mkdir -p $TARGET_ROOT/var/lib/dpkg; : >$TARGET_ROOT/var/lib/dpkg/status",
+        )
+        .file("one/element-deps", "package-installs\n")
+        .file("one/lists/all.yaml", "mail:\ntool:\n")
+        // The first generation of lists: translated by the map of the element that the file is named for.
+        .file("two/element-deps", "package-installs\npkg-map\n")
+        .file("two/pkg-map", r#"{"default": {"paper": "docs"}}"#)
+        .file(
+            "two/install.d/package-installs-two",
+            "# one a line\npaper and words\n-gone\n",
+        );
+    let link = lab.dir().join("elements/one/package-installs.yaml");
+    std::os::unix::fs::symlink("lists/all.yaml", link).unwrap();
+    lab.build(&["--sbom", "-o", "lists", "-t", "raw", "mini-os", "probe"])
+        .ok();
+    let cyclonedx = read(&lab, "lists.cdx.json");
+    let components = cyclonedx["components"].as_array().unwrap().iter();
+    let told: Vec<String> = components
+        .map(|component| {
+            let properties = component["properties"].as_array().unwrap().iter();
+            let properties = properties.filter(|property| property["name"] != "dib:path");
+            let values: Vec<_> = properties
+                .map(|property| property["value"].as_str().unwrap())
+                .collect();
+            format!("{} {}", component["name"].as_str().unwrap(), values.join(" "))
+        })
+        .collect();
+    assert_eq!(
+        told,
+        ["docs two", "postfix one", "tool one", "Some.Tool one tool"]
+    );
+    let spdx = read(&lab, "lists.spdx.json");
+    let relations = spdx["relationships"].as_array().unwrap();
+    let contained = |relation: &&Value| relation["spdxElementId"] == "SPDXRef-package-3";
+    let contained: Vec<_> = relations.iter().filter(contained).collect();
+    assert_eq!(contained.len(), 1, "{relations:?}");
+    assert_eq!(contained[0]["relatedSpdxElement"], "SPDXRef-package-4");
+    if let Some(python) = judges() {
+        let python = python.to_str().unwrap();
+        let said = lab
+            .run(python, &["-c", JUDGES, "lists.spdx.json", "lists.cdx.json"])
+            .ok();
+        assert_eq!(said.out, "5 packages\n");
+    }
+}
+
 #[test]
 fn bills_are_only_written_where_they_are_wanted_and_can_be() {
     let Some(mut lab) = lab() else { return };

@@ -22,6 +22,9 @@ use super::published;
 use crate::sandbox::rooted::Rooted;
 use crate::ui;
 
+/// The lists of an element.
+pub(crate) const FILES: [&str; 2] = ["package-installs.yaml", "package-installs.json"];
+
 pub(crate) const PHASES: [&str; 3] = ["pre-install.d", "install.d", "post-install.d"];
 pub(crate) const KEYS: [&str; 8] = [
     "phase",
@@ -282,7 +285,7 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
 /// The files of one element: its YAML, its JSON, or both.
 fn read_element(directory: &Path) -> Result<Vec<Map<String, Value>>, String> {
     let mut found = Vec::new();
-    for name in ["package-installs.yaml", "package-installs.json"] {
+    for name in FILES {
         if let Some(text) = published::text(directory, name)? {
             let wrong = |why: String| format!("{}: {why}", directory.join(name).display());
             found.extend(parse(&text).map_err(wrong)?);

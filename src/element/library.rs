@@ -271,6 +271,15 @@ impl Element {
         Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
+    /// The text of one of its files, by a link, too; `None` if it is no file, or none that may be read.
+    pub fn text_of(&self, item: &Item) -> Option<String> {
+        match &item.kind {
+            ItemKind::File { bytes, .. } => bytes.text().ok(),
+            ItemKind::Symlink { file: true, .. } => self.linked_text(&item.path).ok().flatten(),
+            _ => None,
+        }
+    }
+
     fn embedded(&self) -> Vec<Item> {
         let mut items: BTreeMap<PathBuf, ItemKind> = BTreeMap::new();
         for (path, run, bytes) in BUILT_IN {

@@ -1,15 +1,16 @@
 //! The bill of materials of a build: what each hook brought is noted as it runs, and written beside the image.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 
 use serde_json::Value;
 
-use crate::applets::package_installs;
+use crate::applets::package_installs::{self, Lookup};
 use crate::applets::pkg_map::{Distribution, PackageMap};
 use crate::clock::Moment;
-use crate::element::library::{Element, ItemKind};
+use crate::element::library::{Element, Item};
 use crate::element::resolve::OPERATING_SYSTEM;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
@@ -44,20 +45,28 @@ impl Bill {
         };
         let word = |name: &str| lookup(name).unwrap_or_default();
         let distribution = Distribution::new(&word("DISTRO_NAME"), &word("DIB_RELEASE"));
+        let files: Vec<(&Element, Vec<Item>)> = plan
+            .elements
+            .iter()
+            .map(|element| (element, element.items().unwrap_or_default()))
+            .collect();
+        let maps: HashMap<&str, PackageMap> = files
+            .iter()
+            .filter_map(|(element, items)| {
+                let item = items.iter().find(|item| item.path == Path::new("pkg-map"))?;
+                let map = serde_json::from_str(&element.text_of(item)?).ok()?;
+                Some((element.name.as_str(), map))
+            })
+            .collect();
         let mut ledger = self.ledger.borrow_mut();
-        for element in &plan.elements {
-            let map =
-                text(element, "pkg-map").and_then(|text| serde_json::from_str::<PackageMap>(&text).ok());
-            let map = map.unwrap_or_default();
-            let lists = ["package-installs.yaml", "package-installs.json"];
-            for list in lists.iter().filter_map(|name| text(element, name)) {
-                let packages = package_installs::parse(&list).ok().flatten().unwrap_or_default();
-                // A list that makes no sense has ended the build before.
-                for name in package_installs::installed(&element.name, packages, &lookup).unwrap_or_default()
-                {
-                    let names = map.lookup(&name, &distribution).unwrap_or_else(|| vec![name]);
-                    for name in names {
-                        ledger.ask(name, &element.name);
+        for (element, items) in &files {
+            for (map, names) in items.iter().filter_map(|item| asked(element, item, &lookup)) {
+                for name in names {
+                    let translated = maps
+                        .get(map.as_str())
+                        .and_then(|map| map.lookup(&name, &distribution));
+                    for name in translated.unwrap_or_else(|| vec![name]) {
+                        ledger.ask(&name, &element.name);
                     }
                 }
             }
@@ -133,11 +142,22 @@ fn pretty(document: &Value) -> serde_json::Result<Vec<u8>> {
     Ok(text)
 }
 
-fn text(element: &Element, name: &str) -> Option<String> {
-    let items = element.items().ok()?;
-    let item = items.into_iter().find(|item| item.path == Path::new(name))?;
-    match item.kind {
-        ItemKind::File { bytes, .. } => bytes.text().ok(),
-        _ => None,
+/// The packages that a file of an element wants installed, and the element whose map translates their names; `None` if it is
+/// no list of packages.
+fn asked(element: &Element, item: &Item, variable: Lookup<'_>) -> Option<(String, Vec<String>)> {
+    let path = item.path.to_str()?;
+    if package_installs::FILES.contains(&path) {
+        // A list that makes no sense has ended the build before.
+        let packages = package_installs::parse(&element.text_of(item)?).ok()??;
+        let names = package_installs::installed(&element.name, packages, variable).ok()?;
+        return Some((element.name.clone(), names));
     }
+    let (phase, map) = path.split_once("/package-installs-")?;
+    if !package_installs::PHASES.contains(&phase) {
+        return None;
+    }
+    let text = element.text_of(item)?;
+    let words = text.lines().filter_map(|line| line.split_whitespace().next());
+    let names = words.filter(|word| !word.starts_with(['#', '-']));
+    Some((map.to_owned(), names.map(str::to_owned).collect()))
 }

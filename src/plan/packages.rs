@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::applets::package_installs::{self, KEYS, Lookup};
-use crate::element::library::{Element, Item, ItemKind};
+use crate::element::library::{Element, Item};
 use crate::error::Result;
 
 /// A package that an element asks for.
@@ -40,16 +40,18 @@ pub fn packages(
     let (mut found, mut faults) = (Vec::new(), Vec::new());
     for item in items {
         let Some(name) = item.path.to_str() else { continue };
-        let ItemKind::File { bytes, .. } = &item.kind else {
-            continue;
-        };
         let legacy = name
             .split_once("/package-installs-")
             .filter(|(dir, _)| package_installs::PHASES.contains(dir));
         if let Some((phase, _)) = legacy {
-            found.extend(listed(&bytes.text()?, phase, element));
-        } else if ["package-installs.yaml", "package-installs.json"].contains(&name) {
-            let text = bytes.text()?;
+            let Some(text) = element.text_of(item) else {
+                continue;
+            };
+            found.extend(listed(&text, phase, element));
+        } else if package_installs::FILES.contains(&name) {
+            let Some(text) = element.text_of(item) else {
+                continue;
+            };
             let mut fault = |what: String| {
                 faults.push(format!("element {}: {name}: {what}", element.name));
             };
@@ -151,7 +153,7 @@ fn entries(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::library::{Bytes, Origin};
+    use crate::element::library::{Bytes, ItemKind, Origin};
 
     fn planned(file: &str, text: &'static str) -> (Vec<String>, Vec<String>) {
         let element = Element {

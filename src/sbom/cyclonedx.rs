@@ -1,7 +1,7 @@
 //! Packages → `CycloneDX` 1.5, as JSON.
 //!
 //! Spec: <https://cyclonedx.org/docs/1.5/json/>. What the format has no field for are properties: `dib:element` is the
-//! element that brought a package.
+//! element that brought a package, `dib:package` the package of the distribution that has the files of one of Python.
 
 use serde_json::{Map, Value, json};
 
@@ -66,6 +66,7 @@ fn component(number: usize, package: &Package, subject: &Subject<'_>) -> Value {
     }
     let facts = [
         ("dib:element", &package.element),
+        ("dib:package", &package.within),
         ("dib:path", &package.path),
         ("dib:source", &package.source),
     ];

@@ -31,10 +31,27 @@ pub fn dpkg(status: &[u8]) -> Vec<Package> {
             supplier: field("Maintainer"),
             source: field("Source"),
             needs: needs.flat_map(names_of_relation).collect(),
+            provides: paragraph
+                .get("Provides")
+                .map(names_of_relation)
+                .unwrap_or_default(),
             ..Package::new(Kind::Deb, name, version)
         });
     }
+    mark_foreign(&mut packages);
     packages
+}
+
+/// dpkg's own architecture is the system's.
+fn mark_foreign(packages: &mut [Package]) {
+    let dpkg = packages.iter().find(|package| package.name == "dpkg");
+    let Some(native) = dpkg.and_then(|dpkg| dpkg.architecture.clone()) else {
+        return;
+    };
+    for package in packages {
+        let own = package.architecture.as_ref();
+        package.foreign = own.is_some_and(|own| *own != native && own != "all");
+    }
 }
 
 /// The names in a relation of packages, alternatives too.
@@ -69,21 +86,28 @@ pub fn apk(installed: &[u8]) -> Vec<Package> {
                 "L" => package.licence = Some(value),
                 "m" => package.supplier = Some(value),
                 "o" => package.source = Some(value),
-                "D" => package.needs = value.split_whitespace().map(name_of_need).collect(),
+                "D" => package.needs = names_of_needs(&value),
+                "p" => package.provides = names_of_needs(&value),
                 _ => {}
             }
         }
-        if !package.name.is_empty() && !package.version.is_empty() {
+        // With a dot begin names of groups that `apk add --virtual` made: those are in no archive, and have no files.
+        let is_group = package.name.starts_with('.');
+        if !package.name.is_empty() && !package.version.is_empty() && !is_group {
             packages.push(package);
         }
     }
     packages
 }
 
-/// The name in what a package of apk needs: `so:libc.musl-x86_64.so.1`, `busybox>=1.36`.
-fn name_of_need(word: &str) -> String {
-    let end = word.find(['<', '>', '=', '~']);
-    word[..end.unwrap_or(word.len())].to_owned()
+/// The names in what a package of apk needs or provides: `so:libc.musl-x86_64.so.1`, `busybox>=1.36`. What must not be there
+/// (`!name`) matches no name.
+fn names_of_needs(words: &str) -> Vec<String> {
+    let name = |word: &str| {
+        let end = word.find(['<', '>', '=', '~']);
+        word[..end.unwrap_or(word.len())].to_owned()
+    };
+    words.split_whitespace().map(name).collect()
 }
 
 #[derive(Deserialize)]
@@ -144,13 +168,38 @@ mod tests {
     }
 
     #[test]
+    fn packages_of_dpkg_tell_what_else_they_are_called_and_where_they_run() {
+        let paragraph = |name: &str, architecture: &str| {
+            format!(
+                "Package: {name}\nStatus: install ok installed\nArchitecture: {architecture}\nVersion: 1\n\
+                 Provides: mail (= 2), mailer:any\n\n"
+            )
+        };
+        let status = [
+            paragraph("libc6", "amd64"),
+            paragraph("libc6", "i386"),
+            paragraph("doc", "all"),
+        ];
+        let told = |status: &str| {
+            let packages = dpkg(status.as_bytes());
+            assert_eq!(packages[0].provides, ["mail", "mailer"]);
+            packages.iter().map(|package| package.key().2).collect::<Vec<_>>()
+        };
+        // Nothing tells the system's own architecture.
+        assert_eq!(told(&status.concat()), [None, None, None]);
+        let all = status.concat() + &paragraph("dpkg", "amd64");
+        assert_eq!(told(&all), [None, Some("i386".to_owned()), None, None]);
+    }
+
+    #[test]
     fn apk_and_rpm_list_theirs() {
-        let installed = b"C:Q1x=\nP:busybox\nV:1.36.1-r2\nA:x86_64\nL:GPL-2.0-only\nm:N <n@example.org>\nD:so:libc.so.1 a>=1\n\
-                          F:bin\nR:busybox\n\nP:incomplete\n\n";
+        let installed = b"C:Q1x=\nP:busybox\nV:1.36.1-r2\nA:x86_64\nL:GPL-2.0-only\nm:N <n@example.org>\nD:so:libc.so.1 a>=1\np:cmd:sh=1.36.1-r2 /bin/sh\n\
+                          F:bin\nR:busybox\n\nP:incomplete\n\nP:.build-deps\nV:20260101.000000\nD:gcc\n\n";
         let packages = apk(installed);
         assert_eq!(packages.len(), 1);
         assert_eq!(packages[0].licence.as_deref(), Some("GPL-2.0-only"));
         assert_eq!(packages[0].needs, ["so:libc.so.1", "a"]);
+        assert_eq!(packages[0].provides, ["cmd:sh", "/bin/sh"]);
         let manifest =
             br#"{"packages": [{"package": "bash", "version": "5.2-1", "arch": "x86_64", "license": "GPLv3+",
                            "vendor": "(none)", "source": "bash-5.2-1.src.rpm"}]}"#;

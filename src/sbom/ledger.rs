@@ -33,9 +33,16 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes down which element's list asks for a package. The first one counts.
-    pub fn ask(&mut self, package: String, element: &str) {
-        self.asked.entry(package).or_insert_with(|| element.to_owned());
+    /// Takes down which element's list asks for a package. The first one counts. Of a package with a version or a release,
+    /// `NAME=VERSION` say, the name counts.
+    pub fn ask(&mut self, package: &str, element: &str) {
+        let end = package
+            .find(['=', '<', '>', '~', '@', '/'])
+            .filter(|end| *end > 0);
+        let name = &package[..end.unwrap_or(package.len())];
+        self.asked
+            .entry(name.to_owned())
+            .or_insert_with(|| element.to_owned());
     }
 
     /// Looks what has appeared since the last look, which `element` has brought.
@@ -66,38 +73,42 @@ impl Ledger {
         };
         self.brought.retain(|key, _| here.contains(key));
         for key in fresh {
-            let by = wanted.get(&key.1).map_or(element, String::as_str).to_owned();
+            let by = wanted.get(&key).map_or(element, String::as_str).to_owned();
             self.brought.insert(key, by);
         }
         Ok(())
     }
 
     /// For whom packages were installed: those that lists name, and what these need that is new.
-    fn wanted(&self, packages: &[&Package], fresh: &BTreeSet<Key>) -> BTreeMap<String, String> {
-        let new: BTreeMap<&str, &Package> = packages
-            .iter()
-            .filter(|package| fresh.contains(&package.key()))
-            .map(|package| (package.name.as_str(), *package))
-            .collect();
-        let mut wanted: BTreeMap<String, String> = BTreeMap::new();
-        let named = self
+    fn wanted(&self, packages: &[&Package], fresh: &BTreeSet<Key>) -> BTreeMap<Key, String> {
+        let names = Names::of(packages, fresh);
+        let mut wanted: BTreeMap<Key, String> = BTreeMap::new();
+        let mut waiting: Vec<(&Package, &str)> = Vec::new();
+        // What lists name themselves is nobody's dependency, and no more than that by another name.
+        let (real, virtual_): (Vec<_>, Vec<_>) = self
             .asked
             .iter()
-            .filter(|(name, _)| new.contains_key(name.as_str()));
-        let mut waiting: Vec<(String, String)> = named.map(|(name, by)| (name.clone(), by.clone())).collect();
-        // What lists name themselves is nobody's dependency.
-        wanted.extend(waiting.iter().cloned());
+            .partition(|(name, _)| names.new.contains_key(name.as_str()));
+        for (name, by) in real.into_iter().chain(virtual_) {
+            for package in names.meant(name, None) {
+                wanted.entry(package.key()).or_insert_with(|| {
+                    waiting.push((package, by));
+                    by.clone()
+                });
+            }
+        }
         waiting.reverse();
-        while let Some((name, by)) = waiting.pop() {
-            for need in new
-                .get(name.as_str())
-                .into_iter()
-                .flat_map(|package| &package.needs)
+        while let Some((package, by)) = waiting.pop() {
+            let architecture = package.architecture.as_deref();
+            for need in package
+                .needs
+                .iter()
+                .flat_map(|need| names.meant(need, architecture))
             {
-                if new.contains_key(need.as_str()) && !wanted.contains_key(need) {
-                    wanted.insert(need.clone(), by.clone());
-                    waiting.push((need.clone(), by.clone()));
-                }
+                wanted.entry(need.key()).or_insert_with(|| {
+                    waiting.push((need, by));
+                    by.to_owned()
+                });
             }
         }
         wanted
@@ -106,7 +117,7 @@ impl Ledger {
     /// Writes into packages what brought them; `system` is the element of the root, which rpm's packages count as of where
     /// no list names them.
     pub fn attribute(&self, packages: &mut [Package], system: Option<&str>) {
-        for package in packages {
+        for package in packages.iter_mut() {
             let found = match package.kind {
                 super::Kind::Python => {
                     let key = (
@@ -123,6 +134,77 @@ impl Ledger {
             let of_root = system.filter(|_| package.kind == super::Kind::Rpm);
             package.element = found.map(String::as_str).or(of_root).map(str::to_owned);
         }
+        let whole = |package: &&Package| package.kind != super::Kind::Python && !package.foreign;
+        let elements: HashMap<String, Option<String>> = packages
+            .iter()
+            .filter(whole)
+            .map(|package| (package.name.clone(), package.element.clone()))
+            .collect();
+        for package in packages {
+            if let Some(element) = package.within.as_ref().and_then(|owner| elements.get(owner)) {
+                package.element.clone_from(element);
+            }
+        }
+    }
+}
+
+/// What names mean among the packages of a tree.
+struct Names<'a> {
+    /// Those that are new, by their own names.
+    new: BTreeMap<&'a str, Vec<&'a Package>>,
+    /// The same by what they provide.
+    provided: BTreeMap<&'a str, Vec<&'a Package>>,
+    /// Names, of packages or of what they provide, that something has which was there before.
+    old: BTreeSet<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn of(packages: &[&'a Package], fresh: &BTreeSet<Key>) -> Self {
+        let mut names = Self {
+            new: BTreeMap::new(),
+            provided: BTreeMap::new(),
+            old: BTreeSet::new(),
+        };
+        for package in packages.iter().copied() {
+            let others = package.provides.iter().map(String::as_str);
+            if fresh.contains(&package.key()) {
+                names.new.entry(&package.name).or_default().push(package);
+                for name in others {
+                    names.provided.entry(name).or_default().push(package);
+                }
+            } else {
+                names.old.insert(&package.name);
+                names.old.extend(others);
+            }
+        }
+        names
+    }
+
+    /// The new packages that a name means, for whoever has an architecture: the system's own where none is given. What an old
+    /// package satisfies has brought none.
+    fn meant(&self, name: &str, architecture: Option<&str>) -> Vec<&'a Package> {
+        let known = |name: &str| self.new.contains_key(name) || self.provided.contains_key(name);
+        let (name, architecture) = match name.rsplit_once(':') {
+            Some((bare, given)) if !known(name) && !self.old.contains(name) => (bare, Some(given)),
+            _ => (name, architecture),
+        };
+        let is_old = self.old.contains(name);
+        let provided = || self.provided.get(name).filter(|_| !is_old);
+        let Some(all) = self.new.get(name).or_else(provided) else {
+            return Vec::new();
+        };
+        let fits = |package: &&&Package| match (architecture, package.architecture.as_deref()) {
+            (Some(wanted), Some(own)) => {
+                wanted == own || !package.foreign && ["all", "noarch"].contains(&own)
+            }
+            _ => !package.foreign,
+        };
+        let fitting: Vec<&Package> = all.iter().filter(fits).copied().collect();
+        // One of another architecture will do where there is no other.
+        if fitting.is_empty() && !is_old {
+            return all.clone();
+        }
+        fitting
     }
 }
 
@@ -169,9 +251,9 @@ mod tests {
             );
         };
         let mut ledger = Ledger::default();
-        ledger.ask("tool".into(), "one");
-        ledger.ask("other".into(), "two");
-        ledger.ask("other".into(), "three");
+        ledger.ask("tool", "one");
+        ledger.ask("other", "two");
+        ledger.ask("other", "three");
         let tree = || Rooted::open(dir.path()).unwrap();
         let mut names = vec![("base", ""), ("gone", "")];
         status(&names);
@@ -211,6 +293,80 @@ mod tests {
                 "P mine",
                 "tool one",
                 "glibc root"
+            ]
+        );
+    }
+
+    #[test]
+    fn names_mean_what_is_new_by_any_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("var/lib/dpkg")).unwrap();
+        let status = |all: &[(&str, &str, &str, &str)]| {
+            let one = |(name, architecture, needs, provides): &(&str, &str, &str, &str)| {
+                format!(
+                    "Package: {name}\nStatus: install ok installed\nVersion: 1\nArchitecture: {architecture}\n\
+                     Depends: {needs}\nProvides: {provides}\n"
+                )
+            };
+            let text = all.iter().map(one).collect::<Vec<_>>().join("\n");
+            std::fs::write(dir.path().join("var/lib/dpkg/status"), text).unwrap();
+        };
+        let tree = || Rooted::open(dir.path()).unwrap();
+        let mut ledger = Ledger::default();
+        for (name, by) in [
+            ("awk", "by-old"),
+            ("mail-agent", "by-virtual"),
+            ("mta", "by-name"),
+            ("mta-other", "by-name"),
+            ("tool=1.2-3", "by-version"),
+            ("wine:i386", "by-architecture"),
+        ] {
+            ledger.ask(name, by);
+        }
+        let mut all = vec![
+            ("dpkg", "amd64", "", ""),
+            ("libc6", "amd64", "", ""),
+            ("mawk", "amd64", "", "awk"),
+        ];
+        status(&all);
+        ledger.look(&tree(), "root").unwrap();
+        all.extend([
+            ("gawk", "amd64", "", "awk"),
+            ("postfix", "amd64", "ssl-provider", "mail-agent"),
+            ("mta", "amd64", "", "mail-agent"),
+            ("openssl", "amd64", "libc6", "ssl-provider"),
+            ("tool", "all", "", ""),
+            ("wine", "i386", "libc6, data", ""),
+            ("libc6", "i386", "", ""),
+            ("data", "all", "", ""),
+        ]);
+        status(&all);
+        ledger.look(&tree(), INSTALLER).unwrap();
+        let (mut packages, _) = crate::sbom::packages(&tree()).unwrap();
+        let mut python = Package::new(Kind::Python, "tool", "1");
+        python.within = Some("tool".to_owned());
+        packages.push(python);
+        ledger.attribute(&mut packages, None);
+        let told: Vec<_> = packages
+            .iter()
+            .map(|package| format!("{} {}", package.name, package.element.as_deref().unwrap_or("-")))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "data by-architecture",
+                "dpkg root",
+                // mawk was there: nobody needed this for that.
+                "gawk package-installs",
+                "libc6 root",
+                "libc6 by-architecture",
+                "mawk root",
+                "mta by-name",
+                "openssl by-virtual",
+                "postfix by-virtual",
+                "tool by-version",
+                "wine by-architecture",
+                "tool by-version",
             ]
         );
     }

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 
 use rustix::fs::{Dir, FileType};
 
-use super::{Kind, Package, clean, read_in};
+use super::{Kind, Package, clean, head_in};
 use crate::sandbox::rooted::Rooted;
 
 /// Directories of the kernel and of the build, which hold nothing of the image.
@@ -24,18 +24,18 @@ const DIRECTORIES_MAX: usize = 1 << 20;
 /// Packages that are told.
 const PACKAGES_MAX: usize = 100_000;
 
-/// Bytes of metadata: the description of a package stands there, too.
+/// Bytes of metadata that are read: the description of a package comes last, and may be longer.
 const METADATA_MAX: u64 = 1 << 20;
 
 /// A package's place: its directory, and the name of what describes it there.
 type Place = (Vec<u8>, Vec<u8>);
 
-/// All packages of a tree.
-pub fn packages(tree: &Rooted) -> io::Result<Vec<Package>> {
+/// All packages of a tree, each with the path of what describes it.
+pub fn packages(tree: &Rooted) -> io::Result<Vec<(Vec<u8>, Package)>> {
     let mut packages = Vec::new();
     for (above, name) in places(tree)? {
         if let Some(package) = package(tree, &above, &name)? {
-            packages.push(package);
+            packages.push(([&above[..], &name[..]].join(&b'/'), package));
         }
     }
     Ok(packages)
@@ -135,8 +135,8 @@ fn package(tree: &Rooted, above: &[u8], name: &[u8]) -> io::Result<Option<Packag
         b"PKG-INFO"
     };
     let bytes = match here.child(name) {
-        Ok(inside) => read_in(&inside, within, METADATA_MAX)?,
-        Err(_) => read_in(&here, name, METADATA_MAX)?,
+        Ok(inside) => head_in(&inside, within, METADATA_MAX)?,
+        Err(_) => head_in(&here, name, METADATA_MAX)?,
     };
     Ok(bytes.and_then(|bytes| described(&bytes, shown(above))))
 }
@@ -188,13 +188,18 @@ mod tests {
             "Name: old\nVersion: 2\n",
         );
         write("usr/lib/python3/dist-packages/empty-2.dist-info/RECORD", "");
+        let long = "x".repeat(METADATA_MAX as usize);
+        write(
+            "opt/long-3.dist-info/METADATA",
+            &format!("Name: long\nVersion: 3\n\n{long}\n"),
+        );
         write("tmp/x/y-1.dist-info/METADATA", "Name: y\nVersion: 1\n");
         std::os::unix::fs::symlink("usr/lib", dir.path().join("lib")).unwrap();
         let tree = Rooted::open(dir.path()).unwrap();
         let found: Vec<_> = packages(&tree)
             .unwrap()
             .into_iter()
-            .map(|package| {
+            .map(|(_, package)| {
                 (
                     package.name,
                     package.version,
@@ -209,6 +214,7 @@ mod tests {
         assert_eq!(
             found,
             [
+                owned("long", "3", "/opt"),
                 owned("a.b", "1", "/opt/venv/lib/python3.12/site-packages"),
                 owned("PyYAML", "6.0", "/usr/lib/python3/dist-packages"),
                 owned("old", "2", "/usr/lib/python3/dist-packages"),
@@ -219,7 +225,7 @@ mod tests {
             .into_iter()
             .map(|(_, name, _)| name)
             .collect();
-        assert_eq!(keys, ["a-b", "pyyaml", "empty", "old"]);
+        assert_eq!(keys, ["long", "a-b", "pyyaml", "empty", "old"]);
         assert_eq!(normalised("Zope..Interface_-x"), "zope-interface-x");
     }
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Distribution, Package};
+use super::{Distribution, Kind, Package};
 
 /// What a document is about.
 #[derive(Clone, Debug)]
@@ -27,8 +27,17 @@ pub fn document(packages: &[Package], subject: &Subject<'_>) -> Value {
     let mut listed = vec![image(subject)];
     let mut relations = vec![relation("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-image")];
     for (number, package) in packages.iter().enumerate() {
-        let id = format!("SPDXRef-package-{}", number + 1);
+        let id = id(number);
         relations.push(relation("SPDXRef-image", "CONTAINS", &id));
+        let is_owner = |other: &Package| Some(&other.name) == package.within.as_ref() && !other.foreign;
+        let owner = package.within.as_ref().and_then(|_| {
+            packages
+                .iter()
+                .position(|other| other.kind != Kind::Python && is_owner(other))
+        });
+        if let Some(owner) = owner {
+            relations.push(relation(&self::id(owner), "CONTAINS", &id));
+        }
         listed.push(of_package(package, &id, subject.distribution));
     }
     json!({
@@ -44,6 +53,10 @@ pub fn document(packages: &[Package], subject: &Subject<'_>) -> Value {
         "packages": listed,
         "relationships": relations,
     })
+}
+
+fn id(number: usize) -> String {
+    format!("SPDXRef-package-{}", number + 1)
 }
 
 fn relation(from: &str, how: &str, to: &str) -> Value {
@@ -95,7 +108,11 @@ fn of_package(package: &Package, id: &str, distribution: &Distribution) -> Value
         .as_ref()
         .map(|source| format!("built of source package {source}"));
     let place = package.path.as_ref().map(|path| format!("lies in {path}"));
-    let facts: Vec<String> = [source, place].into_iter().flatten().collect();
+    let owner = package
+        .within
+        .as_ref()
+        .map(|owner| format!("part of package {owner}"));
+    let facts: Vec<String> = [source, owner, place].into_iter().flatten().collect();
     if !facts.is_empty() {
         map.insert("sourceInfo".into(), facts.join("; ").into());
     }

@@ -194,7 +194,11 @@ fn a_boot_is_awaited_on_the_serial_line_and_no_longer_than_wanted() {
         return;
     }
     // A disk that boots nothing: the BIOS says so.
-    case(&lab, "no-system", &[("boot", "Boot\n")]);
+    case(
+        &lab,
+        "no-system",
+        &[("boot", "Boot\n"), ("variables", "ARCH=amd64\n")],
+    );
     lab.set("DIB_TEST_BOOT_SECONDS", "1");
     let layout = "- local_loop:\n    name: image0\n- partitioning:\n    base: image0\n    label: mbr\n    partitions:\n      \
                   - name: root\n        flags: [boot, primary]\n        size: 100%\n        mkfs:\n          \
@@ -209,6 +213,21 @@ fn a_boot_is_awaited_on_the_serial_line_and_no_longer_than_wanted() {
         "{}",
         said.out
     );
+    // A machine that does not even start is not waited for, and says why.
+    let machine = lab.dir().join("machines/qemu-system-x86_64");
+    std::fs::create_dir(lab.dir().join("machines")).unwrap();
+    std::fs::write(&machine, "#!/bin/sh\necho 'no room for its memory' >&2\nexit 1\n").unwrap();
+    std::fs::set_permissions(&machine, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    lab.set("PATH", &format!("{}:{path}", machine.parent().unwrap().display()))
+        .set("DIB_TEST_BOOT_SECONDS", "600");
+    let said = tested(&lab, &["probe"]).failed(1, "");
+    for told in [
+        "qemu-system-x86_64 ended before its serial line said 'Boot'",
+        "    | no room for its memory\n",
+    ] {
+        assert!(said.out.contains(told), "no '{told}' in {}", said.out);
+    }
 }
 
 #[test]

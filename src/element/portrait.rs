@@ -380,10 +380,10 @@ fn variables(items: &[Item], readme: &str) -> Vec<Variable> {
             others.entry(name.as_str().to_owned()).or_default();
         }
         for found in default.captures_iter(&text) {
-            others.insert(
-                found[1].to_owned(),
-                Some(found[2].to_owned()).filter(|value| !value.is_empty()),
-            );
+            let value = Some(found[2].to_owned()).filter(|value| !value.is_empty());
+            // Where it is only tested the default is empty.
+            let known = others.entry(found[1].to_owned()).or_default();
+            *known = known.take().or(value);
         }
     }
     // Every hook heeds this one.
@@ -469,7 +469,7 @@ mod tests {
             "environment.d/10-e.bash",
             "export DIB_A=${DIB_A:-1} DIB_B=${DIB_B:-two}\n",
         );
-        write("install.d/data", "${DIB_C} $DIB_DEBUG_TRACE\n");
+        write("install.d/data", "${DIB_C} $DIB_DEBUG_TRACE ${DIB_B:-}\n");
         write("test-elements/builds/assert", "echo $DIB_NOT_ITS\n");
         let library = Library::load(&[dir.path().to_owned()]).unwrap();
         let portrait = Portrait::of(&library, library.get("e").unwrap()).unwrap();

@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::inspect::scratch;
 use crate::environment::Environment;
@@ -89,6 +89,7 @@ pub(super) fn boot(image: &Path, wanted: &str, dir: &Path, environment: &Environ
     };
     let limit = Duration::from_secs(seconds);
     let machine = Sandbox::host();
+    let since = Instant::now();
     let booted = machine.run_until(
         (dir, &log),
         OsStr::new(QEMU),
@@ -99,6 +100,14 @@ pub(super) fn boot(image: &Path, wanted: &str, dir: &Path, environment: &Environ
     );
     if booted.host(tried)? {
         return Ok(Booted::Yes);
+    }
+    if since.elapsed() < limit {
+        let why = format!("{QEMU} ended before its serial line said '{missing}'");
+        // What went wrong with the machine itself it says on its own output, and else on the line.
+        let own = dir.join("qemu.log");
+        let spoke = fs::metadata(&own).is_ok_and(|meta| meta.len() > 0);
+        let console = if spoke { own } else { console };
+        return Ok(Booted::Otherwise { why, console });
     }
     let why = format!("its serial line did not say '{missing}' within {seconds} s");
     Ok(Booted::Otherwise { why, console })

@@ -151,9 +151,13 @@ fn opensuse_is_checked_by_the_digest_beside_the_image() {
         .set("DIB_ZYPPER_REPOS", "mine=>http://mine.test/x");
     let check = "grep -qx keeppackages=1 /etc/zypp/repos.d/oss.repo\ngrep -qx baseurl=http://mine.test/x /etc/zypp/repos.d/dib-build-mine.repo";
     cloud.lab.hook("install.d/50-check", check);
+    cloud
+        .lab
+        .hook("install.d/60-download", "install-packages -d later");
     cloud.lab.build(&args).ok();
     let calls = cloud.calls();
     for call in [
+        "--no-recommends --download-only later",
         "zypper --non-interactive --gpg-auto-import-keys install --auto-agree-with-licenses --no-recommends cloud-init",
         "--no-recommends vim",
         "systemd-machine-id-setup",

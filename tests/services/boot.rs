@@ -287,7 +287,7 @@ fn dracut_gets_the_modules_and_their_packages() {
     build(&lab, &["dracut-regenerate"]).ok();
     assert_eq!(
         lab.text("calls"),
-        "install-packages -m dracut-regenerate cryptsetup lvm2\ninstall-packages dracut\n\
+        "install-packages -m dracut-regenerate cryptsetup lvm2\ninstall-packages dracut procps\n\
          dracut --force --quiet --no-hostonly --add crypt lvm --kver 6.1.0 /boot/initrd.img-6.1.0\n"
     );
     lab.set(

@@ -543,6 +543,26 @@ fn elements_keep_their_manners() {
     for element in &elements {
         if !element.join("README.md").is_file() {
             complaints.add(&relative(element), "has no README.md");
+            continue;
+        }
+        let readme = fs::read_to_string(element.join("README.md")).unwrap();
+        let what = readme.lines().filter(|line| !line.is_empty()).nth(1);
+        if what.is_none_or(|line| {
+            !line.starts_with(|letter: char| letter.is_alphanumeric() || "`[".contains(letter))
+        }) {
+            complaints.add(
+                &relative(element),
+                "its README begins with a sentence that says what it is for",
+            );
+        }
+        if !readme.contains("\n```") {
+            complaints.add(&relative(element), "its README has no example");
+        }
+        if !readme.to_lowercase().contains("variable") {
+            complaints.add(
+                &relative(element),
+                "its README tells no variables, and not that there are none",
+            );
         }
     }
     let files = files();

@@ -8,6 +8,7 @@
 )]
 
 mod bootstrap;
+mod disks;
 mod fetching;
 mod labels;
 mod looking;
@@ -35,6 +36,7 @@ use crate::settings::{Flags, Settings, SizeRule, WordOrigin};
 pub use bootstrap::{
     archive_texts, package_files, package_relations, package_solutions, package_versions, signed_texts,
 };
+pub use disks::disk_images;
 pub use fetching::{addresses, answers, archives, image_maps, name_servers};
 pub use labels::file_contexts;
 pub use looking::image_names;

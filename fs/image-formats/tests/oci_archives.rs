@@ -122,6 +122,32 @@ fn skopeo_sees_and_copies_both_kinds_and_umoci_unpacks_the_tree() {
 }
 
 #[test]
+fn podman_loads_it_under_its_name() {
+    if !oracle::require_root() || !oracle::require(&["podman"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (root, archive) = (dir.path().join("root"), dir.path().join("box.docker.tar"));
+    fs::create_dir(&root).unwrap();
+    make_tree(&root);
+    let [store, state] = ["store", "state"].map(|name| dir.path().join(name).display().to_string());
+    let podman = |words: &[&str]| {
+        let own = ["--root", &store, "--runroot", &state, "--storage-driver", "vfs"];
+        run("podman", &[&own, words].concat())
+    };
+    for docker in [true, false] {
+        let options = ArchiveOptions { docker, ..options() };
+        write(&root, &archive, options);
+        podman(&["load", "--input", archive.to_str().unwrap()]);
+        let format = "{{.Os}}/{{.Architecture}} {{len .RootFS.Layers}} {{.RepoTags}}";
+        let name = "example.org/team/box:v1.2";
+        let told = podman(&["image", "inspect", "--format", format, name]);
+        assert!(told.contains(&format!("linux/arm64 1 [{name}]")), "{told}");
+        podman(&["image", "rm", "--all", "--force"]);
+    }
+}
+
+#[test]
 fn the_image_is_read_as_the_tree_that_it_was_made_of() {
     let dir = tempfile::tempdir().unwrap();
     let (root, archive) = (dir.path().join("root"), dir.path().join("box.tar"));

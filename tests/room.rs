@@ -152,3 +152,39 @@ fn a_build_that_memory_does_not_hold_goes_to_disk_and_says_why() {
     assert!(!said.out.contains("building on disk"), "{}", said.out);
     assert_eq!(lab.text("where"), "1\n");
 }
+
+#[test]
+fn outputs_are_all_that_an_image_takes_of_a_disk() {
+    let Some(mut lab) = lab() else { return };
+    lab.set("SOURCE_DATE_EPOCH", "1700000000");
+    let noise: Vec<u8> = (0..5_u32 << 20)
+        .map(|i| i.wrapping_mul(i).wrapping_mul(2_654_435_761).to_be_bytes()[0])
+        .collect();
+    fs::create_dir(lab.out("tree")).unwrap();
+    fs::write(lab.out("tree/noise"), noise).unwrap();
+    // Each type goes where there is room for it and one MiB, and that is where temporary files would go, too.
+    let script = r#"
+        set -eu
+        mkdir small
+        tight() {
+            "$@" -o whole
+            mount -t tmpfs -o size=$(($(du -ck whole.* | tail -n 1 | cut -f 1) + 1024))k x small
+            mkdir small/tmp
+            TMP_DIR=$PWD/small/tmp "$@" -o small/whole
+            [ -z "$(ls -A small/tmp)" ]
+            for image in whole.*; do cmp "$image" "small/$image"; echo "$image fits"; done
+            umount small
+            rm whole.*
+        }
+        for type in raw qcow2 vhd vdi vmdk tar tgz tar.zst tar.xz squashfs docker oci cpio aci; do
+            tight "$0" assemble tree -t $type
+        done
+        "$0" assemble tree -o disk -t qcow2
+        for type in raw vhd vdi vmdk qcow2; do tight "$0" convert disk.qcow2 -t $type; done
+    "#;
+    let said = lab
+        .run("/usr/bin/unshare", &["-m", "bash", "-c", script, DIB])
+        .ok();
+    let fits = said.out.lines().filter(|line| line.ends_with(" fits"));
+    assert_eq!(fits.count(), 14 + 5, "{}", said.out);
+}

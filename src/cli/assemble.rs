@@ -97,7 +97,7 @@ pub struct Args {
     /// Load the image of type docker into the engine of this machine, by docker load
     #[arg(long)]
     docker_load: bool,
-    /// Compression of a squashfs image: gzip, xz or zstd [default: xz]
+    /// Compression of a squashfs image, which holds no ACLs: gzip, xz or zstd [default: xz]
     #[arg(long, value_name = "WORD")]
     squashfs_compression: Option<String>,
     /// Label of the file system [default: cloudimg-rootfs]

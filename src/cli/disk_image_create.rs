@@ -127,7 +127,7 @@ pub struct Args {
     /// Load the image of type docker into the engine of this machine, by docker load
     #[arg(long, help_heading = BEYOND)]
     docker_load: bool,
-    /// Compression of a squashfs image: gzip, xz or zstd [default: xz]
+    /// Compression of a squashfs image, which holds no ACLs: gzip, xz or zstd [default: xz]
     #[arg(long, value_name = "WORD", help_heading = BEYOND)]
     squashfs_compression: Option<String>,
     /// Write the log to a file, and nothing to standard output

@@ -71,6 +71,9 @@ pub struct Rules {
     pub mode: u32,
 }
 
+/// The most threads that compress.
+const THREADS_MAX: NonZero<usize> = NonZero::new(16).expect("it is not 0");
+
 impl Rules {
     /// What was asked for.
     pub fn of(settings: &Settings, identity: Identity, umask: u32) -> Self {
@@ -88,10 +91,10 @@ impl Rules {
         }
     }
 
-    /// How many threads compress.
+    /// How many threads compress: each has blocks, and tables of its compressor, in memory.
     pub(crate) fn threads(&self) -> NonZero<usize> {
         let of_machine = || std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        self.threads.unwrap_or_else(of_machine)
+        self.threads.unwrap_or_else(of_machine).min(THREADS_MAX)
     }
 
     /// Whether all of it can be followed for these formats.

@@ -117,7 +117,7 @@ impl fmt::Display for Compression {
         match self.0 {
             None => f.write_str("none"),
             Some(Method::Gzip(level)) => write!(f, "gzip:{level}"),
-            Some(Method::Xz(level)) => write!(f, "xz:{level}"),
+            Some(Method::Xz(level) | Method::SmallXz(level)) => write!(f, "xz:{level}"),
             Some(Method::Zstd(level)) => write!(f, "zstd:{level}"),
             Some(Method::Lz4(_)) => f.write_str("lz4"),
         }

@@ -23,7 +23,7 @@ use fill::Reader;
 /// How to copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// How many threads read; `None` is one for each processor. The bytes are the same for any number.
+    /// How many threads read; `None` is one for each processor, up to 16. The bytes are the same for any number.
     pub threads: Option<NonZero<usize>>,
     /// Whether reading takes work, since files lie packed in something: then no long run of one is offered to the sink,
     /// which could not clone it, but all threads read it.
@@ -48,6 +48,10 @@ pub enum Error {
     },
 }
 
+/// The most threads that read unless more are asked for: each has three segments in memory, and many of them wait for
+/// one sink.
+const THREADS_MAX: usize = 16;
+
 /// Copies an image on all processors: every byte of `map`, in ascending order, once.
 pub fn copy(map: &Map, store: &impl Store, sink: &mut impl Sink) -> Result<(), Error> {
     copy_with(map, store, sink, Options::default())
@@ -55,10 +59,10 @@ pub fn copy(map: &Map, store: &impl Store, sink: &mut impl Sink) -> Result<(), E
 
 /// Copies an image as `options` say: every byte of `map`, in ascending order, once.
 pub fn copy_with(map: &Map, store: &impl Store, sink: &mut impl Sink, options: Options) -> Result<(), Error> {
+    let of_machine = || std::thread::available_parallelism().map_or(1, NonZero::get);
     let threads = options
         .threads
-        .or_else(|| std::thread::available_parallelism().ok())
-        .map_or(1, NonZero::get);
+        .map_or_else(|| of_machine().min(THREADS_MAX), NonZero::get);
     sink.begin(map.len()).map_err(refused("beginning", 0))?;
     let desk = Desk::new(map, sink, threads, !options.packed);
     std::thread::scope(|scope| {

@@ -30,6 +30,7 @@ use image_core::Sink;
 
 use crate::pool::Pool;
 pub use xz::BLOCK as XZ_BLOCK;
+pub use xz::SMALL_BLOCK as SMALL_XZ_BLOCK;
 pub(crate) use xz::single as xz_block;
 
 /// How a stream is compressed.
@@ -39,6 +40,8 @@ pub enum Method {
     Gzip(u8),
     /// xz, preset 0 to 9.
     Xz(u8),
+    /// The same in smaller blocks, with no longer a dictionary than 2 MiB: a quarter of the memory for each thread.
+    SmallXz(u8),
     /// zstd, level 1 to 22, where the crate has it.
     Zstd(u8),
     /// lz4 in legacy frames, the only ones that the kernel takes. There is one level: 1.
@@ -63,6 +66,9 @@ pub enum StartError {
     #[error("cannot start to compress")]
     Start(#[source] io::Error),
 }
+
+/// How many blocks of gzip wait for their threads, for all of these together: each takes more than a MiB.
+const GZIP_AHEAD: usize = 24;
 
 /// Compresses what it receives, and writes the stream.
 pub struct CompressingSink<W: Write + Send> {
@@ -126,7 +132,7 @@ impl<W: Write + Send> CompressingSink<W> {
     pub fn new(mut output: W, method: Method, threads: NonZero<usize>) -> Result<Self, StartError> {
         let levels = match method {
             Method::Gzip(_) => 1..=9,
-            Method::Xz(_) => 0..=9,
+            Method::Xz(_) | Method::SmallXz(_) => 0..=9,
             Method::Zstd(_) => 1..=22,
             Method::Lz4(_) => 1..=1,
         };
@@ -138,7 +144,8 @@ impl<W: Write + Send> CompressingSink<W> {
             Method::Gzip(level) => {
                 let (head, framing) = gzip::Framing::begin(level);
                 output.write_all(&head).map_err(StartError::Start)?;
-                let pool = Pool::start("gzip", threads, 4, || {
+                let ahead = GZIP_AHEAD.checked_div(threads.get()).unwrap_or(1).clamp(1, 4);
+                let pool = Pool::start("gzip", threads, ahead, || {
                     Ok(move |block: &mut Block| gzip::pack(level, block))
                 });
                 Stream::Blocks(Blocks {
@@ -150,17 +157,21 @@ impl<W: Write + Send> CompressingSink<W> {
                     filling: Block::empty(),
                 })
             }
-            Method::Xz(level) => {
-                let (head, framing) = xz::Framing::begin(level);
+            Method::Xz(_) | Method::SmallXz(_) => {
+                let shape = match method {
+                    Method::SmallXz(_) => xz::Shape::small(level),
+                    _ => xz::Shape::large(level),
+                };
+                let (head, framing) = xz::Framing::begin(shape);
                 output.write_all(&head).map_err(StartError::Start)?;
                 let pool = Pool::start("xz", threads, 1, || {
-                    Ok(move |block: &mut Block| xz::pack(level, block))
+                    Ok(move |block: &mut Block| xz::pack(shape, block))
                 });
                 Stream::Blocks(Blocks {
                     output,
                     framing: Framing::Xz(framing),
                     pool: pool.map_err(StartError::Start)?,
-                    len: XZ_BLOCK,
+                    len: shape.block(),
                     window: 0,
                     filling: Block::empty(),
                 })
@@ -208,13 +219,26 @@ impl<W: Write + Send> CompressingSink<W> {
 impl Method {
     fn level(self) -> u8 {
         match self {
-            Method::Gzip(level) | Method::Xz(level) | Method::Zstd(level) | Method::Lz4(level) => level,
+            Method::Gzip(level)
+            | Method::Xz(level)
+            | Method::SmallXz(level)
+            | Method::Zstd(level)
+            | Method::Lz4(level) => level,
         }
     }
 }
 
-/// One frame with a checksum. The C library cuts it into jobs by its own parameters, never by threads, as long as there
-/// is one: its mode without any makes other bytes.
+/// Bytes that a thread takes at a time of zstd, up to [`ZSTD_JOBS_UP_TO`].
+#[cfg(feature = "zstd")]
+const ZSTD_JOB: u32 = 4 << 20;
+
+/// The last level whose window is no longer than such a job.
+#[cfg(feature = "zstd")]
+const ZSTD_JOBS_UP_TO: u8 = 15;
+
+/// One frame with a checksum. The C library cuts it into jobs by parameters, never by threads, as long as there is one:
+/// its mode without any makes other bytes. By its own parameters it would keep five jobs of four windows each for two
+/// threads.
 #[cfg(feature = "zstd")]
 fn zstd<W: Write>(
     output: W,
@@ -223,6 +247,9 @@ fn zstd<W: Write>(
 ) -> io::Result<zstd::stream::write::Encoder<'static, W>> {
     let mut encoder = zstd::stream::write::Encoder::new(output, level.into())?;
     encoder.include_checksum(true)?;
+    if level <= ZSTD_JOBS_UP_TO {
+        encoder.set_parameter(zstd::zstd_safe::CParameter::JobSize(ZSTD_JOB))?;
+    }
     encoder.multithread(u32::try_from(threads.get()).unwrap_or(u32::MAX).min(200))?;
     Ok(encoder)
 }

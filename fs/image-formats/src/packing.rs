@@ -17,6 +17,9 @@ const BATCH: usize = 256 * 1024;
 /// Batches on their way per thread besides the one being compressed: ready or done.
 const AHEAD: usize = 3;
 
+/// Bytes that all batches may have together, compressed ones with them: where clusters are long, fewer are on their way.
+const TOGETHER: usize = 64 << 20;
+
 /// How blocks are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct How {
@@ -176,7 +179,13 @@ pub(crate) struct Workers {
 
 impl Workers {
     pub(crate) fn start(how: How) -> io::Result<Self> {
-        let pool = Pool::start("compress", how.threads, AHEAD, || {
+        let of_batch = how.size.max(BATCH).saturating_mul(2);
+        let most = TOGETHER.checked_div(of_batch).unwrap_or(1);
+        let threads = how
+            .threads
+            .min(NonZero::new(most).unwrap_or(NonZero::<usize>::MIN));
+        let ahead = (most / threads).saturating_sub(1).min(AHEAD);
+        let pool = Pool::start("compress", threads, ahead, || {
             let mut codec = Codec::new(how)?;
             Ok(move |batch: &mut Batch| batch.compress(&mut codec, &how))
         })?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use image_core::Sink as _;
 use image_core::laws::filler;
-use image_formats::compress::{CompressingSink, Method, StartError, XZ_BLOCK};
+use image_formats::compress::{CompressingSink, Method, SMALL_XZ_BLOCK, StartError, XZ_BLOCK};
 
 /// Bytes that compress, bytes that do not, and zeros.
 fn content(len: usize) -> Vec<u8> {
@@ -43,6 +43,7 @@ fn methods() -> Vec<(Method, &'static str)> {
         (Method::Gzip(6), "gzip"),
         (Method::Gzip(9), "gzip"),
         (Method::Xz(1), "xz"),
+        (Method::SmallXz(6), "xz"),
         (Method::Lz4(1), "lz4"),
         #[cfg(feature = "zstd")]
         (Method::Zstd(3), "zstd"),
@@ -118,6 +119,12 @@ fn a_stream_is_one_member_one_frame_or_one_stream() {
     let line = told.lines().find(|line| line.starts_with("file")).unwrap();
     let fields: Vec<&str> = line.split('\t').collect();
     assert_eq!((fields[1], fields[2], fields[6]), ("1", "2", "CRC32"), "{told}");
+    let stream = compressed(&bytes[..SMALL_XZ_BLOCK + 1], Method::SmallXz(6), 2, 1 << 20);
+    let told = list("xz", &stream, &["--list", "-vv"]);
+    assert!(
+        told.contains("Blocks:") && told.contains("--lzma2=dict=2MiB"),
+        "{told}"
+    );
     #[cfg(feature = "zstd")]
     {
         let stream = compressed(&bytes, Method::Zstd(3), 2, 1 << 20);
@@ -131,7 +138,13 @@ fn a_stream_is_one_member_one_frame_or_one_stream() {
 
 #[test]
 fn levels_that_are_not_are_refused() {
-    for method in [Method::Gzip(0), Method::Gzip(10), Method::Xz(10), Method::Lz4(2)] {
+    for method in [
+        Method::Gzip(0),
+        Method::Gzip(10),
+        Method::Xz(10),
+        Method::SmallXz(10),
+        Method::Lz4(2),
+    ] {
         let refused = CompressingSink::new(Vec::new(), method, NonZero::<usize>::MIN);
         assert!(matches!(refused, Err(StartError::Level { .. })), "{method:?}");
     }

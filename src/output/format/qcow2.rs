@@ -15,9 +15,7 @@ fn options(rules: &Rules) -> Result<Options> {
     let known = known_to(&Options::KEYS, &rules.options);
     let words: Vec<String> = known.map(|(key, value)| format!("{key}={value}")).collect();
     let mut options = Options::parse(&words.join(",")).map_err(refused)?;
-    if let Some(threads) = rules.threads {
-        options.threads = threads;
-    }
+    options.threads = rules.threads();
     Ok(options)
 }
 

@@ -1,5 +1,7 @@
 //! Archives of the tree: tar, as it is or compressed, and rkt's images, which are tar with a manifest.
 
+use std::num::NonZero;
+
 use image_core::Map;
 use image_formats::compress::{CompressingSink, Method};
 use image_formats::tar::{self, WriteOptions};
@@ -11,6 +13,10 @@ use crate::output::archive::Archival;
 use crate::output::digest::{DigestingFile, Digits};
 use crate::output::writing::{Image, TRIED, Target, ascending, copy};
 use crate::ui;
+
+/// The most threads of zstd, and of xz, whose tables are long: together they take some hundred MiB.
+const ZSTD_THREADS_MAX: NonZero<usize> = NonZero::new(4).expect("it is not 0");
+const XZ_THREADS_MAX: NonZero<usize> = NonZero::new(2).expect("it is not 0");
 
 /// What becomes of the archive.
 pub(super) enum Tar {
@@ -41,14 +47,15 @@ impl Writer for Tar {
     fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {
         let map = plan(image.archival()?, &WriteOptions::default())?;
         let tried = || TRIED.to_owned();
-        let method = match self {
+        let (method, threads_max) = match self {
             Tar::Plain => return ascending(&image.with(&map), rules, to),
-            Tar::Gzip => Method::Gzip(6),
-            Tar::Zstd => Method::Zstd(9),
-            Tar::Xz => Method::Xz(6),
+            Tar::Gzip => (Method::Gzip(6), NonZero::<usize>::MAX),
+            Tar::Zstd => (Method::Zstd(9), ZSTD_THREADS_MAX),
+            Tar::Xz => (Method::SmallXz(6), XZ_THREADS_MAX),
         };
+        let threads = rules.threads().min(threads_max);
         let output = DigestingFile::new(to.writer()?, rules.checksums).image(tried)?;
-        let sink = CompressingSink::new(output, method, rules.threads()).image(tried)?;
+        let sink = CompressingSink::new(output, method, threads).image(tried)?;
         let sink = copy(&image.with(&map), sink)?;
         let output = sink.into_inner().ok_or("the stream has no end").image(tried)?;
         output.into_digests().image(tried)

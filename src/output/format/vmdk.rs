@@ -23,9 +23,7 @@ fn options(rules: &Rules) -> Result<Options> {
     let name = format!("{}.vmdk", stem.to_string_lossy());
     let content = rules.identity.uuid("vmdk").as_fields().0;
     let mut options = Options::new(content, &name);
-    if let Some(threads) = rules.threads {
-        options.threads = threads;
-    }
+    options.threads = rules.threads();
     for (key, value) in known_to(&Options::KEYS, &rules.options) {
         options.set(key, value).map_err(refused)?;
     }

@@ -13,9 +13,51 @@ use super::{Block, Packed, length};
 /// Bytes that a thread takes at a time: twice the dictionary of the default preset.
 pub const BLOCK: usize = 16 << 20;
 
+/// The same where memory is dear: an encoder takes some twelve times its dictionary.
+pub const SMALL_BLOCK: usize = 8 << 20;
+const SMALL_DICTIONARY: u32 = 2 << 20;
+
 const MAGIC: [u8; 6] = *b"\xfd7zXZ\0";
 /// CRC32, the one that the kernel has.
 const FLAGS: [u8; 2] = [0, 1];
+
+/// Preset, and bytes of a block and of a dictionary.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    level: u8,
+    block: usize,
+    dictionary_max: u32,
+}
+
+impl Shape {
+    pub(super) fn large(level: u8) -> Self {
+        Self {
+            level,
+            block: BLOCK,
+            dictionary_max: u32::try_from(BLOCK).expect("16 MiB fit"),
+        }
+    }
+
+    pub(super) fn small(level: u8) -> Self {
+        Self {
+            level,
+            block: SMALL_BLOCK,
+            dictionary_max: SMALL_DICTIONARY,
+        }
+    }
+
+    /// Bytes that a thread takes at a time.
+    pub(super) fn block(self) -> usize {
+        self.block
+    }
+
+    /// A preset's options, with no longer a dictionary than is allowed.
+    fn options(self) -> LzmaOptions {
+        let mut options = LzmaOptions::with_preset(self.level.into());
+        options.dict_size = options.dict_size.min(self.dictionary_max);
+        options
+    }
+}
 
 /// What the stream needs besides its blocks.
 pub(super) struct Framing {
@@ -26,8 +68,8 @@ pub(super) struct Framing {
 
 impl Framing {
     /// The stream's header.
-    pub(super) fn begin(level: u8) -> (Vec<u8>, Self) {
-        let dictionary = dictionary_bits(options(level, BLOCK).dict_size);
+    pub(super) fn begin(shape: Shape) -> (Vec<u8>, Self) {
+        let dictionary = dictionary_bits(shape.options().dict_size);
         let framing = Self {
             dictionary,
             index: Vec::new(),
@@ -53,8 +95,8 @@ impl Framing {
 }
 
 /// Compresses a block.
-pub(super) fn pack(level: u8, block: &Block) -> io::Result<Packed> {
-    lzma2(options(level, BLOCK), block.content())
+pub(super) fn pack(shape: Shape, block: &Block) -> io::Result<Packed> {
+    lzma2(shape.options(), block.content())
 }
 
 /// A whole stream of one block, whose dictionary is `dictionary` bytes, a power of two: what squashfs has.
@@ -77,13 +119,6 @@ fn lzma2(options: LzmaOptions, bytes: &[u8]) -> io::Result<Packed> {
     let mut crc = Crc::new();
     crc.update(bytes);
     Ok(Packed { bytes: packed, crc })
-}
-
-/// A preset's options, with no larger dictionary than a block has bytes.
-fn options(level: u8, block: usize) -> LzmaOptions {
-    let mut options = LzmaOptions::with_preset(level.into());
-    options.dict_size = options.dict_size.min(u32::try_from(block).unwrap_or(u32::MAX));
-    options
 }
 
 /// How headers tell the length of a dictionary that is a power of two, of 4 KiB at least.

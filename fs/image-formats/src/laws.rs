@@ -12,6 +12,7 @@
 mod archives;
 mod containers;
 mod cpio_plan;
+pub(crate) mod deflate;
 mod disks;
 mod fat_plan;
 mod lvm_plan;
@@ -34,6 +35,7 @@ use crate::{fat, tar};
 pub use archives::{facts, squashfs_plan, tar_plan};
 pub use containers::containers;
 pub use cpio_plan::cpio_plan;
+pub use deflate::deflate_encoder;
 pub use disks::disk_layouts;
 pub use fat_plan::fat_plan;
 pub use lvm_plan::lvm_plan;

@@ -34,6 +34,7 @@ mod blocks;
 mod calendar;
 pub mod compress;
 pub mod cpio;
+mod deflate;
 pub mod fat;
 pub mod gpt;
 pub mod grub;

@@ -92,6 +92,36 @@ fn everybody_unpacks_them_and_threads_change_nothing() {
 }
 
 #[test]
+fn every_level_of_gzip_is_for_everybody() {
+    if !oracle::require(&["gzip", "pigz", "python3"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("stream.gz");
+    let script = "import sys, zlib
+decoder = zlib.decompressobj(31)
+bytes = decoder.decompress(open(sys.argv[1], 'rb').read())
+assert decoder.eof and not decoder.unused_data
+print(len(bytes), zlib.crc32(bytes))";
+    let path_arg = path.as_os_str();
+    let mut sizes = Vec::new();
+    let bytes = [content(700_000), filler(300_000, 9), content(300_001)].concat();
+    let mut crc = flate2::Crc::new();
+    crc.update(&bytes);
+    for level in 1..=9 {
+        let stream = compressed(&bytes, Method::Gzip(level), 2, 64 * 1024);
+        std::fs::write(&path, &stream).unwrap();
+        for tool in ["gzip", "pigz"] {
+            oracle::run(tool, &["-t".as_ref(), path_arg]);
+        }
+        let told = oracle::run("python3", &["-c".as_ref(), script.as_ref(), path_arg]);
+        assert_eq!(told.trim(), format!("{} {}", bytes.len(), crc.sum()), "{level}");
+        sizes.push(stream.len());
+    }
+    assert!(sizes[8] < sizes[1] && sizes[5] < sizes[0], "{sizes:?}");
+}
+
+#[test]
 fn a_stream_is_one_member_one_frame_or_one_stream() {
     if !oracle::require(&["xz", "zstd"]) {
         return;

@@ -63,6 +63,11 @@ proptest! {
     }
 
     #[test]
+    fn deflate_encoder(bytes in vec(any::<u8>(), 0..300)) {
+        laws::deflate_encoder(&bytes);
+    }
+
+    #[test]
     fn squashfs_plan(bytes in vec(any::<u8>(), 0..300)) {
         laws::squashfs_plan(&bytes);
     }

@@ -9,12 +9,15 @@ use std::io::{self, Write};
 use flate2::{Compress, Compression, Crc, FlushCompress, Status};
 
 use super::{Block, Packed};
+use crate::deflate::{Encoder, End};
 
 /// Bytes that a thread takes at a time.
 pub(super) const BLOCK: usize = 512 * 1024;
 
 /// Deflate's window.
-pub(super) const WINDOW: usize = 32 * 1024;
+pub(super) const WINDOW: usize = 1 << WINDOW_BITS;
+
+const WINDOW_BITS: u8 = 15;
 
 /// What the member needs besides its blocks.
 pub(super) struct Framing {
@@ -48,11 +51,41 @@ impl Framing {
     }
 }
 
-/// Compresses a block.
-pub(super) fn pack(level: u8, block: &Block) -> io::Result<Packed> {
+/// A thread's compressor.
+pub(super) enum Codec {
+    /// zlib-rs, which has the faster level 1: one look at one place.
+    Fast,
+    Own(Box<Encoder>),
+}
+
+impl Codec {
+    pub(super) fn new(level: u8) -> Self {
+        match level {
+            ..=1 => Self::Fast,
+            _ => Self::Own(Box::new(Encoder::new(level, WINDOW_BITS))),
+        }
+    }
+
+    /// Compresses a block.
+    pub(super) fn pack(&mut self, block: &Block) -> io::Result<Packed> {
+        let bytes = match self {
+            Self::Fast => fast(block)?,
+            Self::Own(encoder) => {
+                let mut bytes = Vec::with_capacity(block.content().len() / 2);
+                encoder.encode(&block.bytes, block.dictionary, End::Piece, &mut bytes);
+                bytes
+            }
+        };
+        let mut crc = Crc::new();
+        crc.update(block.content());
+        Ok(Packed { bytes, crc })
+    }
+}
+
+fn fast(block: &Block) -> io::Result<Vec<u8>> {
     let content = block.content();
     // A new one for each block: zlib-rs may panic when a stream is reset that was not ended.
-    let mut codec = Compress::new(Compression::new(level.into()), false);
+    let mut codec = Compress::new(Compression::fast(), false);
     if block.dictionary > 0 {
         codec.set_dictionary(block.dictionary())?;
     }
@@ -67,7 +100,5 @@ pub(super) fn pack(level: u8, block: &Block) -> io::Result<Packed> {
     if !matches!(status, Status::Ok) || took != content.len() || bytes.len() == bytes.capacity() {
         return Err(io::Error::other("deflate did not take its block"));
     }
-    let mut crc = Crc::new();
-    crc.update(content);
-    Ok(Packed { bytes, crc })
+    Ok(bytes)
 }

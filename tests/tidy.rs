@@ -532,6 +532,32 @@ fn licence_expressions_are_understood() {
     }
 }
 
+/// What the README of an element tells: what it is for, its variables, an example.
+fn read_about(element: &Path, complaints: &mut Complaints) {
+    let Ok(readme) = fs::read_to_string(element.join("README.md")) else {
+        complaints.add(&relative(element), "has no README.md");
+        return;
+    };
+    let what = readme.lines().filter(|line| !line.is_empty()).nth(1);
+    if what.is_none_or(|line| {
+        !line.starts_with(|letter: char| letter.is_alphanumeric() || "`[".contains(letter))
+    }) {
+        complaints.add(
+            &relative(element),
+            "its README begins with a sentence that says what it is for",
+        );
+    }
+    if !readme.contains("\n```") {
+        complaints.add(&relative(element), "its README has no example");
+    }
+    if !readme.to_lowercase().contains("variable") {
+        complaints.add(
+            &relative(element),
+            "its README tells no variables, and not that there are none",
+        );
+    }
+}
+
 #[test]
 fn elements_keep_their_manners() {
     let mut complaints = Complaints::default();
@@ -541,29 +567,7 @@ fn elements_keep_their_manners() {
         .filter(|path| path.is_dir())
         .collect();
     for element in &elements {
-        if !element.join("README.md").is_file() {
-            complaints.add(&relative(element), "has no README.md");
-            continue;
-        }
-        let readme = fs::read_to_string(element.join("README.md")).unwrap();
-        let what = readme.lines().filter(|line| !line.is_empty()).nth(1);
-        if what.is_none_or(|line| {
-            !line.starts_with(|letter: char| letter.is_alphanumeric() || "`[".contains(letter))
-        }) {
-            complaints.add(
-                &relative(element),
-                "its README begins with a sentence that says what it is for",
-            );
-        }
-        if !readme.contains("\n```") {
-            complaints.add(&relative(element), "its README has no example");
-        }
-        if !readme.to_lowercase().contains("variable") {
-            complaints.add(
-                &relative(element),
-                "its README tells no variables, and not that there are none",
-            );
-        }
+        read_about(element, &mut complaints);
     }
     let files = files();
     for file in files.iter().filter(|file| file.path.starts_with("elements/")) {

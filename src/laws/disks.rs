@@ -194,11 +194,14 @@ fn holds() -> &'static [Vec<u8>] {
     })
 }
 
+/// A file's name, and what it holds.
+type Named = (&'static str, &'static [u8]);
+
 /// A root with what the tools look for.
 fn small_root() -> (Tree, MemoryStore) {
     let mut builder = Tree::builder(Meta::root(0o755));
     let mut store = MemoryStore::default();
-    let files: [(&str, &[(&str, &[u8])]); 2] = [
+    let files: [(&str, &[Named]); 2] = [
         (
             "etc",
             &[

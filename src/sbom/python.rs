@@ -188,7 +188,7 @@ mod tests {
             "Name: old\nVersion: 2\n",
         );
         write("usr/lib/python3/dist-packages/empty-2.dist-info/RECORD", "");
-        let long = "x".repeat(METADATA_MAX as usize);
+        let long = "x".repeat(usize::try_from(METADATA_MAX).unwrap());
         write(
             "opt/long-3.dist-info/METADATA",
             &format!("Name: long\nVersion: 3\n\n{long}\n"),

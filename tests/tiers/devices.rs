@@ -44,7 +44,7 @@ fn hooks_see_no_device_of_the_host() {
 }
 
 /// Looks for a disk of the host by every way that its root has.
-const REACH: &str = r#"
+const REACH: &str = r"
 dir=${TARGET_ROOT:-}/reach; mkdir -p $dir/dev
 mknod $dir/disk b $NUMBERS; mknod $dir/raw c 1 1; mknod $dir/null c 1 3
 ! grep -q secret $dir/disk || echo SEEN reached disk
@@ -53,7 +53,7 @@ mknod $dir/disk b $NUMBERS; mknod $dir/raw c 1 1; mknod $dir/null c 1 3
 unshare -m sh -c 'while umount -l /dev; do :; done 2>&-; for node in /dev/*; do [ ! -b $node ] || echo SEEN reached $node; done'
 rm -r $dir
 echo SEEN tried all
-"#;
+";
 
 #[test]
 fn hooks_of_the_hosts_root_reach_no_disk_of_it() {

@@ -149,7 +149,7 @@ fn a_stream_is_one_member_one_frame_or_one_stream() {
     let line = told.lines().find(|line| line.starts_with("file")).unwrap();
     let fields: Vec<&str> = line.split('\t').collect();
     assert_eq!((fields[1], fields[2], fields[6]), ("1", "2", "CRC32"), "{told}");
-    let stream = compressed(&bytes[..SMALL_XZ_BLOCK + 1], Method::SmallXz(6), 2, 1 << 20);
+    let stream = compressed(&bytes[..=SMALL_XZ_BLOCK], Method::SmallXz(6), 2, 1 << 20);
     let told = list("xz", &stream, &["--list", "-vv"]);
     assert!(
         told.contains("Blocks:") && told.contains("--lzma2=dict=2MiB"),

@@ -75,8 +75,8 @@ impl Drop for Emulator {
 pub fn is_registered(architecture: &str) -> bool {
     let known = EMULATORS.iter().find(|known| known.0 == architecture);
     let name = known.map_or(architecture, |known| known.1);
-    let handler = Path::new(HANDLERS).join(format!("qemu-{name}"));
-    fs::read_to_string(handler).is_ok_and(|text| {
+    let entry = Path::new(HANDLERS).join(format!("qemu-{name}"));
+    fs::read_to_string(entry).is_ok_and(|text| {
         let is_fixed = |line: &str| line.starts_with("flags: ") && line.contains('F');
         text.starts_with("enabled") && text.lines().any(is_fixed)
     })
@@ -98,5 +98,6 @@ fn mask() -> String {
 }
 
 fn escaped(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
+    let digits: Vec<String> = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    digits.concat()
 }

@@ -28,7 +28,7 @@ use crate::pipeline::name_of;
 use crate::ramdisk;
 use crate::runner::{hook_names, hook_order, is_hook_name};
 use crate::settings::origins::Origin;
-use crate::settings::{Settings, WordOrigin};
+use crate::settings::{Settings, WordOrigin, idle};
 use crate::ui::events::{Event, Target};
 
 /// Everything about a build.
@@ -109,6 +109,7 @@ impl BuildPlan {
         let names = hook_names(&environment)?;
         let warnings = [
             settings.warnings(),
+            idle::warnings(&environment),
             implicit.then(implicit_notice).into_iter().collect(),
             breaks.warnings(),
             library.warnings().to_vec(),

@@ -1,6 +1,7 @@
 //! Settings: what a build was asked for, each the flag, else the variable, else the default.
 
 mod exports;
+pub mod idle;
 pub mod origins;
 
 use std::ffi::OsString;

@@ -186,16 +186,49 @@ fn an_unknown_architecture_gives_a_warning() {
 }
 
 #[test]
+fn variables_that_say_nothing_here_are_named() {
+    let mut lab = lab();
+    lab.set("DIB_GZIP_BIN", "pigz").set("EXTRA_DETACH", "");
+    let said = lab.run(DIB, &["plan", "-n", "os"]).ok();
+    let told = "DIB_GZIP_BIN is without effect: archives are compressed in-process";
+    assert!(
+        said.err.contains(told) && !said.err.contains("EXTRA_DETACH"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
 fn a_cleared_environment_keeps_the_options() {
     let Some(mut lab) = Lab::new() else { return };
     let elements = lab.dir().join("elements").display().to_string();
     lab.set("SECRET", "from the caller").set("DIB_OFFLINE", "1");
-    lab.hook("extra-data.d/10-see", "env > seen");
-    lab.file("no-final-image/README.md", "");
+    lab.set("DIB_SITE", "from the caller, too");
+    lab.hook("extra-data.d/10-see", "");
     // With -c the elements must come from the program or by an option: there is none for a path, so the first
     // build shows what is lost, and the plan of a built-in element what is kept.
     lab.run(DISK_IMAGE_CREATE, &["-cn", "-o", "kept", "mini-os", "probe"])
         .failed(1, "-c cleared ELEMENTS_PATH, too");
+    let cache = lab.out("kept-cache").display().to_string();
+    let args = [
+        "-cn",
+        "-o",
+        "kept",
+        "-t",
+        "tar",
+        "--image-cache",
+        &cache,
+        "test-root",
+        "manifests",
+    ];
+    lab.run(DISK_IMAGE_CREATE, &args).ok();
+    let kept = lab.text("kept.d/dib-manifests/dib_environment");
+    assert!(kept.contains("IMAGE_NAME"), "{kept}");
+    assert!(
+        !kept.contains("DIB_SITE") && !kept.contains("SECRET") && !kept.contains("DIB_OFFLINE"),
+        "{kept}"
+    );
+    assert!(lab.out("kept.tar").exists());
     let plan = lab
         .run(
             DIB,

@@ -397,6 +397,10 @@ fn a_build_with_partitions_tells_hooks_of_them() {
         echo \"$DIB_ROOT_LABEL $DIB_ROOT_FSTYPE $DIB_BOOT_LABEL $DIB_MOUNTPOINTS $IMAGE_BLOCK_DEVICES\" >> /told
         cat /etc/fstab >> /told; [ -d /boot/efi ]; echo esp > /boot/efi/file",
     );
+    lab.hook(
+        "block-device.d/10-no-device-yet",
+        "[ -z \"${IMAGE_BLOCK_DEVICE:-}\" ]",
+    );
     lab.set("DIB_IMAGE_SIZE", "0.4");
     lab.build(&["-o", "a", "-t", "raw", "--seed", "s", "mini-os", "probe"])
         .ok();

@@ -83,6 +83,18 @@ fn hooks_start_as_they_say_or_as_shell_scripts() {
     lab.rehearse().failed(1, "30-flags");
     executable(&lab, "install.d/30-flags", "#!/no/such/shell\n");
     lab.rehearse().failed(127, "30-flags cannot be started");
+    executable(&lab, "install.d/30-flags", "#!/usr/bin/env ruby\n");
+    lab.rehearse().failed(127, "'ruby' is not in the image");
+    fs::remove_file(lab.dir().join("elements/probe/install.d/30-flags")).unwrap();
+    if oracle::require(&["python3"]) {
+        executable(
+            &lab,
+            "extra-data.d/10-none",
+            "#!/usr/bin/env python3\nimport os\nopen('host', 'w').write(os.environ['TMP_HOOKS_PATH'])\n",
+        );
+        lab.rehearse().ok();
+        assert!(lab.text("host").starts_with('/'));
+    }
 }
 
 #[test]

@@ -72,6 +72,34 @@ fn resolv_conf_is_what_elements_make_of_it() {
         assert_eq!(target, Path::new("../run/systemd/resolve/stub-resolv.conf"));
         assert!(!root.join("etc/resolv.conf.ORIG").exists());
     });
+    // What was there when the build began comes back by itself.
+    lab.hook("install.d/10-lent", "! grep -q own /etc/resolv.conf");
+    look(&lab, &[], |root| {
+        let text = std::fs::read_to_string(root.join("etc/resolv.conf")).unwrap();
+        assert_eq!(text, "own\n");
+        assert!(!root.join("etc/resolv.conf.ORIG").exists());
+    });
+}
+
+#[test]
+fn a_resolv_conf_that_a_hook_made_immutable_stays() {
+    let Some(mut lab) = Lab::new() else { return };
+    if !oracle::require(&["chattr"]) {
+        return;
+    }
+    // tmpfs knows no such flag.
+    lab.set("DIB_NO_TMPFS", "1");
+    lab.hook("root.d/50-own", "echo own > $TARGET_ROOT/etc/resolv.conf")
+        .hook(
+            "post-root.d/10-fixed",
+            "rm -f $TARGET_ROOT/etc/resolv.conf; echo fixed > $TARGET_ROOT/etc/resolv.conf
+         chattr +i $TARGET_ROOT/etc/resolv.conf",
+        );
+    look(&lab, &[], |root| {
+        let text = std::fs::read_to_string(root.join("etc/resolv.conf")).unwrap();
+        assert_eq!(text, "fixed\n");
+        assert!(!root.join("etc/resolv.conf.ORIG").exists());
+    });
 }
 
 #[test]

@@ -109,7 +109,7 @@ fn all_images_are_attempted_and_those_that_failed_are_named() {
         ]
     );
     let said = lab.run(DISKIMAGE_BUILDER, &["--stop-on-failure", "i.yaml"]);
-    let said = said.failed(1, "1 of 2 images failed:");
+    let said = said.failed(1, "1 of 2 images failed, 1 not tried:");
     assert!(!said.err.contains("no-other"), "{}", said.err);
 }
 

@@ -132,6 +132,16 @@ fn the_log_goes_where_it_is_sent() {
         said.contains("\nsaid aside\n") && said.ends_with("Build completed successfully\n"),
         "{said}"
     );
+    // Only what is printed goes without them.
+    lab.set("DIB_QUIET", "0");
+    let said = lab.build(&[&["--logfile", "both"], &args[..]].concat()).ok().out;
+    assert!(said.contains("\nsaid aside\n"), "{said}");
+    let log = lab.text("both");
+    assert!(
+        log.lines()
+            .all(|line| line.starts_with("20") && line.contains(" | ")),
+        "{log}"
+    );
     lab.set("DIB_QUIET", "1");
     assert_eq!(lab.build(&args).ok().out, "");
     lab.hook("install.d/10-say", "exit 3");

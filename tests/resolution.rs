@@ -32,6 +32,8 @@ fn words_that_make_no_build_are_refused() {
         .failed(1, "--no-such-option");
     lab.run(DISK_IMAGE_CREATE, &["-n", "-t", "vhdx", "os"])
         .failed(1, "unknown image type 'vhdx'");
+    lab.run(DISK_IMAGE_CREATE, &["-n", "-t", "RAW", "os"])
+        .failed(1, "did you mean raw?");
     let mut lab = lab;
     lab.set("ELEMENTS_PATH", "/no/such/directory");
     lab.run(DISK_IMAGE_CREATE, &["-n", "os"])

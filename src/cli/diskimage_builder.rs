@@ -87,7 +87,9 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
         return Err(error.hint("its key locked does, with a file"));
     }
     let mut failed = Vec::new();
+    let mut left = calls.len();
     for (image, call) in &calls {
+        left -= 1;
         ui::note(format_args!("{call}\n"));
         if args.dry_run {
             continue;
@@ -102,8 +104,12 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     if failed.is_empty() {
         return Ok(());
     }
+    let untried = match left {
+        0 => String::new(),
+        left => format!(", {left} not tried"),
+    };
     let message = format!(
-        "{} of {} images failed:\n    {}",
+        "{} of {} images failed{untried}:\n    {}",
         failed.len(),
         calls.len(),
         failed.join("\n    ")

@@ -162,7 +162,7 @@ impl FromStr for Format {
         found.ok_or_else(|| {
             let all = Format::ALL.map(|format| format.to_string());
             let error = Error::usage(format!("unknown image type '{word}'"));
-            match nearest(word, all.iter().map(String::as_str)) {
+            match nearest(&word.to_lowercase(), all.iter().map(String::as_str)) {
                 Some(near) => error.hint(format!("did you mean {near}?")),
                 None => error.hint(format!("the types are {}", all.join(", "))),
             }

@@ -187,11 +187,15 @@ fn missing_command(line: &str, scene: &Scene) -> Option<String> {
     let before = line
         .strip_suffix(": command not found")
         .or_else(|| line.strip_suffix(": not found"));
-    let word = match before {
-        Some(before) => before.rsplit(": ").next()?,
-        None => line
-            .strip_prefix("env: '")?
-            .strip_suffix("': No such file or directory")?,
+    let word = if let Some(before) = before {
+        before.rsplit(": ").next()?
+    } else {
+        // With the path that the hook's first line gives it.
+        let (path, named) = line.split_once("env: '")?;
+        let is_path = path.is_empty() || path.ends_with('/');
+        named
+            .strip_suffix("': No such file or directory")
+            .filter(|_| is_path)?
     };
     if word.is_empty() || word.contains(char::is_whitespace) {
         return None;
@@ -300,6 +304,7 @@ mod tests {
             ("/build/hooks/root.d/10-x: line 3: jq: command not found", false),
             ("/tmp/in_target.d/install.d/10-x: 3: jq: not found", true),
             ("env: 'python3': No such file or directory", true),
+            ("/usr/bin/env: 'ruby': No such file or directory", true),
             ("10-x: line 2: install-packages: command not found", true),
             ("10-x: line 2: 12345 Killed                  make", true),
             ("W: Temporary failure resolving 'deb.example.org'", true),

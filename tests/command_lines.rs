@@ -225,7 +225,7 @@ fn a_cleared_environment_keeps_the_options() {
     let kept = lab.text("kept.d/dib-manifests/dib_environment");
     assert!(kept.contains("IMAGE_NAME"), "{kept}");
     assert!(
-        !kept.contains("DIB_SITE") && !kept.contains("SECRET") && !kept.contains("DIB_OFFLINE"),
+        !kept.contains("DIB_SITE") && !kept.contains("SECRET") && !kept.contains("DIB_OFFLINE=\"1\""),
         "{kept}"
     );
     assert!(lab.out("kept.tar").exists());

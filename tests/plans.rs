@@ -423,3 +423,35 @@ fn the_json_of_a_plan_has_a_documented_version() {
         );
     }
 }
+
+/// A kernel for each architecture that Debian has one of, and none twice.
+#[test]
+fn debian_brings_the_kernel_of_its_architecture() {
+    let lab = Lab::unprivileged();
+    let plan = lab.run(DIB, &["plan", "--json", "debian-minimal"]).ok();
+    let plan: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+    let mut kernels = Vec::new();
+    let mut open = vec![&plan];
+    while let Some(value) = open.pop() {
+        if let Some(name) = value["package"]
+            .as_str()
+            .filter(|name| name.starts_with("linux-image-"))
+        {
+            let condition = |key: &str| value["conditions"][key].to_string().replace(['"', '[', ']'], "");
+            kernels.push(format!("{} {} {name}", condition("arch"), condition("when")));
+        }
+        open.extend(value.as_array().into_iter().flatten());
+        open.extend(value.as_object().into_iter().flat_map(serde_json::Map::values));
+    }
+    kernels.sort();
+    assert_eq!(
+        kernels,
+        [
+            "amd64 null linux-image-amd64",
+            "arm64 null linux-image-arm64",
+            "armhf null linux-image-armmp",
+            "i386 DIB_RELEASE = bookworm linux-image-686-pae",
+            "ppc64el null linux-image-powerpc64le",
+        ]
+    );
+}

@@ -63,6 +63,7 @@ mod labels;
 mod library;
 mod lint;
 mod looking;
+mod memory;
 mod messages;
 mod operator;
 mod outputs;

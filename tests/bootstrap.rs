@@ -431,6 +431,51 @@ fn builds_at_once_fetch_each_package_once() {
 }
 
 #[test]
+fn packages_come_once_for_builds_at_once_and_go_on_where_they_were_cut() {
+    let Some(lab) = lab().filter(|_| require_root()) else {
+        return;
+    };
+    let mirror = Mirror::new(lab.dir(), &Style::default());
+    let (served, is_first) = (mirror.clone(), AtomicBool::new(true));
+    let server = Server::start(move |_, asked| {
+        let path = asked.target.trim_start_matches('/');
+        let Some(package) = served.files.get(path).filter(|_| path.starts_with("pool/")) else {
+            return served.answer(asked);
+        };
+        let reply = Reply::file(asked, package, "\"1\"");
+        if path.contains("lib_1") && is_first.swap(false, Ordering::Relaxed) {
+            reply.cut(100)
+        } else {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+            reply
+        }
+    });
+    let (url, link) = (server.url(""), applet(&lab));
+    let ring = format!("--keyring={}", mirror.keyring().display());
+    std::thread::scope(|scope| {
+        for root in ["one", "two", "three"] {
+            let args = ["--arch=amd64", &ring, "toy", root, &url].map(str::to_owned);
+            let (lab, link) = (&lab, &link);
+            // The toy system has no program that could configure it: the packages are what counts.
+            scope.spawn(move || lab.run(link, &args.each_ref().map(String::as_str)));
+        }
+    });
+    let asked = server.asked();
+    let of = |name: &str| -> Vec<Option<String>> {
+        let these = asked.iter().filter(|asked| asked.target.contains(name));
+        these
+            .map(|asked| asked.header("range").map(str::to_owned))
+            .collect()
+    };
+    assert_eq!(of("base_1"), [None]);
+    assert_eq!(of("apt_1"), [None]);
+    assert_eq!(of("lib_1"), [None, Some("bytes=100-".to_owned())]);
+    for (path, bytes) in mirror.files.iter().filter(|(path, _)| path.starts_with("pool/")) {
+        assert!(kept(&lab).contains(&hex(bytes)), "{path}");
+    }
+}
+
+#[test]
 fn a_lock_pins_what_was_chosen() {
     let Some(lab) = lab().filter(|_| require_root()) else {
         return;

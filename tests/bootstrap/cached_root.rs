@@ -199,12 +199,11 @@ fn a_full_cache_keeps_no_half_of_a_root() {
     assert_eq!(said.out, "");
 }
 
-/// The hook that bootstraps, with a bootstrap that says so and makes a file.
-#[test]
-fn a_bootstrap_takes_the_cached_root_and_makes_a_damaged_one_again() {
-    let Some(mut lab) = lab() else { return };
+/// Puts a bootstrap in the place of ours that says so, and makes a file; with what the hook that bootstraps asks of its
+/// environment.
+fn pretend(lab: &mut Lab) {
     let bin = lab.dir().join("bin");
-    let fake = "#!/bin/sh\nset -e\ncd \"$TARGET_ROOT\"\nmkdir -p etc/apt usr dev tmp\ndate +%N >etc/made\necho bootstrapped\n";
+    let fake = "#!/bin/sh\nset -e\nprintf '%s\\n' \"$@\" >args\ncd \"$TARGET_ROOT\"\nmkdir -p etc/apt usr dev tmp\ndate +%N >etc/made\necho bootstrapped\n";
     fs::write(bin.join("deb-bootstrap"), fake).unwrap();
     fs::set_permissions(bin.join("deb-bootstrap"), fs::Permissions::from_mode(0o755)).unwrap();
     let root = lab.out("root").display().to_string();
@@ -224,14 +223,76 @@ fn a_bootstrap_takes_the_cached_root_and_makes_a_damaged_one_again() {
     ] {
         lab.set(name, value);
     }
-    let hook = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/elements/debootstrap/root.d/08-debootstrap"
+}
+
+const HOOK: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/elements/debootstrap/root.d/08-debootstrap"
+);
+
+/// What users say by variables, as the bootstrap is told it.
+#[test]
+fn the_variables_of_an_archive_reach_the_bootstrap() {
+    let Some(mut lab) = lab() else { return };
+    pretend(&mut lab);
+    lab.set("DIB_DEBIAN_COMPONENTS", "main,contrib")
+        .set("DIB_APT_KEYRING", "/keys/ours.gpg")
+        .set("DIB_DEBIAN_SECURITY_MIRROR", "http://security.invalid")
+        .set("DIB_DISTRIBUTION_MIRROR", "http://archive.invalid")
+        .set(
+            "DIB_APT_SOURCES_CONF",
+            "default:deb http://archive.invalid one main\nupdates:deb http://archive.invalid one-updates main\n\
+             security:deb http://security.invalid one-security main\nelse:deb http://else.invalid one main",
+        )
+        .set("DIB_DEBOOTSTRAP_EXTRA_ARGS", "--include=nano --exclude=vim");
+    fs::create_dir(lab.out("root")).unwrap();
+    lab.run(HOOK, &[]).ok();
+    let args = lab.text("args");
+    let args: Vec<&str> = args
+        .lines()
+        .filter(|arg| *arg != "--no-check-valid-until")
+        .collect();
+    assert_eq!(
+        args,
+        [
+            "--arch=amd64",
+            "--components=main,contrib",
+            "--include=tzdata",
+            "--keyring=/keys/ours.gpg",
+            "--source=deb http://archive.invalid one main",
+            "--source=deb http://archive.invalid one-updates main",
+            "--source=deb http://security.invalid one-security main",
+            "--include=nano",
+            "--exclude=vim",
+            "one",
+            lab.out("root").to_str().unwrap(),
+            "http://archive.invalid",
+        ]
     );
+    lab.set("DIB_LOCKED", "/locks/web").run(HOOK, &[]).ok();
+    let args = lab.text("args");
+    assert!(args.contains("--locked=/locks/web\n--repository\n"), "{args}");
+    lab.set("DIB_LOCKED", "")
+        .set("DIB_LOCK", "/locks/web")
+        .run(HOOK, &[])
+        .ok();
+    let args = lab.text("args");
+    assert!(args.contains("--lock=/locks/web\n"), "{args}");
+    lab.set("DIB_DISTRIBUTION_MIRROR", "");
+    lab.run(HOOK, &[])
+        .failed(1, "No mirror: set DIB_DISTRIBUTION_MIRROR");
+}
+
+/// The hook that bootstraps, with a bootstrap that says so and makes a file.
+#[test]
+fn a_bootstrap_takes_the_cached_root_and_makes_a_damaged_one_again() {
+    let Some(mut lab) = lab() else { return };
+    pretend(&mut lab);
+    let root = lab.out("root");
     let made = |lab: &Lab| {
         let _ = fs::remove_dir_all(&root);
         fs::create_dir(&root).unwrap();
-        let said = lab.run(hook, &[]).ok();
+        let said = lab.run(HOOK, &[]).ok();
         (said.out.contains("bootstrapped"), lab.text("root/etc/made"))
     };
     let kept = lab.dir().join("cache/debootstrap-toy-one-amd64.tar.gz");

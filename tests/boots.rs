@@ -467,11 +467,12 @@ fn every_layout_boots() {
     thread::scope(|scope| {
         scope.spawn(|| {
             let mbr = place.build_of_saved("block-device-mbr", "grub");
-            repeats(&place, &mbr);
+            repeats(&place, "block-device-mbr", "grub", &mbr);
             boots(&mbr, Firmware::Bios, 512, &bios);
             let large = place.build_of_saved("block-device-efi-4k", "grub");
             boots(&large, Firmware::Uefi, 4096, &by_grub);
             let lvm = place.build_of_saved("block-device-efi-lvm", "grub");
+            repeats(&place, "block-device-efi-lvm", "grub", &lvm);
             boots(&lvm, Firmware::Uefi, 512, &[&by_grub[..], &ON_VOLUMES].concat());
         });
         scope.spawn(|| {
@@ -489,6 +490,7 @@ fn every_layout_boots() {
         boots(&efi, Firmware::SecureBoot, 512, &secure);
         for loader in ["uki", "systemd-boot"] {
             let alone = place.build_of_saved("block-device-efi", loader);
+            repeats(&place, "block-device-efi", loader, &alone);
             boots(&alone, Firmware::Uefi, 512, &[&uefi[..], &[ALONE]].concat());
         }
     });
@@ -508,13 +510,13 @@ const ON_VOLUMES: [&str; 9] = [
 ];
 
 /// A second build of the same gives the same bytes: partition table, boot code, file systems.
-fn repeats(place: &Place<'_>, first: &Path) {
+fn repeats(place: &Place<'_>, layout: &str, loader: &str, first: &Path) {
     let again = Place {
         out: "again",
         saved: place.saved.clone(),
         ..*place
     };
-    let second = again.build_of_saved("block-device-mbr", "grub");
+    let second = again.build_of_saved(layout, loader);
     oracle::run("cmp", &[first.as_os_str(), second.as_os_str()]);
     fs::remove_file(second).unwrap();
 }

@@ -223,7 +223,7 @@ fn a_cleared_environment_keeps_the_options() {
     ];
     lab.run(DISK_IMAGE_CREATE, &args).ok();
     let kept = lab.text("kept.d/dib-manifests/dib_environment");
-    assert!(kept.contains("IMAGE_NAME"), "{kept}");
+    assert!(kept.contains("kept-cache"), "{kept}");
     assert!(
         !kept.contains("DIB_SITE") && !kept.contains("SECRET") && !kept.contains("DIB_OFFLINE=\"1\""),
         "{kept}"

@@ -360,7 +360,7 @@ const LAYOUTS: [&[(u64, &str, &str, u64)]; 4] = [
 
 #[test]
 fn guid_tables_are_those_of_sgdisk() {
-    if !require(&["sgdisk"]) {
+    if !require(&["sgdisk", "sfdisk", "partx"]) {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
@@ -384,6 +384,18 @@ fn guid_tables_are_those_of_sgdisk() {
         }
         let verdict = tool("sgdisk --verify", &ours);
         assert!(verdict.contains("No problems found"), "{verdict}");
+        let verdict = tool("sfdisk --verify", &ours);
+        assert!(verdict.contains("No errors detected"), "{verdict}");
+        let seen = tool("partx --raw --noheadings --output START,END", &ours);
+        let planned = table.partitions.iter().map(|partition| {
+            format!(
+                "{} {}",
+                partition.range.start / 512,
+                partition.range.end / 512 - 1
+            )
+        });
+        let seen: Vec<&str> = seen.lines().map(str::trim).collect();
+        assert_eq!(seen, planned.collect::<Vec<_>>());
     }
     // The example of the layout's arithmetic: what 100% leaves.
     let table = guid_table(GIB, 512, LAYOUTS[1]);

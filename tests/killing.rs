@@ -12,8 +12,11 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab::{DISK_IMAGE_CREATE, Lab};
 
-/// Builds that are killed: in every phase, at moments of one second and a half, the rest at random.
+/// Builds that are ended: in every phase, at moments of one second and a half, the rest at random.
 const POINTS: usize = 100;
+
+/// What ends those at moments and at random, by turns.
+const SIGNALS: [Signal; 4] = [Signal::KILL, Signal::INT, Signal::KILL, Signal::TERM];
 
 /// The phases, in each of which a build can be made to wait.
 const PHASES: [&str; 10] = [
@@ -112,7 +115,7 @@ fn undisturbed(lab: &Lab) -> Duration {
 }
 
 #[test]
-fn kill_9_leaves_no_mount_no_process_and_no_partial_output() {
+fn no_signal_leaves_a_mount_a_process_or_a_partial_output() {
     let mut random = Random::new();
     let Some(labs) = [lab(), lab()].into_iter().collect::<Option<Vec<_>>>() else {
         return;
@@ -139,15 +142,17 @@ fn kill_9_leaves_no_mount_no_process_and_no_partial_output() {
                     let no_tmpfs = if number % 2 == 0 { "1" } else { "0" };
                     let started = Instant::now();
                     let mut child = start(lab, stop, &[("DIB_NO_TMPFS", no_tmpfs)]);
-                    if *stop == "never" {
+                    let signal = if *stop == "never" {
                         std::thread::sleep(after.saturating_sub(started.elapsed()));
+                        SIGNALS[number / 2 % SIGNALS.len()]
                     } else {
                         until_it_waits(lab);
-                    }
-                    child.kill().unwrap();
+                        Signal::KILL
+                    };
+                    kill_process(Pid::from_child(&child), signal).unwrap();
                     child.wait().unwrap();
                     let _ = fs::remove_file(lab.out("here"));
-                    let what = format!("killed in {stop} after {after:?}");
+                    let what = format!("{signal:?} in {stop} after {after:?}");
                     settled(lab, &what);
                     check_outputs(lab, &what);
                 }

@@ -113,6 +113,19 @@ fn a_hook_that_fills_the_memory_or_the_disk_is_told_how_full_it_is() {
 }
 
 #[test]
+fn a_hook_that_fills_the_tmpfs_of_its_build_is_told_the_way_to_a_disk() {
+    let Some(lab) = lab() else { return };
+    lab.hook("root.d/50-small", "mount -o remount,size=400m $TMP_BUILD_DIR")
+        .hook("install.d/50-fill", "head -c 500M /dev/zero > /full");
+    fs::write(lab.out("x.raw"), "the old image").unwrap();
+    let args = ["--min-tmpfs", "0.01", "-o", "x", "-t", "raw", "mini-os", "probe"];
+    let said = lab.build(&args).failed(1, "50-fill");
+    assert!(said.err.contains("--no-tmpfs builds on disk"), "{}", said.err);
+    assert_eq!(lab.text("x.raw"), "the old image");
+    assert_eq!(lab.names(), ["x.raw"]);
+}
+
+#[test]
 fn hooks_that_have_no_room_are_refused_before_any_runs() {
     let Some(mut lab) = lab() else { return };
     lab.hook("root.d/00-ran", "touch ran");

@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use regex_lite::Regex;
 
@@ -31,6 +32,10 @@ const TEXTS: [(&str, &str); 3] = [
     ),
 ];
 
+/// Variables that name a file of the host by a path that we made whole: where it lies is no part of an image, which would
+/// otherwise differ when a lock is used in another directory.
+const FILES: [&str; 2] = ["DIB_LOCK", "DIB_LOCKED"];
+
 /// The variables whose names begin with `DIB_`, as `declare -p` of a shell prints them.
 pub fn environment(all: &Environment) -> OsString {
     let names = Regex::new(NAMES).expect("the pattern is a constant");
@@ -40,7 +45,14 @@ pub fn environment(all: &Environment) -> OsString {
         .filter(|(name, _)| name.as_bytes().starts_with(b"DIB_"))
     {
         let secret = names.is_match(&name.to_string_lossy()) && !value.is_empty();
-        let value = if secret { REDACTED.into() } else { text(value) };
+        let file = Path::new(value)
+            .file_name()
+            .filter(|_| FILES.iter().any(|file| *name == **file));
+        let value = if secret {
+            REDACTED.into()
+        } else {
+            text(file.unwrap_or(value))
+        };
         record.set(name, value);
     }
     record.declarations("DIB_")
@@ -125,6 +137,17 @@ mod tests {
              declare -x DIB_PYPI_MIRROR_URL=\"https://REDACTED@pypi/\nhttps://REDACTED@pypi/\"\n\
              declare -x DIB_TOKEN=\"\"\n\
              declare -x DIB_rhsm_activation_key=\"REDACTED\""
+        );
+    }
+
+    #[test]
+    fn where_a_lock_lies_is_not_recorded() {
+        let mut all = Environment::default();
+        all.set("DIB_LOCKED", "/home/me/web.lock");
+        all.set("DIB_IMAGE_CACHE", "/cache");
+        assert_eq!(
+            environment(&all),
+            "declare -x DIB_IMAGE_CACHE=\"/cache\"\ndeclare -x DIB_LOCKED=\"web.lock\""
         );
     }
 }

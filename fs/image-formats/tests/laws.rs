@@ -53,6 +53,11 @@ proptest! {
     }
 
     #[test]
+    fn iso_plan(bytes in vec(any::<u8>(), 0..300)) {
+        laws::iso_plan(&bytes);
+    }
+
+    #[test]
     fn cpio_plan(bytes in vec(any::<u8>(), 0..300)) {
         laws::cpio_plan(&bytes);
     }

@@ -116,7 +116,10 @@ fn a_hook_that_fills_the_memory_or_the_disk_is_told_how_full_it_is() {
 fn a_hook_that_fills_the_tmpfs_of_its_build_is_told_the_way_to_a_disk() {
     let Some(lab) = lab() else { return };
     lab.hook("root.d/50-small", "mount -o remount,size=400m $TMP_BUILD_DIR")
-        .hook("extra-data.d/50-fill", "head -c 500M /dev/zero > $TARGET_ROOT/full");
+        .hook(
+            "extra-data.d/50-fill",
+            "head -c 500M /dev/zero > $TARGET_ROOT/full",
+        );
     fs::write(lab.out("x.raw"), "the old image").unwrap();
     let args = ["--min-tmpfs", "0.01", "-o", "x", "-t", "raw", "mini-os", "probe"];
     let said = lab.build(&args).failed(1, "50-fill");

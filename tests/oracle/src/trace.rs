@@ -48,9 +48,10 @@ enum Event {
 /// A process by its number, and how many others had that before: the system gives numbers again.
 type Id = (u32, usize);
 
-/// A process: who made it, at which line, and what it did, by line.
+/// A process: the line that is its first, who made it, at which line, and what it did, by line.
 #[derive(Debug, Default)]
 struct Traced {
+    seen: Option<usize>,
     made_by: Option<(Id, usize)>,
     events: Vec<(usize, Event)>,
 }
@@ -61,7 +62,6 @@ struct Processes {
     all: HashMap<Id, Traced>,
     /// How many processes of a number have ended so far.
     ended: HashMap<u32, usize>,
-    first: Option<Id>,
 }
 
 /// Reads a trace: every program that was started, in order.
@@ -97,10 +97,9 @@ impl Processes {
             let (number, said) = line.split_once(' ').expect("a line begins with a process");
             let number: u32 = number.parse().expect("a process is a number");
             let id = (number, processes.ended.get(&number).copied().unwrap_or(0));
-            processes.first.get_or_insert(id);
+            processes.all.entry(id).or_default().seen.get_or_insert(at);
             let said = said.trim_start();
             if said.starts_with("+++ ") {
-                processes.all.entry(id).or_default();
                 processes.ended.insert(number, id.1 + 1);
                 begun.remove(&number);
                 continue;
@@ -140,7 +139,7 @@ impl Processes {
                 let number = result.split_once("/* ").map_or(result, |(_, number)| number);
                 let number = number.split(' ').next().and_then(|number| number.parse().ok());
                 if let Some(child) = number.filter(|child: &u32| *child > 0) {
-                    self.made(child).made_by = Some((id, at));
+                    self.made(child, at).made_by = Some((id, at));
                 }
                 return;
             }
@@ -149,13 +148,14 @@ impl Processes {
         self.all.entry(id).or_default().events.push((at, done));
     }
 
-    /// The process of a number that was made now: it may have come to its end already, before its maker was told of it.
-    fn made(&mut self, number: u32) -> &mut Traced {
+    /// The process of a number that was made by a call that began at a line: it may have come to its end already, before its
+    /// maker was told of it, but is not older than the call.
+    fn made(&mut self, number: u32, at: usize) -> &mut Traced {
         let ended = self.ended.get(&number).copied().unwrap_or(0);
         let before = ended.checked_sub(1).map(|before| (number, before));
         let is_orphan = |id: &Id| {
-            let made_by = self.all.get(id).and_then(|process| process.made_by);
-            made_by.is_none() && self.first != Some(*id)
+            let process = self.all.get(id);
+            process.is_some_and(|process| process.made_by.is_none() && process.seen > Some(at))
         };
         let id = before.filter(is_orphan).unwrap_or((number, ended));
         self.all.entry(id).or_default()
@@ -208,6 +208,10 @@ mod tests {
 12 execve("/bin/out", ["out"], 0x1) = 0
 12 +++ exited with 0 +++
 11 <... vfork resumed>) = 12
+13 execve("/bin/stray", ["stray"], 0x1) = 0
+13 +++ exited with 0 +++
+10 vfork() = 13
+13 execve("/bin/last", ["last"], 0x1) = 0
 "#;
         let found: Vec<(String, String, bool)> = starts(text)
             .into_iter()
@@ -218,6 +222,9 @@ mod tests {
             ("/bin/in", "/builder", true),
             ("/hook", "/builder", false),
             ("/bin/out", "/hook", false),
+            // Nobody tells who made it: not who made the next of its number.
+            ("/bin/stray", "", false),
+            ("/bin/last", "/builder", false),
         ];
         assert_eq!(
             found,

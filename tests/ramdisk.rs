@@ -117,6 +117,20 @@ fn text(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// What is in an unpacked ramdisk runs.
+fn runs(root: &Path) {
+    let run = oracle::output(
+        "chroot",
+        &[
+            root.as_ref(),
+            "/bin/bash".as_ref(),
+            "-c".as_ref(),
+            "echo it runs".as_ref(),
+        ],
+    );
+    assert_eq!(String::from_utf8_lossy(&run.stdout), "it runs\n", "{run:?}");
+}
+
 #[test]
 fn a_ramdisk_has_what_elements_gave_it() {
     let Some(lab) = lab() else { return };
@@ -221,16 +235,7 @@ fn is_laid_out(root: &Path) {
         (0o020_600, rustix::fs::makedev(5, 1))
     );
     // What is in it runs: the loader is found where the program says it is.
-    let run = oracle::output(
-        "chroot",
-        &[
-            root.as_ref(),
-            "/bin/bash".as_ref(),
-            "-c".as_ref(),
-            "echo it runs".as_ref(),
-        ],
-    );
-    assert_eq!(String::from_utf8_lossy(&run.stdout), "it runs\n", "{run:?}");
+    runs(&root);
 }
 
 #[test]

@@ -104,16 +104,7 @@ fn is_whole(lab: &Lab, version: &str, has_modules: &str, has_firmware: &str) {
     }
     let udevd = fs::read_link(root.join("bin/udevd")).unwrap();
     assert_eq!(udevd, Path::new("udevadm"));
-    let run = oracle::output(
-        "chroot",
-        &[
-            root.as_ref(),
-            "/bin/bash".as_ref(),
-            "-c".as_ref(),
-            "echo it runs".as_ref(),
-        ],
-    );
-    assert_eq!(String::from_utf8_lossy(&run.stdout), "it runs\n", "{run:?}");
+    super::runs(&root);
     fs::remove_dir_all(root).unwrap();
 }
 

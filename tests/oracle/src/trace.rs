@@ -154,8 +154,8 @@ impl Processes {
         let ended = self.ended.get(&number).copied().unwrap_or(0);
         let before = ended.checked_sub(1).map(|before| (number, before));
         let is_orphan = |id: &Id| {
-            let process = self.all.get(id);
-            process.is_some_and(|process| process.made_by.is_none() && process.seen > Some(at))
+            let known = self.all.get(id);
+            known.is_some_and(|known| known.made_by.is_none() && known.seen > Some(at))
         };
         let id = before.filter(is_orphan).unwrap_or((number, ended));
         self.all.entry(id).or_default()

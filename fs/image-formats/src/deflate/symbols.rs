@@ -127,7 +127,7 @@ impl Logarithms {
     pub(super) fn new() -> Self {
         let mut table = [0; 1025];
         for (entry, nth) in table.iter_mut().zip(0_u64..) {
-            // 1 to 2 in 2^31ths. Squaring doubles the logarithm, whose next bit is then whether 2 is reached.
+            // 1 to 2, in units of 2^-31. Squaring doubles the logarithm, whose next bit is then whether 2 is reached.
             let mut number = nth.wrapping_add(1024).wrapping_shl(21);
             let mut bits = 0_u32;
             for _ in 0..16 {

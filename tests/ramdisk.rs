@@ -235,7 +235,7 @@ fn is_laid_out(root: &Path) {
         (0o020_600, rustix::fs::makedev(5, 1))
     );
     // What is in it runs: the loader is found where the program says it is.
-    runs(&root);
+    runs(root);
 }
 
 #[test]

@@ -142,7 +142,8 @@ pub fn facts(
     facts
 }
 
-fn file_facts(store: &impl Store, data: &Data, holes: bool) -> String {
+/// All bytes of a file, its holes as zeros.
+fn bytes_of(store: &impl Store, data: &Data) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(data.len).unwrap()];
     let open = store.open(data.file).unwrap();
     for run in data.ranges() {
@@ -150,6 +151,28 @@ fn file_facts(store: &impl Store, data: &Data, holes: bool) -> String {
         open.read_exact_at(&mut bytes[place], run.start).unwrap();
     }
     open.finish().unwrap();
+    bytes
+}
+
+/// What a node is in the words of `stat`: its mode below the bits of its kind, the number of its device, and its bytes or
+/// where it leads.
+pub(super) fn stat(tree: &Tree, store: &MemoryStore, id: NodeId) -> (u32, (u32, u32), Vec<u8>) {
+    let node = tree.node(id);
+    let (kind, device, data) = match &node.content {
+        Content::Fifo => (1, None, Vec::new()),
+        Content::CharDevice(device) => (2, Some(device), Vec::new()),
+        Content::Directory(_) => (4, None, Vec::new()),
+        Content::BlockDevice(device) => (6, Some(device), Vec::new()),
+        Content::File(data) => (8, None, bytes_of(store, data)),
+        Content::Symlink(target) => (10, None, tree.target(*target).to_vec()),
+        Content::Socket => (12, None, Vec::new()),
+    };
+    let device = device.map_or((0, 0), |device| (device.major, device.minor));
+    (kind << 12 | u32::from(node.meta.mode & 0o7777), device, data)
+}
+
+fn file_facts(store: &impl Store, data: &Data, holes: bool) -> String {
+    let bytes = bytes_of(store, data);
     let sum = bytes.iter().fold(0_u64, |sum, byte| {
         sum.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte)
     });

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use image_core::laws::{Draw, copied};
-use image_core::store::{MemoryStore, Store};
+use image_core::store::MemoryStore;
 use image_core::tree::{Content, NodeId, Tree};
 
-use super::archives::tree;
+use super::archives::{stat, tree};
 use crate::cpio::{self, Options};
 
 /// What one member says, and what it holds.
@@ -48,30 +48,14 @@ fn expect(
     want: &mut Members,
 ) {
     let node = tree.node(id);
-    let (kind, data, device) = match &node.content {
-        Content::Directory(_) => (4, Vec::new(), (0, 0)),
-        Content::File(data) => {
-            let mut bytes = vec![0; usize::try_from(data.len).unwrap()];
-            for run in data.ranges() {
-                let place = usize::try_from(run.start).unwrap()..usize::try_from(run.end).unwrap();
-                let open = store.open(data.file).unwrap();
-                open.read_exact_at(&mut bytes[place], run.start).unwrap();
-            }
-            (8, bytes, (0, 0))
-        }
-        Content::Symlink(target) => (10, tree.target(*target).to_vec(), (0, 0)),
-        Content::CharDevice(device) => (2, Vec::new(), (device.major, device.minor)),
-        Content::BlockDevice(device) => (6, Vec::new(), (device.major, device.minor)),
-        Content::Fifo => (1, Vec::new(), (0, 0)),
-        Content::Socket => (12, Vec::new(), (0, 0)),
-    };
+    let (mode, device, data) = stat(tree, store, id);
     let first = firsts.entry(id).or_insert_with(|| path.to_vec()).clone();
     let member = Member {
-        mode: kind << 12 | u32::from(node.meta.mode),
+        mode,
         owner: (node.meta.uid, node.meta.gid),
         time: u32::try_from(node.meta.mtime.secs.clamp(0, u32::MAX.into())).unwrap(),
         device,
-        links: if kind == 4 { 1 } else { node.links },
+        links: if mode >> 12 == 4 { 1 } else { node.links },
         first,
         data,
     };

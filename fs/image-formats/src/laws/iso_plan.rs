@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use image_core::laws::{Draw, copied};
-use image_core::store::{MemoryStore, Store};
-use image_core::tree::{Content, Device, NodeId, Time, Tree};
+use image_core::store::MemoryStore;
+use image_core::tree::{Content, NodeId, Time, Tree};
 use uuid::Uuid;
 
-use super::archives::tree;
+use super::archives::{stat, tree};
 use crate::iso9660::{self, BLOCK, Options};
 
 /// What one name leads to: its mode with its kind, its owner, its device, and its bytes, or where it leads.
@@ -58,26 +58,12 @@ fn expect(tree: &Tree, store: &MemoryStore, directory: NodeId, above: &[u8], wan
     for (name, id) in tree.entries(entries) {
         let path = [above, b"/", name].concat();
         let node = tree.node(id);
-        let device = |device: &Device| (device.major, device.minor);
-        let (kind, data, device) = match &node.content {
-            Content::Directory(_) => (4, Vec::new(), (0, 0)),
-            Content::File(data) => {
-                let mut bytes = vec![0; usize::try_from(data.len).unwrap()];
-                for run in data.ranges() {
-                    let place = usize::try_from(run.start).unwrap()..usize::try_from(run.end).unwrap();
-                    let open = store.open(data.file).unwrap();
-                    open.read_exact_at(&mut bytes[place], run.start).unwrap();
-                }
-                (8, bytes, (0, 0))
-            }
-            Content::Symlink(target) => (10, parts(tree.target(*target)), (0, 0)),
-            Content::CharDevice(number) => (2, Vec::new(), device(number)),
-            Content::BlockDevice(number) => (6, Vec::new(), device(number)),
-            Content::Fifo => (1, Vec::new(), (0, 0)),
-            Content::Socket => (12, Vec::new(), (0, 0)),
-        };
+        let (mode, device, mut data) = stat(tree, store, id);
+        if mode >> 12 == 10 {
+            data = parts(&data);
+        }
         let found = Found {
-            mode: kind << 12 | u32::from(node.meta.mode & 0o7777),
+            mode,
             owner: (node.meta.uid, node.meta.gid),
             device,
             data,

@@ -2,9 +2,9 @@
 //!
 //! `cargo bench --bench convert` works in `DIB_BENCH_DIR` (`/dev/shm/dib-bench`), which should be a tmpfs with 6 GiB to
 //! spare, and keeps its tree there for the next run. The disk is a Debian root as ext4. Each row is the median of
-//! interleaved rounds, and its ratios are qemu-img's time to ours, and our size to qemu-img's. A run that misses a bar
-//! ends with failure: from a raw disk that of its row, from others as fast as qemu-img; and a raw copy as fast as
-//! `cp --sparse=always`.
+//! interleaved rounds, each output removed before the next run, and its ratios are qemu-img's time to ours, and our size
+//! to qemu-img's. A run that misses a bar ends with failure: from a raw disk that of its row, from others as fast as
+//! qemu-img; and a raw copy as fast as `cp --sparse=always`.
 //! Words choose the types to come from: `cargo bench --bench convert -- raw qcow2`.
 #![allow(clippy::unwrap_used, reason = "a benchmark's failure is its panic")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints its results")]
@@ -140,7 +140,9 @@ fn main() -> ExitCode {
             let rounds: Vec<[Taken; 2]> = std::iter::repeat_with(|| {
                 let image = work.path().join("theirs");
                 let own = ours(to, &source, work.path());
-                [own, theirs(to.theirs, &source, &image)]
+                let other = theirs(to.theirs, &source, &image);
+                std::fs::remove_file(&image).unwrap();
+                [own, other]
             })
             .take(ROUNDS)
             .collect();
@@ -189,9 +191,10 @@ fn copies(bars: &mut Bars, raw: &Path, work: &Path) {
     let args = ["--sparse=always".as_ref(), raw.as_os_str(), image.as_os_str()];
     let rounds: Vec<[Taken; 2]> = std::iter::repeat_with(|| {
         let own = ours(&KINDS[0], raw, work);
-        let _ = std::fs::remove_file(&image);
         let cost = measure(&oracle::find("cp").unwrap(), &args);
-        [own, taken(cost, &image)]
+        let other = taken(cost, &image);
+        std::fs::remove_file(&image).unwrap();
+        [own, other]
     })
     .take(ROUNDS)
     .collect();

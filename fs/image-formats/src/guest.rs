@@ -36,6 +36,8 @@ pub trait Guest: ReadAt {
 
 /// What is looked at for zeros at a time: the smallest hole that an image gets.
 const UNIT: usize = 64 << 10;
+/// What is read of a unit first: most that are not zero are not zero there, and the rest need not be read twice.
+const GLIMPSE: usize = 4 << 10;
 /// Units that a thread takes at a time.
 const UNITS: u64 = 64;
 
@@ -98,9 +100,17 @@ fn look(
     while at < range.end {
         let next = at.saturating_add(1).next_multiple_of(unit).min(range.end);
         let len = usize::try_from(next.saturating_sub(at)).map_err(invalid)?;
-        let part = &mut buf[..len];
-        guest.read_exact_at(part, at)?;
-        if !is_zero(part) {
+        let (first, rest) = buf[..len].split_at_mut(len.min(GLIMPSE));
+        guest.read_exact_at(first, at)?;
+        let mut zero = is_zero(first);
+        if zero && !rest.is_empty() {
+            guest.read_exact_at(
+                rest,
+                at.saturating_add(u64::try_from(first.len()).map_err(invalid)?),
+            )?;
+            zero = is_zero(rest);
+        }
+        if !zero {
             match found.last_mut() {
                 Some(last) if last.end == at => last.end = next,
                 _ => found.push(at..next),

@@ -12,6 +12,10 @@ pub(super) const SEGMENT: u64 = 512 * 1024;
 /// The shortest run of a file that is worth an offer to the sink.
 const OFFER: u64 = 64 * 1024;
 
+/// The longest that is offered at once. One thread reads what the sink refuses, while the others wait: that must not be
+/// all of a large disk, which is one run. To a sink that shares blocks, more offers cost nothing that could be measured.
+const OFFER_MAX: u64 = 4 * 1024 * 1024;
+
 /// Gaps shorter than this are filled with zeros rather than left out: no file system has a hole there.
 const BLOCK: u64 = 4096;
 
@@ -20,7 +24,7 @@ const BLOCK: u64 = 4096;
 pub(super) enum Segment<'a> {
     /// Bytes that are zero, however many.
     Hole(Range<u64>),
-    /// A long run of a file.
+    /// A long run of a file: at most [`OFFER_MAX`] bytes, in whole blocks.
     File(Run),
     /// At most [`SEGMENT`] bytes, in order, with gaps of less than a block.
     Bytes {
@@ -72,7 +76,7 @@ impl<'a> Segments<'a> {
             let start = self.at;
             let done = start.saturating_sub(extent.start);
             let rest = extent.len.saturating_sub(done);
-            let len = rest.saturating_sub(rest % BLOCK);
+            let len = rest.saturating_sub(rest % BLOCK).min(OFFER_MAX);
             self.at = start.saturating_add(len);
             if len == rest {
                 self.next = self.next.saturating_add(1);

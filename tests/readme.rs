@@ -1,11 +1,12 @@
 //! README.md is a promise: what it shows is done here, word by word.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use oracle::ext4;
 
-use crate::lab::{DIB, Lab};
+use crate::lab::{DIB, DISK_IMAGE_CREATE, Lab};
 use crate::rung::{Rung, Stairs};
 
 fn readme() -> String {
@@ -97,19 +98,51 @@ fn the_doctor_says_what_it_shows() {
     assert!(said.starts_with(report), "{said}");
 }
 
+/// As a container's root: with the packages that it installs, and a small root by the name of the one that it builds.
 #[test]
-fn the_job_that_it_shows_is_yaml() {
+fn the_job_that_it_shows_builds() {
+    let Some(mut stairs) = Stairs::new(Rung::T1) else {
+        return;
+    };
     let text = readme();
     let [(_, job)] = marked(&text, "a job of Kubernetes")[..] else {
         panic!("one job is shown")
     };
     let job: serde_json::Value = serde_saphyr::from_str(job).unwrap();
+    assert_eq!(
+        (&job["apiVersion"], &job["kind"]),
+        (&"batch/v1".into(), &"Job".into())
+    );
     let pod = &job["spec"]["template"]["spec"];
-    assert_eq!(job["kind"], "Job");
+    let container = &pod["containers"][0];
     assert!(
-        pod["containers"][0]["securityContext"].is_null(),
+        container["securityContext"].is_null(),
         "no privilege is asked for"
     );
-    let mount = &pod["containers"][0]["volumeMounts"][0]["name"];
-    assert_eq!(mount, &pod["volumes"][0]["name"]);
+    let mount = &container["volumeMounts"][0];
+    assert_eq!(mount["name"], pod["volumes"][0]["name"]);
+    assert_eq!(mount["mountPath"], container["workingDir"]);
+
+    symlink(DISK_IMAGE_CREATE, stairs.lab.out("disk-image-create")).unwrap();
+    let programs = stairs.lab.dir().join("programs");
+    fs::create_dir(&programs).unwrap();
+    symlink(oracle::find("true").unwrap(), programs.join("apt-get")).unwrap();
+    let path = format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", programs.display());
+    for (name, value) in [
+        ("PATH", path.as_str()),
+        ("DIB_SKIP_BASE_PACKAGE_INSTALL", "1"),
+        ("DIB_AVOID_PACKAGES_UPDATE", "1"),
+        ("DIB_INIT_SYSTEM", "systemd"),
+    ] {
+        stairs.lab.set(name, value);
+    }
+    stairs.lab.file("debian-minimal/element-deps", "mini-os\n");
+    let words: Vec<&str> = ["command", "args"]
+        .iter()
+        .flat_map(|key| container[key].as_array().unwrap())
+        .map(|word| word.as_str().unwrap())
+        .collect();
+    stairs.run_program(words[0], &words[1..]).ok();
+    assert!(stairs.lab.names().contains(&"web.qcow2".to_owned()));
+    assert_eq!(stairs.lab.left_behind(), [""; 0]);
 }

@@ -47,19 +47,14 @@ impl Stairs {
         Some(Self { lab, rung, program })
     }
 
-    /// The command line that runs `dib` in the tier.
-    fn words(&self, args: &[&str]) -> Vec<String> {
-        let mut words = self.rung.words(&self.lab.dir().join("etc"));
-        words.push(self.program.clone());
-        words.extend(args.iter().map(|arg| (*arg).to_owned()));
-        words
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let words = self.words(args);
-        let mut command = Command::new(&words[0]);
+    /// What runs a program in the tier.
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let words = self.rung.words(&self.lab.dir().join("etc"));
+        let words: Vec<&str> = words.iter().map(String::as_str).chain([program]).collect();
+        let mut command = Command::new(words[0]);
         command
             .args(&words[1..])
+            .args(args)
             .env_clear()
             .envs(self.lab.environment())
             .current_dir(self.lab.out(""))
@@ -69,7 +64,12 @@ impl Stairs {
 
     /// Runs `dib` to its end.
     pub(crate) fn run(&self, args: &[&str]) -> Said {
-        let output = self.command(args).output().unwrap();
+        self.run_program(&self.program, args)
+    }
+
+    /// Runs a program to its end.
+    pub(crate) fn run_program(&self, program: &str, args: &[&str]) -> Said {
+        let output = self.command(program, args).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Said {
             status: output.status.code().unwrap_or(-1),
@@ -94,7 +94,7 @@ impl Stairs {
 
     /// Starts `dib`, whose output nobody wants.
     pub(crate) fn start(&self, args: &[&str]) -> Child {
-        let mut command = self.command(args);
+        let mut command = self.command(&self.program, args);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().unwrap()
     }

@@ -512,14 +512,22 @@ fn a_lock_pins_what_was_chosen() {
 #[test]
 fn a_build_writes_its_lock_or_says_that_it_cannot() {
     let Some(lab) = Lab::new() else { return };
-    let lock = ["lock", "--file", "x.lock", "-n", "mini-os", "probe"];
+    let elements = ["mini-os", "probe", "element-manifest"];
+    let lock = [&["lock", "--file", "x.lock", "-n"], &elements[..]].concat();
     lab.hook("cleanup.d/10-nothing", ":");
     lab.run(DIB, &lock)
         .failed(1, "no element of this build writes a lock");
-    lab.hook("cleanup.d/10-lock", "echo locked >\"$DIB_LOCK\"");
+    // What elements leave beside an image goes with it: manifests, and what a hook names after it.
+    let beside = "echo kernel >\"$IMAGE_NAME.vmlinuz\"; echo locked >\"$DIB_LOCK\"";
+    lab.hook("cleanup.d/10-lock", beside);
     lab.run(DIB, &lock).ok();
     assert_eq!(lab.text("x.lock"), "locked\n");
-    assert_eq!(lab.names(), ["x.lock"], "no image, and no half of a lock");
+    assert_eq!(lab.names(), ["x.lock"], "nothing but the lock");
+    assert_eq!(lab.left_behind(), [""; 0]);
+    lab.hook("cleanup.d/90-fails", "exit 3");
+    lab.run(DIB, &lock).failed(3, "90-fails");
+    assert_eq!(lab.names(), ["x.lock"], "no half of a lock");
+    lab.remove("probe/cleanup.d/90-fails");
     // A file of images names its locks.
     lab.hook("cleanup.d/10-lock", "echo \"$PROBE\" >\"$DIB_LOCK\"");
     let images = "- {imagename: x, skip-base: true, locked: y.lock, environment: {PROBE: of x}, elements: [mini-os, probe]}\n- imagename: z\n";

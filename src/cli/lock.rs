@@ -42,7 +42,12 @@ pub fn run(args: Args, line: &[OsString], mut environment: Environment) -> Resul
     let _ = std::fs::remove_file(&part);
     environment.set("DIB_LOCK", &part);
     environment.unset("DIB_LOCKED");
-    disk_image_create::run(args.build.with_element("no-final-image"), line, environment)?;
+    let built = disk_image_create::run(args.build.with_element("no-final-image"), line, environment);
+    if built.is_err() {
+        // A lock that is not whole is of no use to anybody.
+        let _ = std::fs::remove_file(&part);
+    }
+    built?;
     if !part.exists() {
         let error = Error::new(Kind::Elements, "no element of this build writes a lock");
         return Err(error.hint("debian-minimal does"));

@@ -14,6 +14,7 @@ use crate::element::hooks::materialise;
 use crate::element::library::Origin;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
+use crate::output::stdout;
 use crate::phase::Place;
 use crate::plan::BuildPlan;
 use crate::record;
@@ -222,7 +223,7 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     let mut all = plan.environment.clone();
     all.set("LC_ALL", "C");
     all.set("ARCH", &settings.arch);
-    all.set("IMAGE_NAME", &settings.name);
+    all.set("IMAGE_NAME", name_of_image(plan, dirs));
     all.set("FS_TYPE", &settings.fs_type);
     if settings.ramdisk {
         all.set("IS_RAMDISK", "1");
@@ -273,6 +274,18 @@ pub(super) fn variables(plan: &BuildPlan, grant: &Grant, dirs: &Dirs) -> Environ
     all.set("DIB_PRIVILEGES", grant.tier.to_string());
     all.set("DIB_BLOCK_DEVICE_PARAMS_YAML", dirs.build.join(disks::PARAMS));
     all
+}
+
+/// What the image is called. Elements leave things beside it by that name, kernels or manifests; a build that is run for
+/// its lock leaves nothing but the lock, and has them in its own directory, which goes when it ends.
+fn name_of_image(plan: &BuildPlan, dirs: &Dirs) -> PathBuf {
+    let settings = &plan.settings;
+    let for_lock = plan.environment.non_empty("DIB_LOCK").is_some() && !plan.wants_image();
+    if for_lock && settings.name != stdout::NAME {
+        dirs.image.join(settings.base_name())
+    } else {
+        PathBuf::from(&settings.name)
+    }
 }
 
 /// What hooks learn of the elements of the build.

@@ -283,6 +283,49 @@ fn the_variables_of_an_archive_reach_the_bootstrap() {
         .failed(1, "No mirror: set DIB_DISTRIBUTION_MIRROR");
 }
 
+/// A suite that is left out since nobody knows its archive is told of; the unstable one has none.
+#[test]
+fn an_archive_of_security_updates_that_nobody_names_is_told_of() {
+    const HOOK: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/elements/debian-minimal/root.d/75-debian-minimal-baseinstall"
+    );
+    const SET: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/elements/debian-minimal/environment.d/10-debian-minimal.bash"
+    );
+    let Some(mut lab) = lab() else { return };
+    let tree = lab.dir().join("bin/in-tree");
+    fs::write(&tree, "#!/bin/sh\nexec cat >>sources\n").unwrap();
+    fs::set_permissions(&tree, fs::Permissions::from_mode(0o755)).unwrap();
+    // A host without apt, whatever this one is.
+    for name in ["awk", "bash", "cat", "env", "grep", "id", "sed"] {
+        symlink(oracle::find(name).unwrap(), lab.dir().join("bin").join(name)).unwrap();
+    }
+    let path = lab.dir().join("bin").display().to_string();
+    lab.set("PATH", &path)
+        .set("TARGET_ROOT", "/nowhere")
+        .set("DIB_DISTRIBUTION_MIRROR", "http://archive.invalid/debian");
+    let script = format!("set -eu -o pipefail; source {SET}; exec {HOOK} </dev/null");
+    let bash = oracle::find("bash").unwrap().display().to_string();
+    for (release, security, told) in [
+        ("trixie", "", 1),
+        ("sid", "", 0),
+        ("trixie", "http://archive.invalid/security", 0),
+    ] {
+        if !security.is_empty() {
+            lab.set("DIB_DEBIAN_SECURITY_MIRROR", security);
+        }
+        let said = lab.set("DIB_RELEASE", release).run(&bash, &["-c", &script]).ok();
+        let line = "No security updates: neither DIB_DEBIAN_SECURITY_MIRROR nor ";
+        assert_eq!(said.err.matches(line).count(), told, "{release}: {}", said.err);
+        let sources = lab.text("sources");
+        assert!(sources.contains(&format!("http://archive.invalid/debian {release} main")));
+        assert_eq!(sources.contains("trixie-security main"), !security.is_empty());
+        fs::remove_file(lab.out("sources")).unwrap();
+    }
+}
+
 /// The hook that bootstraps, with a bootstrap that says so and makes a file.
 #[test]
 fn a_bootstrap_takes_the_cached_root_and_makes_a_damaged_one_again() {

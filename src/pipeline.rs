@@ -38,6 +38,7 @@ use crate::blockdevice::layout::{FIRST, Layout};
 use crate::blockdevice::old::{self, Divided};
 use crate::blockdevice::placing::Placed;
 use crate::boot::{self, substitute::put_back};
+use crate::bootstrap::foreign;
 use crate::breaks::SIZE;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
@@ -77,6 +78,10 @@ pub use surroundings::{element_array, element_yaml};
 /// Builds what a plan says.
 pub fn run(plan: &BuildPlan, events: &mut Events) -> Result<()> {
     let settings = &plan.settings;
+    if plan.bootstraps() {
+        // A hook would find it out as well, late, and its card would say it once more.
+        foreign::must_run(&settings.arch)?;
+    }
     let grant = match probe::choose(&settings.isolation, &settings.tmp_dir)? {
         Choice::Grant(grant) => grant,
         Choice::Sudo(sudo) => match sudo.rerun(&settings.tmp_dir)? {},

@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::blockdevice::{self, Defaults, Layout};
 use crate::breaks::Breaks;
 use crate::element::hooks::HookTree;
-use crate::element::library::{Element, Library};
+use crate::element::library::{self, Element, Library};
 use crate::element::reasons::{Reason, reasons};
 use crate::element::resolve::{IMPLICIT, implicit_notice, resolve_image};
 use crate::environment::Environment;
@@ -153,6 +153,13 @@ impl BuildPlan {
     pub fn wants_image(&self) -> bool {
         let forbids = |element: &Element| element.name.contains("no-final-image");
         !self.elements.iter().any(forbids)
+    }
+
+    /// Whether the root is made by our own bootstrap, which runs programs of its packages.
+    pub fn bootstraps(&self) -> bool {
+        self.elements
+            .iter()
+            .any(|element| element.name == "debootstrap" && element.origin == library::Origin::BuiltIn)
     }
 
     /// Whether files get the labels of the tree's policy: for an element that promises it.

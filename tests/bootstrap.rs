@@ -275,6 +275,31 @@ fn foreign_programs_are_refused_before_the_first_download() {
     assert_eq!(server.asked().len(), 0);
 }
 
+/// A build says it before anything begins, and once.
+#[test]
+fn a_build_for_foreign_programs_is_refused_before_its_first_hook() {
+    let Some(mut lab) = lab() else { return };
+    let server = Server::start(|_, _| Reply::new(404, ""));
+    lab.set("DIB_DISTRIBUTION_MIRROR", &server.url(""));
+    let refused = |arch: &str, told: &str| {
+        let said = lab.run(DISK_IMAGE_CREATE, &["-n", "-a", arch, "debian-minimal"]);
+        let said = said.failed(1, told);
+        let all = format!("{}{}", said.out, said.err);
+        assert_eq!(all.matches(told).count(), 1, "{all}");
+        assert!(!all.contains("root.d"), "{all}");
+    };
+    refused("vax", "there is no architecture 'vax'");
+    if fs::read_to_string("/proc/sys/fs/binfmt_misc/qemu-s390x").is_err() {
+        refused("s390x", "programs for s390x do not run on this machine");
+    }
+    assert_eq!(server.asked().len(), 0);
+    assert!(!lab.out("image.qcow2").exists());
+    // An element of the same name has its own ways.
+    lab.file("debootstrap/root.d/10-end", "#!/bin/sh\nexit 9\n");
+    let said = lab.run(DISK_IMAGE_CREATE, &["-n", "-a", "vax", "debian-minimal"]);
+    assert!(!said.err.contains("no architecture"), "{}", said.err);
+}
+
 #[test]
 fn arguments_of_debootstrap_that_make_no_sense_are_refused_by_name() {
     let Some(lab) = lab() else { return };

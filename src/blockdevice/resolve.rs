@@ -256,6 +256,10 @@ impl<'a> Resolver<'a> {
             let code = node.read("type", self.faults, |value| match value {
                 // `8E00` is a power of ten to YAML.
                 Value::Fraction(_) => Err("expected a text, found a number; put it in quotes".into()),
+                // `0x0c` is 12 to YAML, and `12` another type.
+                Value::Whole(number) if !gpt => Err(format!(
+                    "expected two hexadecimal digits in quotes, as '83'; without quotes YAML reads the number {number}"
+                )),
                 value => config::text(value),
             });
             let logical = !gpt && !flags.primary;

@@ -154,6 +154,16 @@ fn partitions_of_an_mbr_are_numbered_as_linux_does() {
         text += &row;
     }
     text += "- mkfs: {base: root}\n- mount: {base: mkfs_root, mount_point: /}\n";
+    // Without quotes both are numbers to YAML: 130 and 12.
+    for (unquoted, number) in [("0x82", 130), ("0x0c", 12), ("82", 82)] {
+        assert_eq!(
+            refused(&text.replacen("'0x82'", unquoted, 1)),
+            format!(
+                "f:7: partition root: type: expected two hexadecimal digits in quotes, as '83'; without quotes YAML \
+                 reads the number {number}"
+            )
+        );
+    }
     let layout = layout(&text);
     let table = layout.disks[0].table.as_ref().unwrap();
     let rows: Vec<_> = table

@@ -43,7 +43,7 @@ pub mod view;
 
 use std::path::{Path, PathBuf};
 
-use image_formats::{fat, oci, qcow2, squashfs, tar, vdi, vhd, vmdk};
+use image_formats::{oci, qcow2, tar, vdi, vhd, vmdk};
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -103,29 +103,13 @@ pub enum InspectError {
         /// Which.
         kind: &'static str,
     },
-    /// An ext2, ext3 or ext4 file system cannot be read.
+    /// A file system, or an archive of one, cannot be read.
     #[error("{place}")]
-    Ext4 {
+    Unreadable {
         /// Where.
         place: String,
         /// Why.
-        source: ext4_rs_writer::ReadError,
-    },
-    /// A FAT file system cannot be read.
-    #[error("{place}")]
-    Fat {
-        /// Where.
-        place: String,
-        /// Why.
-        source: fat::Error,
-    },
-    /// A squashfs archive cannot be read.
-    #[error("{place}")]
-    Squashfs {
-        /// Where.
-        place: String,
-        /// Why.
-        source: squashfs::Error,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A container image cannot be read.
     #[error(transparent)]
@@ -136,6 +120,27 @@ pub enum InspectError {
     /// An archive cannot be read.
     #[error(transparent)]
     Tar(#[from] tar::Error),
+}
+
+impl InspectError {
+    /// What is left to say to those who have named the image.
+    pub fn of_named(self, image: &Path) -> Box<dyn std::error::Error + Send + Sync> {
+        match self {
+            Self::Io { path, source } if path == image => source.into(),
+            other => other.into(),
+        }
+    }
+}
+
+/// An error of a reader about what is at a place.
+fn unreadable<E>(place: &str) -> impl FnOnce(E) -> InspectError
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    move |error| InspectError::Unreadable {
+        place: place.to_owned(),
+        source: error.into(),
+    }
 }
 
 /// An error of the system about a file.

@@ -49,7 +49,9 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
 fn checked(args: &Args, environment: &Environment) -> Result<Verdict> {
     let choice = layout::choice(environment, ARCH)?;
     let verdict = Verdict::of(&args.image, &choice, &scratch(environment));
-    let verdict = verdict.image(|| format!("cannot check {}", args.image.display()))?;
+    let verdict = verdict
+        .map_err(|error| error.of_named(&args.image))
+        .image(|| format!("cannot check {}", args.image.display()))?;
     if args.json {
         print_json(&verdict)?;
     } else {

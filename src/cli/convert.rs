@@ -107,7 +107,8 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     stdout::claim(&settings.name)?;
     output::rehearse(&settings.name, &settings.formats)?;
     let tried = || format!("cannot read {}", args.image.display());
-    let (disk, packed) = container::guest(&args.image, &settings.tmp_dir).image(tried)?;
+    let guest = container::guest(&args.image, &settings.tmp_dir);
+    let (disk, packed) = guest.map_err(|error| error.of_named(&args.image)).image(tried)?;
     let map = guest::map(&*disk, rules.threads()).image(tried)?;
     let len = rules.rounded(&settings.formats, map.len().next_multiple_of(SECTOR));
     let map = if len == map.len() {

@@ -43,7 +43,9 @@ pub struct Args {
 pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let choice = layout::choice(environment, ARCH)?;
     let report = Report::of(&args.image, &choice, &scratch(environment));
-    let report = report.image(|| format!("cannot inspect {}", args.image.display()))?;
+    let report = report
+        .map_err(|error| error.of_named(&args.image))
+        .image(|| format!("cannot inspect {}", args.image.display()))?;
     if args.json {
         print_json(&report)
     } else {
@@ -74,5 +76,6 @@ pub(super) fn finder(
     let choice = layout::choice(environment, ARCH)?;
     let image = Image::open(path, &choice, &scratch(environment));
     let finder = image.and_then(|image| Finder::new(image, partition, names));
+    let finder = finder.map_err(|error| error.of_named(path));
     finder.image(|| format!("cannot read {}", path.display()))
 }

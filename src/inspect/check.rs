@@ -13,7 +13,7 @@ use super::contents::Contents;
 use super::image::Image;
 use super::kind::Wrapping;
 use super::report::printable;
-use super::{InspectError, about, contents, table};
+use super::{InspectError, about, contents, table, unreadable};
 use crate::error::told;
 
 /// What the JSON of `dib check` holds.
@@ -124,10 +124,7 @@ impl Verdict {
         match volume.contents {
             Contents::Ext => {
                 let found = ext4_rs_writer::reader::check(&volume.bytes);
-                let found = found.map_err(|source| InspectError::Ext4 {
-                    place: place.clone(),
-                    source,
-                })?;
+                let found = found.map_err(unreadable(&place))?;
                 self.add("ext4", &place, found.iter().map(ToString::to_string));
             }
             // Reading all of its names is what can be said of these.

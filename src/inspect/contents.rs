@@ -6,8 +6,8 @@ use std::path::Path;
 use image_core::{ReadAt as _, Store, Tree};
 use image_formats::{fat, squashfs};
 
-use super::InspectError;
 use super::container::Bytes;
+use super::{InspectError, unreadable};
 
 /// What bytes are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,24 +113,15 @@ pub fn read_some(
     match contents {
         Contents::Ext => {
             let read = ext4_rs_writer::reader::read_some(bytes, wanted);
-            let (tree, store) = read.map_err(|source| InspectError::Ext4 {
-                place: place.to_owned(),
-                source,
-            })?;
+            let (tree, store) = read.map_err(unreadable(place))?;
             Ok(Files::new(tree, store))
         }
         Contents::Fat => {
-            let (tree, store) = fat::read(bytes).map_err(|source| InspectError::Fat {
-                place: place.to_owned(),
-                source,
-            })?;
+            let (tree, store) = fat::read(bytes).map_err(unreadable(place))?;
             Ok(Files::new(tree, store))
         }
         Contents::Squashfs => {
-            let (tree, store) = squashfs::read(bytes).map_err(|source| InspectError::Squashfs {
-                place: place.to_owned(),
-                source,
-            })?;
+            let (tree, store) = squashfs::read(bytes).map_err(unreadable(place))?;
             Ok(Files::new(tree, store))
         }
         Contents::Tar => Err(not_read("a tar archive")),

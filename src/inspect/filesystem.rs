@@ -5,7 +5,7 @@ use std::path::Path;
 use super::container::Bytes;
 use super::contents::Contents;
 use super::ids::uuid_text;
-use super::{InspectError, about};
+use super::{InspectError, about, unreadable};
 
 /// What a file system says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,10 +70,7 @@ fn plain(kind: &str) -> About {
 }
 
 fn ext(bytes: &Bytes) -> Result<About, InspectError> {
-    let said = ext4_rs_writer::reader::about(bytes).map_err(|source| InspectError::Ext4 {
-        place: "a file system".to_owned(),
-        source,
-    })?;
+    let said = ext4_rs_writer::reader::about(bytes).map_err(unreadable("a file system"))?;
     Ok(About {
         label: text(&said.label),
         uuid: Some(uuid_text(&said.uuid)),

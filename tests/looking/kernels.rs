@@ -156,3 +156,30 @@ fn there_are_both_files_or_none() {
     assert_eq!(lab.names(), ["baremetal-initrd", "tree"], "nothing is left");
     assert!(take(&["-h"]).ok().out.contains("disk-image-get-kernel"));
 }
+
+/// Every command that looks into an image names it, and names it once.
+#[test]
+fn an_image_that_is_not_there_is_named_once() {
+    let lab = Lab::unprivileged();
+    let (no, gone) = ("no-such-image", "No such file or directory");
+    let said = lab.run(GET_KERNEL, &["-i", no]);
+    assert_eq!(
+        said.err,
+        format!("error: cannot read {no}: {gone} (os error 2)\n")
+    );
+    for args in [
+        &["ls", no][..],
+        &["cat", no, "/etc/fstab"],
+        &["inspect", no],
+        &["check", no],
+        &["convert", no],
+    ] {
+        let said = lab.run(DIB, args);
+        assert_eq!(said.err.matches(no).count(), 1, "{args:?}: {}", said.err);
+        assert!(
+            said.status != 0 && said.err.contains(gone),
+            "{args:?}: {}",
+            said.err
+        );
+    }
+}

@@ -61,7 +61,9 @@ pub(super) fn boot(image: &Path, wanted: &str, dir: &Path, environment: &Environ
     args.push(prefixed("file:", &console));
     let choice = layout::choice(environment, std::env::consts::ARCH)?;
     let opened = Image::open(image, &choice, &scratch(environment));
-    let opened = opened.image(|| format!("cannot read {}", image.display()))?;
+    let opened = opened
+        .map_err(|error| error.of_named(image))
+        .image(|| format!("cannot read {}", image.display()))?;
     if opened.table.is_none() {
         args.extend(kernel(image, dir, environment)?);
     }

@@ -362,7 +362,7 @@ fn what_is_too_small_is_refused_with_the_numbers() {
     refused(
         &table("gpt", &[("64MiB", ""), ("64MiB", "")]),
         &["--image-size", "0.1"],
-        "disk image0 of 107413504 bytes is too small for its layout: partition p1 of disk image0: ",
+        "disk image0 of 107413504 bytes (102.4 MiB) is too small for its layout: partition p1 of disk image0: ",
     );
     let link = table("gpt", &[("100%", ""), ("8MiB", "")])
         + "- mkfs: {base: p1, type: vfat}\n- mount: {base: mkfs_p1, mount_point: /f/g}\n";

@@ -14,7 +14,7 @@ use super::old::Kept;
 use super::placing::{Placed, tree_of};
 use crate::boot::BootCode;
 use crate::error::{Context, Error, Kind, Result};
-use crate::ui;
+use crate::ui::{self, units};
 
 /// Where the core of GRUB lies on a disk with a GPT: partitions of this type.
 const BIOS_BOOT: &str = "EF02";
@@ -295,7 +295,11 @@ fn filesystem_map(
                 size: Size::Fixed(len),
                 ..(**options).clone()
             };
-            let planned = ext4(tree, &options).image(tried)?;
+            let planned = ext4(tree, &options).map_err(|error| {
+                let hint = in_units(&error);
+                let failed = Error::new(Kind::Image, tried()).because(error);
+                hint.into_iter().fold(failed, Error::hint)
+            })?;
             ui::note(planned.summary().to_string().trim_end());
             Ok(planned.into_map())
         }
@@ -310,6 +314,22 @@ fn filesystem_map(
             uuid: *uuid,
         })
         .image(tried),
+    }
+}
+
+/// What a tree needs and what it would get, in numbers that can be compared at a glance.
+fn in_units(error: &ext4_rs_writer::Error) -> Option<String> {
+    match error {
+        ext4_rs_writer::Error::DoesNotFit {
+            needed_bytes: needed,
+            available_bytes: available,
+            ..
+        } if needed > available => Some(format!(
+            "the tree needs {}, and the file system has room for {}",
+            units::bytes(*needed),
+            units::bytes(*available)
+        )),
+        _ => None,
     }
 }
 

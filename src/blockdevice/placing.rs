@@ -18,6 +18,7 @@ use super::format::Format;
 use super::layout::{Disk, FileSystem, Group, Layout, Partition, Place, Table, TableKind, Volume};
 use super::sizes::Amount;
 use crate::error::{Context, Error, Kind, Result};
+use crate::ui::units;
 
 /// Where everything of a layout lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,11 @@ pub fn place(layout: &Layout, trees: &[Tree], size: Option<u64>, epoch: Time) ->
     for (index, disk) in layout.disks.iter().enumerate() {
         let placed = match disk.size.or(size) {
             Some(len) => planner.divide(index, len).map_err(|error| {
-                let message = format!("disk {} of {len} bytes is too small for its layout", disk.name);
+                let message = format!(
+                    "disk {} of {len} bytes ({}) is too small for its layout",
+                    disk.name,
+                    units::bytes(len)
+                );
                 Error::new(Kind::Image, message).because(error).hint(
                     "--image-size sets the size of disks whose size the layout leaves open; without it they are as long as they need",
                 )

@@ -3,6 +3,7 @@
 //! The archives are made here, and `GnuPG` signs them. Whole roots are made of Debian's own archive, in `roots.rs`.
 
 mod cached_root;
+mod locked;
 mod mirror;
 mod ubuntu;
 

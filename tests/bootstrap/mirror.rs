@@ -58,7 +58,15 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 impl Mirror {
     /// An archive with the suite `toy`.
     pub(super) fn new(home: &Path, style: &Style) -> Self {
-        let mut mirror = Self {
+        let mut mirror = Self::empty(home);
+        let index = PACKAGES.map(|(name, fields)| mirror.add(name, "1", fields, &small(name)));
+        mirror.publish("toy", &[("main", &index.concat())], style);
+        mirror
+    }
+
+    /// An archive without a suite, and the key that will sign them.
+    pub(super) fn empty(home: &Path) -> Self {
+        let mirror = Self {
             files: BTreeMap::new(),
             home: home.join("gnupg"),
         };
@@ -79,48 +87,52 @@ impl Mirror {
                 b"",
             );
         }
-        let mut index = String::new();
-        for (name, fields) in PACKAGES {
-            let bytes = deb(name, fields);
-            let path = format!("pool/{name}_1_all.deb");
-            writeln!(
-                index,
-                "Package: {name}\nVersion: 1\nArchitecture: all\n{fields}Filename: {path}\nSize: {}\nSHA256: {}\n",
-                bytes.len(),
-                hex(&bytes)
-            )
-            .unwrap();
-            mirror.files.insert(path, bytes);
-        }
-        mirror.publish(&index, style);
         mirror
     }
 
-    /// Describes the suite, and signs that.
-    fn publish(&mut self, index: &str, style: &Style) {
-        let index = compressed(index.as_bytes(), style.form);
-        let path = format!("main/binary-amd64/Packages{}", style.form);
-        let by_hash = if style.by_hash { "yes" } else { "no" };
-        let release = format!(
-            "Suite: toy\nArchitectures: amd64\nComponents: main\nAcquire-By-Hash: {by_hash}\n{}SHA256:\n {} {} {path}\n",
-            style.fields,
-            hex(&index),
-            index.len()
+    /// Adds a package of the files of a tar archive; its paragraph of an index.
+    pub(super) fn add(&mut self, name: &str, version: &str, fields: &str, data: &[u8]) -> String {
+        let about = format!("Package: {name}\nVersion: {version}\nArchitecture: all\n{fields}");
+        let bytes = deb(&about, data);
+        let path = format!("pool/{name}_{version}_all.deb");
+        let paragraph = format!(
+            "{about}Filename: {path}\nSize: {}\nSHA256: {}\n\n",
+            bytes.len(),
+            hex(&bytes)
         );
-        let at = if style.by_hash {
-            format!("dists/toy/main/binary-amd64/by-hash/SHA256/{}", hex(&index))
-        } else {
-            format!("dists/toy/{path}")
-        };
-        self.files.insert(at, index);
+        self.files.insert(path, bytes);
+        paragraph
+    }
+
+    /// Describes a suite by the indexes of its components, and signs that.
+    pub(super) fn publish(&mut self, suite: &str, components: &[(&str, &str)], style: &Style) {
+        let by_hash = if style.by_hash { "yes" } else { "no" };
+        let names: Vec<&str> = components.iter().map(|(name, _)| *name).collect();
+        let mut release = format!(
+            "Suite: {suite}\nArchitectures: amd64\nComponents: {}\nAcquire-By-Hash: {by_hash}\n{}SHA256:\n",
+            names.join(" "),
+            style.fields
+        );
+        for (component, index) in components {
+            let index = compressed(index.as_bytes(), style.form);
+            let dir = format!("{component}/binary-amd64");
+            let path = format!("{dir}/Packages{}", style.form);
+            writeln!(release, " {} {} {path}", hex(&index), index.len()).unwrap();
+            let at = if style.by_hash {
+                format!("dists/{suite}/{dir}/by-hash/SHA256/{}", hex(&index))
+            } else {
+                format!("dists/{suite}/{path}")
+            };
+            self.files.insert(at, index);
+        }
         if style.detached {
             let signature = self.gpg(&["--armor", "--detach-sign"], release.as_bytes());
             self.files
-                .insert("dists/toy/Release".to_owned(), release.into_bytes());
-            self.files.insert("dists/toy/Release.gpg".to_owned(), signature);
+                .insert(format!("dists/{suite}/Release"), release.into_bytes());
+            self.files.insert(format!("dists/{suite}/Release.gpg"), signature);
         } else {
             let signed = self.gpg(&["--clearsign"], release.as_bytes());
-            self.files.insert("dists/toy/InRelease".to_owned(), signed);
+            self.files.insert(format!("dists/{suite}/InRelease"), signed);
         }
     }
 
@@ -199,15 +211,19 @@ fn compressed(bytes: &[u8], form: &str) -> Vec<u8> {
     blackbox::run(&find(tool).unwrap(), &args, &[], dir.path()).stdout
 }
 
-/// A package file with one file in it.
-fn deb(name: &str, fields: &str) -> Vec<u8> {
-    let control = format!("Package: {name}\nVersion: 1\nArchitecture: all\n{fields}Description: toy\n");
-    let path = format!("./usr/share/{name}");
+/// The files of a package that has one.
+pub(super) fn small(name: &str) -> Vec<u8> {
+    tar(&format!("./usr/share/{name}"), &[b'x'; 3000])
+}
+
+/// A package file.
+fn deb(about: &str, data: &[u8]) -> Vec<u8> {
+    let control = format!("{about}Description: toy\n");
     let mut ar = b"!<arch>\n".to_vec();
     for (member, bytes) in [
         ("debian-binary", b"2.0\n".to_vec()),
         ("control.tar", tar("./control", control.as_bytes())),
-        ("data.tar", tar(&path, &[b'x'; 3000])),
+        ("data.tar", data.to_vec()),
     ] {
         ar.extend(
             format!(

@@ -20,6 +20,28 @@ const ROUNDS: usize = 21;
 const FIRST_HOOK: f64 = 0.3;
 const MISTAKE: f64 = 0.1;
 
+/// Built-in elements such as a real image is made of, so that all their hooks are put together.
+const ELEMENTS: [&str; 18] = [
+    "base",
+    "cloud-init-nocloud",
+    "devuser",
+    "dhcp-all-interfaces",
+    "dpkg",
+    "element-manifest",
+    "enable-serial-console",
+    "growroot",
+    "journal-to-console",
+    "local-config",
+    "manifests",
+    "modprobe-blacklist",
+    "openssh-server",
+    "package-installs",
+    "stable-interface-names",
+    "sysctl",
+    "sysprep",
+    "vm",
+];
+
 /// Tells when it runs, by bash's own clock, and ends the build.
 const HOOK: &str = "#!/bin/bash\necho \"$EPOCHREALTIME\" >\"$STAMP\"\nexit 1\n";
 
@@ -37,8 +59,7 @@ fn main() -> ExitCode {
         let seconds = median(run).as_secs_f64();
         println!("{what:<48} {seconds:.4} s  {}", bars.at_most(what, seconds, bar));
     };
-    // The elements that a real image is made of, so that all their hooks are put together.
-    let all = ["os", "base", "manifests", "sysprep", "package-installs", "dpkg"];
+    let all = [&["os"], &ELEMENTS[..]].concat();
     tell("start to the first hook", FIRST_HOOK, &|| first_hook(dir, &all));
     tell("an option that does not exist", MISTAKE, &|| {
         mistake(dir, &["--no-such-option", "os"])

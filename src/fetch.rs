@@ -56,8 +56,15 @@ pub struct Fetcher {
     limits: Limits,
     /// The kinds of documents that are wanted.
     accept: Option<&'static str>,
-    /// A token, and the scheme, host and port that it is for.
-    token: Option<(Scheme, String, String)>,
+    token: Option<Token>,
+}
+
+/// A token, and whom it is for.
+#[derive(Debug)]
+struct Token {
+    scheme: Scheme,
+    authority: String,
+    text: String,
 }
 
 /// How long each step of a fetch may take.
@@ -207,7 +214,11 @@ impl Fetcher {
     /// From now on whoever serves `url` gets a token, by the same scheme, and nobody else does: sent on to an address in
     /// the clear, everybody on the way would read it.
     pub fn bear(&mut self, url: &Url, token: String) {
-        self.token = Some((url.scheme(), url.authority().to_owned(), token));
+        self.token = Some(Token {
+            scheme: url.scheme(),
+            authority: url.authority().to_owned(),
+            text: token,
+        });
     }
 
     /// Fetches into `part`, which goes on from where it is.
@@ -314,10 +325,9 @@ impl Fetcher {
         if let Some(authorization) = url.authorization() {
             asked = asked.header(header::AUTHORIZATION, authorization);
         }
-        let is_for =
-            |(scheme, of, _): &&(Scheme, String, String)| *scheme == url.scheme() && of == url.authority();
-        if let Some((_, _, token)) = self.token.as_ref().filter(is_for) {
-            asked = asked.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let is_for = |token: &&Token| token.scheme == url.scheme() && token.authority == url.authority();
+        if let Some(token) = self.token.as_ref().filter(is_for) {
+            asked = asked.header(header::AUTHORIZATION, format!("Bearer {}", token.text));
         }
         if let Some(kinds) = self.accept {
             asked = asked.header(header::ACCEPT, kinds);

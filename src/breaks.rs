@@ -1,7 +1,8 @@
 //! Break points: where a build stops for a shell, as the variable `break` names them.
 //!
-//! `break` is a list of words with commas between them: `before-PHASE`, `after-PHASE`, and `after-error`. Besides the
-//! phases there is `block-device-size`, the moment at which the size of the image is decided.
+//! `break` is a list of words with commas between them: `before-PHASE`, `after-PHASE`, and `after-error`, which stops in
+//! every phase: of those on the host the original program stops in `block-device.d` alone. Besides the phases there is
+//! `block-device-size`, the moment at which the size of the image is decided.
 
 use crate::environment::Environment;
 use crate::error::Result;

@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(short = 'o', value_name = "NAME")]
     output: Option<String>,
     /// Types of the image: qcow2, raw, vdi, vhd, vmdk; of the tree itself: tar, tgz, tar.zst, tar.xz, cpio, squashfs,
-    /// docker, oci, aci [default: qcow2]
+    /// docker, oci, aci. Other words are refused [default: qcow2]
     #[arg(short = 't', value_name = "TYPE,...", value_delimiter = ',', action = ArgAction::Set)]
     types: Vec<String>,
     /// Trace hooks; twice: more

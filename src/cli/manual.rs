@@ -27,7 +27,7 @@ Examples:
 const MORE_VARIABLES: [(&str, &str); 8] = [
     (
         "break",
-        "where to open a shell: before-PHASE, after-PHASE or after-error, a comma between",
+        "where to open a shell: before-PHASE, after-PHASE, or after-error, in whatever phase; a comma between",
     ),
     ("break_cmd", "what to run there, bash unless it says otherwise"),
     (

@@ -46,6 +46,7 @@ use crate::output::ramdisk::Made;
 use crate::output::{self, Rules};
 use crate::phase::{Phase, Place};
 use crate::plan::BuildPlan;
+use crate::ramdisk;
 use crate::runner::{Parts, RunError, hook_names};
 use crate::sandbox::caller;
 use crate::sandbox::furnish::{Furnished, Lent};
@@ -181,7 +182,9 @@ impl<'a> Build<'a> {
         let witness = Witness::of(grant).host(|| "cannot hear of the system calls of hooks".to_owned())?;
         let dirs = Dirs::create(workdir, plan)?;
         if let Some(witness) = witness.as_ref().filter(|_| plan.settings.ramdisk) {
-            let list = dirs.hooks.join(node_list::NAME);
+            let records = dirs.hooks.join(ramdisk::RECORDS);
+            fs::create_dir(&records).host(|| format!("cannot make {}", records.display()))?;
+            let list = records.join(node_list::NAME);
             let list = fs::File::create_new(&list).host(|| format!("cannot write {}", list.display()))?;
             // A ramdisk is packed in the chroot.
             witness.list_in(list);

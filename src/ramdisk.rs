@@ -44,5 +44,8 @@ pub fn check(environment: &Environment) -> Result<()> {
 /// Where the hooks of a build lie in the chroot.
 pub const HOOKS: &str = "/tmp/in_target.d";
 
+/// The directory, in the tree of hooks, of what the builder tells the applet. Hidden: no element brings anything into it.
+pub const RECORDS: &str = ".ramdisk";
+
 /// Where the skeleton of the ramdisk lies in the chroot: files of all elements, copied for later hooks to add to.
 pub const BUILD: &str = "/tmp/ramdisk-build";

@@ -134,7 +134,13 @@ fn runs(root: &Path) {
 #[test]
 fn a_ramdisk_has_what_elements_gave_it() {
     let Some(lab) = lab() else { return };
+    // What an element calls as the builder might call its own is not written through.
+    let victim = lab.dir().join("victim");
+    fs::write(&victim, "not an element's").unwrap();
+    let link = lab.dir().join("elements/probe/ramdisk-origins.json");
+    std::os::unix::fs::symlink(&victim, link).unwrap();
     create(&lab, &["--checksum"]).ok();
+    assert_eq!(text(&victim), "not an element's");
     let names = ["", ".md5", ".sha256"].map(|end| [format!("r.initramfs{end}"), format!("r.kernel{end}")]);
     let mut names = names.concat();
     names.sort();
@@ -432,6 +438,9 @@ fn the_ramdisk_is_the_same_in_every_tier() {
             continue;
         };
         prepare(&mut stairs.lab);
+        stairs
+            .lab
+            .file("probe/device-nodes", "no list of the builder's\n");
         // Nodes that hooks make, where nobody may make any, too.
         stairs.lab.hook(
             "root.d/30-mknod",

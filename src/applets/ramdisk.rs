@@ -27,7 +27,7 @@ use crate::ramdisk::modules::Modules;
 use crate::ramdisk::pack::{Packing, microcode, pack, wants_microcode};
 use crate::ramdisk::source::Source;
 use crate::ramdisk::target::Target;
-use crate::ramdisk::{HOOKS, kernel, wishes};
+use crate::ramdisk::{HOOKS, RECORDS, kernel, wishes};
 use crate::sandbox::node_list;
 use crate::sandbox::rooted::Rooted;
 use crate::ui;
@@ -152,7 +152,7 @@ fn packing(source: &Source, firmware: &Path) -> Result<Packing> {
         compression: compression.unwrap_or_default(),
         latest: epoch.map(|secs| Time { secs, nanos: 0 }),
         early,
-        stand_ins: node_list::read(&Path::new(HOOKS).join(node_list::NAME))
+        stand_ins: node_list::read(&Path::new(HOOKS).join(RECORDS).join(node_list::NAME))
             .host(|| "cannot tell which files stand for devices".to_owned())?,
     })
 }
@@ -175,7 +175,10 @@ fn origins() -> Result<()> {
             "cannot lay the skeleton of the ramdisk into /tmp/ramdisk-build of the tree".to_owned()
         })?;
     }
-    let file = hooks.join(wishes::ORIGINS);
     let json = serde_json::to_vec(&origins).host(tried)?;
-    fs::write(&file, json).host(|| format!("cannot write {}", file.display()))
+    let write = || {
+        let records = Rooted::open(&hooks)?.make_dirs(&[RECORDS.as_bytes()], 0o755)?;
+        records.write(wishes::ORIGINS, 0o644, &json)
+    };
+    write().host(|| format!("cannot write {RECORDS}/{} among the hooks", wishes::ORIGINS))
 }

@@ -9,8 +9,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The file, in the tree of hooks, that says who brought what.
-pub const ORIGINS: &str = "ramdisk-origins.json";
+use super::RECORDS;
+
+/// The file, in the directory of [`RECORDS`], that says who brought what.
+pub const ORIGINS: &str = "origins.json";
 
 /// Directories whose files are told apart.
 const DIRECTORIES: [&str; 5] = [
@@ -72,7 +74,7 @@ pub fn files(hooks: &Path, directory: &str) -> io::Result<Vec<PathBuf>> {
 
 /// All words of a directory of hooks, each once, with the first that wants it.
 pub fn wishes(hooks: &Path, directory: &str) -> io::Result<Vec<Wish>> {
-    let origins: Origins = match fs::read(hooks.join(ORIGINS)) {
+    let origins: Origins = match fs::read(hooks.join(RECORDS).join(ORIGINS)) {
         Ok(json) => serde_json::from_slice(&json)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Origins::new(),
         Err(error) => return Err(error),
@@ -114,7 +116,9 @@ mod tests {
             fs::write(path, text).unwrap();
         }
         let origins = origins(&[("element".to_owned(), one), ("other".to_owned(), "/none".into())]).unwrap();
-        fs::write(hooks.join(ORIGINS), serde_json::to_vec(&origins).unwrap()).unwrap();
+        fs::create_dir(hooks.join(RECORDS)).unwrap();
+        let records = hooks.join(RECORDS).join(ORIGINS);
+        fs::write(records, serde_json::to_vec(&origins).unwrap()).unwrap();
         let wishes = wishes(&hooks, "binary-deps.d").unwrap();
         let told: Vec<_> = wishes
             .iter()

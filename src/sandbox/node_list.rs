@@ -12,7 +12,7 @@ use image_core::tree::Device;
 
 use crate::given;
 
-/// Its name in the tree of hooks.
+/// Its name in the directory of [`ramdisk::RECORDS`](crate::ramdisk::RECORDS).
 pub const NAME: &str = "device-nodes";
 
 /// Adds a line.

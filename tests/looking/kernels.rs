@@ -30,6 +30,14 @@ fn kernel_and_ramdisk_come_out_of_every_container() {
         "plain.qcow2",
         &["-O", "qcow2", "-o", "cluster_size=4096,compat=0.10"],
     );
+    for (to, options) in [
+        ("disk.vhd", ["-O", "vpc", "-o", "force_size=on"]),
+        ("fixed.vhd", ["-O", "vpc", "-o", "subformat=fixed,force_size=on"]),
+        ("disk.vmdk", ["-O", "vmdk", "-o", "subformat=monolithicSparse"]),
+        ("stream.vmdk", ["-O", "vmdk", "-o", "subformat=streamOptimized"]),
+    ] {
+        convert(&lab, "disk.raw", to, &options);
+    }
     boot(&lab.out("root/boot"));
     ext(
         &lab.out("root"),
@@ -37,7 +45,18 @@ fn kernel_and_ramdisk_come_out_of_every_container() {
         24,
         &["-t", "ext3", "-b", "1024"],
     );
-    for image in ["disk.raw", "disk.qcow2", "plain.qcow2", "whole.ext3", "root"] {
+    let images = [
+        "disk.raw",
+        "disk.qcow2",
+        "plain.qcow2",
+        "disk.vhd",
+        "fixed.vhd",
+        "disk.vmdk",
+        "stream.vmdk",
+        "whole.ext3",
+        "root",
+    ];
+    for image in images {
         let said = lab.run(GET_KERNEL, &["-i", image, "-d", ".", "-o", "pre"]).ok();
         assert_eq!(
             (said.out.as_str(), said.err.as_str()),

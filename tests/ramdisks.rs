@@ -10,6 +10,8 @@ mod deploy;
 mod disc;
 #[path = "ramdisks/fragments.rs"]
 mod fragments;
+#[path = "ramdisks/functions.rs"]
+mod functions;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

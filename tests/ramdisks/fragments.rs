@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 /// A fragment that has nothing to do.
-const IDLE: &str = "deploy-kexec/init.d/81-deploy-kexec";
+pub(super) const IDLE: &str = "deploy-kexec/init.d/81-deploy-kexec";
 
 /// Sources the functions of all fragments and a fragment, then runs lines in a directory.
-fn run(fragment: &str, lines: &str, dir: &Path) -> String {
+pub(super) fn run(fragment: &str, lines: &str, dir: &Path) -> String {
     let elements = concat!(env!("CARGO_MANIFEST_DIR"), "/elements");
     let script = format!(
         "cd \"$1\" && . {elements}/ramdisk-base/extra-data.d/scripts/d/init-func && \
-         HW_DISCOVERY_URL= deploy_disk= HW_SYS=$PWD/sys HW_PROC=$PWD/proc && . {elements}/{fragment}\n{lines}"
+         HW_DISCOVERY_URL= deploy_disk= HW_SYS=$PWD/sys HW_PROC=$PWD/proc CMDLINE_FILE=$PWD/words && . {elements}/{fragment}\n{lines}"
     );
     let args: [&OsStr; 5] = [
         "sh".as_ref(),
@@ -25,7 +25,7 @@ fn run(fragment: &str, lines: &str, dir: &Path) -> String {
     oracle::run("busybox", &args)
 }
 
-fn write(dir: &Path, files: &[(&str, &str)]) {
+pub(super) fn write(dir: &Path, files: &[(&str, &str)]) {
     for (path, text) in files {
         let path = dir.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -217,7 +217,7 @@ fn memory_that_fails_its_test_is_told() {
         write(dir.path(), &[("words", words)]);
         let lines = format!(
             "memtester() {{ echo \"memtester $*\"; return {status}; }}\n\
-             troubleshoot() {{ echo troubleshooting; }}\nCMDLINE_FILE=$PWD/words\n\
+             troubleshoot() {{ echo troubleshooting; }}\n\
              . {}/elements/hwburnin/init.d/70-hwburnin",
             env!("CARGO_MANIFEST_DIR")
         );

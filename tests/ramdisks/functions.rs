@@ -1,0 +1,202 @@
+//! What fragments of anyone may call, and the variables that they find, under busybox's shell.
+
+use super::fragments::{IDLE, run, write};
+
+/// The lines that a fragment's functions print.
+fn said(fragment: &str, files: &[(&str, &str)], lines: &str) -> Vec<String> {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), files);
+    let said = run(fragment, lines, dir.path());
+    said.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn words_of_the_kernel_are_told_apart() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let words = "quiet BOOT_IMAGE=/vmlinuz disk=sda,vda word=\"of honour\" \"whole=a b\" half=\"a b\"c empty= disk=twice \
+                 last=1\n";
+    let floppy = "disk=of-the-floppy\nlast=\"on a line\"\n";
+    let files = [("words", words), ("floppy/parameters.txt", floppy)];
+    let lines = r#"tell() { value=$(get_kernel_parameter "$1"); echo "$1: $? '$value'"; }
+for name in quiet disk word whole half empty last isk BOOT none; do tell $name; done
+BOOT_METHOD=vmedia VMEDIA_DIR=$PWD/floppy
+for name in disk last word; do tell $name; done"#;
+    let told = [
+        "quiet: 0 ''",
+        "disk: 0 'sda,vda'",
+        "word: 0 'of honour'",
+        "whole: 0 'a b'",
+        "half: 0 'a bc'",
+        "empty: 0 ''",
+        "last: 0 '1'",
+        "isk: 1 ''",
+        "BOOT: 1 ''",
+        "none: 1 ''",
+        "disk: 0 'of-the-floppy'",
+        "last: 0 'on a line'",
+        "word: 1 ''",
+    ];
+    assert_eq!(said(IDLE, &files, lines), told);
+}
+
+#[test]
+fn disks_and_partitions_have_names_of_all_kinds() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let list =
+        "major minor  #blocks  name\n\n 8 0 1 sdb\n 8 1 1 sdb1\n 104 0 1 cciss/c0d0\n 259 0 1 nvme0n1\n";
+    let lines = r#"PARTITIONS_FILE=$PWD/partitions
+for name in sda sda12 /dev/vdb3 xvda1 cciss/c0d0p2 nvme0n1 nvme0n1p2 mmcblk0p1 dm-0; do
+    echo "$name: $(whole_disk_name $name) $(partition_name $name 3)"
+done
+for list in sda,sdb sda sdb1 sdc,cciss/c0d0,sdb nvme0n1p7 dm-0,sdb "" ,sdb; do
+    disk=$(find_disk "$list"); echo "'$list': $? $disk"
+done"#;
+    let told = [
+        "sda: /dev/sda /dev/sda3",
+        "sda12: /dev/sda /dev/sda3",
+        "/dev/vdb3: /dev/vdb /dev/vdb3",
+        "xvda1: /dev/xvda /dev/xvda3",
+        "cciss/c0d0p2: /dev/cciss/c0d0 /dev/cciss/c0d0p3",
+        "nvme0n1: /dev/nvme0n1 /dev/nvme0n1p3",
+        "nvme0n1p2: /dev/nvme0n1 /dev/nvme0n1p3",
+        "mmcblk0p1: /dev/mmcblk0 /dev/mmcblk0p3",
+        "dm-0:  ",
+        "'sda,sdb': 0 /dev/sdb",
+        "'sda': 1 ",
+        "'sdb1': 0 /dev/sdb",
+        "'sdc,cciss/c0d0,sdb': 0 /dev/cciss/c0d0",
+        "'nvme0n1p7': 0 /dev/nvme0n1",
+        "'dm-0,sdb': 0 /dev/sdb",
+        "'': 1 ",
+        "',sdb': 0 /dev/sdb",
+    ];
+    assert_eq!(said(IDLE, &[("partitions", list)], lines), told);
+}
+
+#[test]
+fn interfaces_are_found_by_their_addresses_and_change_names() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let files = [
+        ("net/eth0/address", "52:54:00:12:34:56\n"),
+        ("net/eth1/address", "52:54:00:ab:cd:ef\n"),
+    ];
+    let lines = r#"NET_DIR=$PWD/net
+ip() { [ "$1 $2" = "link show" ] && { [ -d "net/$3" ]; return; }; echo "ip $*"; }
+for mac in 52:54:00:AB:CD:EF 52-54-00-12-34-56 52:54:00:00:00:00; do
+    interface=$(find_interface $mac); echo "$mac: $? $interface"
+done
+set_mac eth0 52:54:00:00:00:01
+swap_ifname eth0 eth0
+swap_ifname eth0 new
+swap_ifname eth0 eth1
+tries=0; try() { tries=$((tries + 1)); [ $tries = "$1" ]; }
+wait_for 5 0 try 3; echo "$? after $tries"
+wait_for 2 0 try 9; echo "$? after $tries""#;
+    let told = [
+        "52:54:00:AB:CD:EF: 0 eth1",
+        "52-54-00-12-34-56: 0 eth0",
+        "52:54:00:00:00:00: 1 ",
+        "ip link set eth0 address 52:54:00:00:00:01",
+        "ip link set eth0 name new",
+        "ip link set eth0 name _eth0",
+        "ip link set eth1 name eth0",
+        "ip link set _eth0 name eth1",
+        "0 after 3",
+        "1 after 5",
+    ];
+    assert_eq!(said(IDLE, &files, lines), told);
+}
+
+#[test]
+fn variables_are_what_the_kernel_was_told() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let lines = r#"echo "$BOOT_MAC|$BOOT_INFINIBAND|$BOOT_IP|$BOOT_SERVER|$DISK|$TROUBLESHOOT"
+echo "$DEPLOYMENT_ID|$DEPLOYMENT_KEY|$ISCSI_TARGET_IQN|$HW_DISCOVERY_URL""#;
+    let disks = "cciss/c0d0,sda,hda,vda,xvda,nvme0n1,mmcblk0";
+    for (words, network, disk, troubleshoot, deployment) in [
+        ("quiet", "|||", disks, "", "|||"),
+        (
+            "BOOTIF=01-52-54-00-AB-CD-EF ip=1.2.3.4:5.6.7.8:9.9.9.9:255.0.0.0 boot_server=5.6.7.8 disk=vdb troubleshoot \
+             deployment_id=7 deployment_key=K iscsi_target_iqn=iqn.x:y HW_DISCOVERY_URL=http://h/?a=b",
+            "52:54:00:ab:cd:ef||1.2.3.4:5.6.7.8:9.9.9.9:255.0.0.0|5.6.7.8",
+            "vdb",
+            "1",
+            "7|K|iqn.x:y|http://h/?a=b",
+        ),
+        (
+            "BOOTIF=20-52-54-00-ab-cd-ef troubleshoot=0",
+            "52:54:00:ab:cd:ef|1||",
+            disks,
+            "0",
+            "|||",
+        ),
+        (
+            "BOOTIF=52:54:00:AB:CD:EF troubleshoot=yes",
+            "52:54:00:ab:cd:ef|||",
+            disks,
+            "1",
+            "|||",
+        ),
+    ] {
+        let said = said(
+            "ramdisk-base/init.d/20-init-variables",
+            &[("words", words)],
+            lines,
+        );
+        assert_eq!(
+            said,
+            [format!("{network}|{disk}|{troubleshoot}"), deployment.to_owned()],
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn the_interface_of_the_boot_gets_the_address_that_was_said_or_one_by_dhcp() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let files = [
+        ("net/eth0/address", "52:54:00:12:34:56\n"),
+        ("net/eth1/address", "52:54:00:ab:cd:ef\n"),
+    ];
+    let start = |words: &str| {
+        let lines = format!(
+            r#"NET_DIR=$PWD/net
+for name in ip ifconfig route udhcpc; do eval "$name() {{ echo \"$name \$*\"; }}"; done
+troubleshoot() {{ echo troubleshooting; }}
+sleep() {{ :; }}
+{words}
+. {}/elements/ramdisk/init.d/30-start-network"#,
+            env!("CARGO_MANIFEST_DIR")
+        );
+        said(IDLE, &files, &lines)
+    };
+    let mac = "BOOT_MAC=52:54:00:ab:cd:ef BOOT_INFINIBAND=";
+    let up = ["ip link set lo up", "ip link set eth1 up"];
+    let said = start(&format!("{mac} BOOT_IP=10.0.0.2:10.0.0.1:10.0.0.254:255.255.0.0"));
+    let own = [
+        "ifconfig eth1 10.0.0.2 netmask 255.255.0.0 up",
+        "route add default gw 10.0.0.254 dev eth1",
+    ];
+    assert_eq!(said, [up, own].concat());
+    let said = start(&format!("{mac} BOOT_IP=10.0.0.2:10.0.0.1::"));
+    assert_eq!(said[2..], ["ifconfig eth1 10.0.0.2 netmask 255.255.255.0 up"]);
+    let said = start(&format!("{mac} BOOT_IP="));
+    assert_eq!(said[2..], ["udhcpc -n -q -t 5 -T 3 -i eth1 -s /udhcpc-script"]);
+    let said = start("BOOT_MAC=52:54:00:00:00:00 BOOT_INFINIBAND= BOOT_IP=");
+    let none = [
+        "no interface has the address 52:54:00:00:00:00",
+        "troubleshooting",
+    ];
+    assert_eq!(said[1..3], none);
+    assert_eq!(said[3..], ["no interface has an address", "troubleshooting"]);
+}

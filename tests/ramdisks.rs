@@ -2,7 +2,7 @@
 //! own; and every form of compression, in the kernel that must take it.
 //!
 //! The root is unpacked once, and kept for all builds here: see [`Place`]. A flow that needs another ramdisk of it is
-//! another `Place::build` with other elements, and a boot of what that gives.
+//! another `Place::build` with other elements, and a boot of what that gives. Boots take a minute each: one shows what it can.
 
 #[path = "ramdisks/deploy.rs"]
 mod deploy;
@@ -56,10 +56,11 @@ echo "witness has spoken"
 poweroff -f
 "#;
 
-/// The init of the small ramdisks: whether what is larger than a block of any compression came whole.
+/// The init of the small ramdisks: whether what is larger than a block of any compression came whole, and by which words.
 const WHOLE: &str = "#!/bin/sh
 PATH=/bin
 mount -t proc proc /proc
+echo \"witness: the words are $(cat /proc/cmdline)\"
 sha256sum -c /large.sha256 && echo \"witness: the ramdisk is whole\"
 poweroff -f
 ";
@@ -125,7 +126,7 @@ impl<'a> Place<'a> {
 #[test]
 fn ramdisks_boot() {
     if !oracle::require_root()
-        || !oracle::require(&["qemu-system-x86_64", "qemu-img", "cpio", "gzip", "sh"])
+        || !oracle::require(&["qemu-system-x86_64", "qemu-img", "cpio", "gzip", "sh", "mke2fs"])
         || !boot::Firmware::Uefi.require()
     {
         return;
@@ -137,11 +138,12 @@ fn ramdisks_boot() {
     place.element("target", &disc::TARGET);
     let elements = ["probe", "disc", "iso", "target", "deploy-targetcli"];
     let [ramdisk, kernel] = place.build("probe", &elements, &disc::WORDS);
+    let small = Small::of(&place, &ramdisk);
     thread::scope(|scope| {
-        scope.spawn(|| every_compression_boots(&place, &ramdisk, &kernel));
+        scope.spawn(|| every_compression_boots(&small, &kernel));
         fragments_run(&place, &ramdisk, &kernel);
         disc::boots_by_every_firmware(&place, &kernel);
-        deploy::an_image_comes_to_the_disk(&place);
+        deploy::an_image_comes_to_the_disk(&place, &small);
     });
 }
 
@@ -177,30 +179,43 @@ fn fragments_run(place: &Place<'_>, ramdisk: &Path, kernel: &Path) {
     assert!(written.starts_with(b"written by the ramdisk"), "{console}");
 }
 
-/// What is left of the ramdisk without modules, with a file that has no block of any compression to itself, boots in
-/// each form.
-fn every_compression_boots(place: &Place<'_>, ramdisk: &Path, kernel: &Path) {
-    let root = place.dir.join("root");
-    fs::create_dir(&root).unwrap();
-    let line = "cd \"$1\" && gzip -dc <\"$0\" | cpio -idm --quiet && rm -rf lib/modules lib/firmware \
-                && head -c 40M /dev/urandom | od -An -tx1 -w32 -v | head -c 40M >large \
-                && sha256sum large | sed 's, large, /large,' >large.sha256";
-    oracle::run(
-        "sh",
-        &["-c".as_ref(), line.as_ref(), ramdisk.as_ref(), root.as_ref()],
-    );
-    fs::write(root.join("init"), WHOLE).unwrap();
-    for form in ["gzip:1", "xz:0", "zstd:3", "lz4", "none"] {
-        let packed = place.dir.join(format!("ramdisk-{form}"));
+/// What is left of a ramdisk without modules, with a file that has no block of any compression to itself.
+struct Small {
+    root: PathBuf,
+}
+
+impl Small {
+    fn of(place: &Place<'_>, ramdisk: &Path) -> Self {
+        let root = place.dir.join("small");
+        fs::create_dir(&root).unwrap();
+        let line = "cd \"$1\" && gzip -dc <\"$0\" | cpio -idm --quiet && rm -rf lib/modules lib/firmware \
+                    && head -c 40M /dev/urandom | od -An -tx1 -w32 -v | head -c 40M >large \
+                    && sha256sum large | sed 's, large, /large,' >large.sha256";
+        oracle::run(
+            "sh",
+            &["-c".as_ref(), line.as_ref(), ramdisk.as_ref(), root.as_ref()],
+        );
+        fs::write(root.join("init"), WHOLE).unwrap();
+        Self { root }
+    }
+
+    /// Packs it behind microcode, which changes nothing, whatever it is.
+    fn pack(&self, form: &str, to: &Path) {
+        let early = image_formats::cpio::early(&[(b"kernel/x86/microcode/AuthenticAMD.bin", b"none")]);
         let packing = Packing {
             compression: form.parse().unwrap(),
-            // What stands before it changes nothing, whatever it is.
-            early: Some(
-                image_formats::cpio::early(&[(b"kernel/x86/microcode/AuthenticAMD.bin", b"none")]).unwrap(),
-            ),
+            early: Some(early.unwrap()),
             ..Packing::default()
         };
-        pack(&root, &packed, &packing).unwrap();
+        pack(&self.root, to, &packing).unwrap();
+    }
+}
+
+/// It boots in each form. That of gzip is part of the system that is deployed.
+fn every_compression_boots(small: &Small, kernel: &Path) {
+    for form in ["xz:0", "zstd:3", "lz4", "none"] {
+        let packed = small.root.with_extension(form);
+        small.pack(form, &packed);
         let machine = boot::Ramdisk {
             kernel,
             initrd: &packed,

@@ -1,5 +1,5 @@
-//! A machine without a system tells what it is made of, asks for an image, and gets it: the protocol of element deploy,
-//! with a boot server of a few lines.
+//! A machine without a system tells what it is made of, asks for an image, gets it, and is started by its kernel: the
+//! protocol of element deploy, with a boot server of a few lines.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -12,13 +12,35 @@ use std::time::Duration;
 use base64::Engine as _;
 use oracle::boot;
 
-use super::Place;
+use super::{Place, Small};
 
 const IQN: &str = "iqn.2026-01.org.example:to-be-deployed";
 /// The port that the protocol has.
 const PORT: u16 = 10_000;
 const WORDS: &str = "boot_server=10.0.2.2 deployment_id=17 deployment_key=SECRET disk=sdz,vda burnin_memory=8 \
                      HW_DISCOVERY_URL=http://10.0.2.2:10000/hardware";
+
+/// A file system with a system: the kernel, a small ramdisk, and a boot loader's words.
+fn system(place: &Place<'_>, kernel: &Path, small: &Small, image: &Path) {
+    let root = place.dir.join("deployed");
+    for dir in ["boot/grub", "etc"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    small.pack("gzip:1", &root.join("boot/initrd.img-1.0"));
+    fs::copy(kernel, root.join("boot/vmlinuz-1.0")).unwrap();
+    fs::write(root.join("etc/fstab"), "").unwrap();
+    let words = "linux /boot/vmlinuz-1.0 root=LABEL=deployed console=ttyS0 panic=-1 no_timer_check\n";
+    fs::write(root.join("boot/grub/grub.cfg"), words).unwrap();
+    let args = [
+        "-q".as_ref(),
+        "-F".as_ref(),
+        "-t".as_ref(),
+        "ext4".as_ref(),
+        "-d".as_ref(),
+    ];
+    let args = [&args[..], &[root.as_os_str(), image.as_os_str(), "60M".as_ref()]].concat();
+    oracle::run("mke2fs", &args);
+}
 
 /// Takes requests, each in a connection of its own, and answers all of them.
 fn serve(requests: usize) -> Receiver<(String, String)> {
@@ -62,13 +84,13 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-pub(super) fn an_image_comes_to_the_disk(place: &Place<'_>) {
+pub(super) fn an_image_comes_to_the_disk(place: &Place<'_>, small: &Small) {
     let elements = ["deploy-kexec", "hwdiscovery", "hwburnin", "mellanox"];
     let [ramdisk, kernel] = place.build("deploy", &elements, &[]);
     let (disk, image) = (place.dir.join("empty"), place.dir.join("image"));
     fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
-    let bytes: Vec<u8> = (0..5_u32 << 20).map(|i| (i / 7 % 253).to_le_bytes()[0]).collect();
-    fs::write(&image, &bytes).unwrap();
+    system(place, &kernel, small, &image);
+    let bytes = fs::read(&image).unwrap();
 
     let requests = serve(2);
     let (target, done) = (free_port(), free_port());
@@ -86,8 +108,9 @@ pub(super) fn an_image_comes_to_the_disk(place: &Place<'_>) {
         let wanted = [
             "the memory has passed",
             "the image is on /dev/vda",
-            "no system on /dev/vda can be started by kexec",
-            "rebooting",
+            "starting vmlinuz-1.0 with initrd.img-1.0",
+            "witness: the words are root=LABEL=deployed console=ttyS0 panic=-1 no_timer_check",
+            "witness: the ramdisk is whole",
         ];
         let console = scope.spawn(move || boot::ramdisk_until(&wanted, &machine, limit));
         let next = || requests.recv_timeout(limit).expect("the machine asks");

@@ -128,6 +128,7 @@ fn ramdisks_boot() {
     if !oracle::require_root()
         || !oracle::require(&["qemu-system-x86_64", "qemu-img", "cpio", "gzip", "sh", "mke2fs"])
         || !boot::Firmware::Uefi.require()
+        || !boot::Firmware::SecureBoot.require()
     {
         return;
     }
@@ -144,6 +145,7 @@ fn ramdisks_boot() {
         fragments_run(&place, &ramdisk, &kernel);
         disc::boots_by_every_firmware(&place, &kernel);
         deploy::an_image_comes_to_the_disk(&place, &small);
+        disc::boots_by_what_is_signed(&place, "deploy");
     });
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use oracle::boot;
 
-use super::{Place, Small};
+use super::{Place, Small, disc};
 
 const IQN: &str = "iqn.2026-01.org.example:to-be-deployed";
 /// The port that the protocol has.
@@ -85,8 +85,10 @@ fn free_port() -> u16 {
 }
 
 pub(super) fn an_image_comes_to_the_disk(place: &Place<'_>, small: &Small) {
-    let elements = ["deploy-kexec", "hwdiscovery", "hwburnin", "mellanox"];
-    let [ramdisk, kernel] = place.build("deploy", &elements, &[]);
+    place.element("signed", &disc::SIGNED);
+    let deploying = ["deploy-kexec", "hwdiscovery", "hwburnin", "mellanox"];
+    let elements = [&deploying[..], &["disc", "iso", "signed"]].concat();
+    let [ramdisk, kernel] = place.build("deploy", &elements, &disc::WORDS);
     let (disk, image) = (place.dir.join("empty"), place.dir.join("image"));
     fs::File::create(&disk).unwrap().set_len(64 << 20).unwrap();
     system(place, &kernel, small, &image);

@@ -19,6 +19,8 @@ const FRAGMENT: &str = r#"if get_kernel_parameter from_disc >/dev/null; then
             echo "witness: it is owned by $(stat -c %u:%a /disc/boot/vmlinuz), and listed as $(ls /disc/boot | tr '\n' ' ')"
         fi
     done
+    secure=$(mount -t efivarfs efivarfs /sys/firmware/efi/efivars && od -An -tu1 /sys/firmware/efi/efivars/SecureBoot-*)
+    echo "witness: Secure Boot is ${secure##* }"
     echo "witness: firmware is $([ -d /sys/firmware/efi ] && echo UEFI || echo BIOS)"
     echo "witness has read the disc"
     poweroff -f
@@ -36,6 +38,12 @@ fi
 "#,
 )];
 
+/// What an element adds for Secure Boot: the loaders that are signed.
+pub(super) const SIGNED: [(&str, &str); 2] = [
+    ("element-deps", "package-installs\n"),
+    ("package-installs.yaml", "shim-signed:\ngrub-efi-amd64-signed:\n"),
+];
+
 /// How the ramdisk knows that it came from a disc.
 pub(super) const WORDS: [(&str, &str); 2] = [
     (
@@ -45,24 +53,25 @@ pub(super) const WORDS: [(&str, &str); 2] = [
     ("DIB_GRUB_TIMEOUT", "0"),
 ];
 
+/// How UEFI starts a disc from a drive [`boots_by_what_is_signed`] shows.
 pub(super) fn boots_by_every_firmware(place: &Place<'_>, kernel: &Path) {
     let image = place.dir.join("out/probe.iso");
     let sum = oracle::run("sha256sum", &[kernel.as_os_str()]);
     let kernel = format!("has a kernel of {}", &sum[..64]);
     let owner = "witness: it is owned by 0:444, and listed as grub initrd vmlinuz ";
     let limit = Duration::from_mins(8);
+    let wanted = [
+        "witness: /dev/sr0",
+        &kernel,
+        owner,
+        "firmware is BIOS",
+        "witness has read the disc",
+    ];
+    boot::disc_until(&wanted, &image, Firmware::Bios, limit);
     for (firmware, named) in [
         (Firmware::Bios, "firmware is BIOS"),
         (Firmware::Uefi, "firmware is UEFI"),
     ] {
-        let wanted = [
-            "witness: /dev/sr0",
-            &kernel,
-            owner,
-            named,
-            "witness has read the disc",
-        ];
-        boot::disc_until(&wanted, &image, firmware, limit);
         let disk = boot::Disk {
             image: &image,
             format: "raw",
@@ -78,4 +87,16 @@ pub(super) fn boots_by_every_firmware(place: &Place<'_>, kernel: &Path) {
         ];
         boot::disk_until(&wanted, &disk, limit);
     }
+}
+
+/// UEFI that takes nothing but what is signed starts a shim, that GRUB, and that the kernel.
+pub(super) fn boots_by_what_is_signed(place: &Place<'_>, name: &str) {
+    let image = place.dir.join("out").join(name).with_extension("iso");
+    let wanted = [
+        "witness: /dev/sr0",
+        "witness: Secure Boot is 1",
+        "firmware is UEFI",
+        "witness has read the disc",
+    ];
+    boot::disc_until(&wanted, &image, Firmware::SecureBoot, Duration::from_mins(8));
 }

@@ -8,6 +8,8 @@
 mod deploy;
 #[path = "ramdisks/disc.rs"]
 mod disc;
+#[path = "ramdisks/dracut.rs"]
+mod dracut;
 #[path = "ramdisks/fragments.rs"]
 mod fragments;
 #[path = "ramdisks/functions.rs"]
@@ -141,7 +143,10 @@ fn ramdisks_boot() {
     let [ramdisk, kernel] = place.build("probe", &elements, &disc::WORDS);
     let small = Small::of(&place, &ramdisk);
     thread::scope(|scope| {
-        scope.spawn(|| every_compression_boots(&small, &kernel));
+        scope.spawn(|| {
+            every_compression_boots(&small, &kernel);
+            dracut::boots(&place);
+        });
         fragments_run(&place, &ramdisk, &kernel);
         disc::boots_by_every_firmware(&place, &kernel);
         deploy::an_image_comes_to_the_disk(&place, &small);

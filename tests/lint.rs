@@ -1,7 +1,7 @@
 //! `dib-lint` as authors of elements meet it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oracle::blackbox;
 
@@ -16,6 +16,80 @@ fn our_own_elements_have_no_finding() {
         .concat();
     assert_eq!(text, "");
     assert!(output.status.success());
+}
+
+/// All files below a directory.
+fn below(dir: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            below(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
+
+/// The shell that a file is for: by its first line, its word to shellcheck, or its place. `None`: it is for none.
+fn shell_of(path: &Path, text: &str) -> Option<&'static str> {
+    let first = text.lines().next().unwrap_or_default();
+    let place = path.to_str().unwrap();
+    let says = |shell: &str| text.lines().take(3).any(|line| line.starts_with(shell));
+    if first.starts_with("#!/bin/bash")
+        || place.contains("/environment.d/")
+        || says("# shellcheck shell=bash")
+    {
+        return Some("bash");
+    }
+    let fragment = ["/init.d/", "/extra-data.d/scripts/"]
+        .iter()
+        .any(|part| place.contains(part));
+    if first.starts_with("#!/bin/sh") || first == "#!/sbin/openrc-run" || fragment {
+        return Some("dash");
+    }
+    assert!(!first.starts_with("#!"), "{place}: a script for whom?");
+    None
+}
+
+#[test]
+fn shellcheck_finds_nothing_in_any_script_of_the_elements() {
+    if !oracle::require(&["shellcheck"]) {
+        return;
+    }
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = vec![
+        here.join(".ci/run"),
+        here.join("src/cli/test_element/assertions.bash"),
+    ];
+    for dir in ["elements", "fixtures/elements"] {
+        below(&here.join(dir), &mut files);
+    }
+    files.sort();
+    let mut scripts: Vec<(&str, String)> = Vec::new();
+    for file in files {
+        let Ok(text) = fs::read_to_string(&file) else {
+            continue;
+        };
+        if let Some(shell) = shell_of(&file, &text) {
+            let path = file.strip_prefix(here).unwrap().to_str().unwrap().to_owned();
+            scripts.push((shell, path));
+        }
+    }
+    assert!(scripts.len() > 250, "only {} scripts were found", scripts.len());
+    for shell in ["bash", "dash"] {
+        let of_shell = scripts.iter().filter(|(own, _)| *own == shell);
+        let paths: Vec<&str> = of_shell.map(|(_, path)| path.as_str()).collect();
+        let words = ["--external-sources", "--format=gcc", "--shell", shell];
+        let output = blackbox::run(
+            &oracle::find("shellcheck").unwrap(),
+            &[&words, &paths[..]].concat(),
+            &[("LC_ALL", "C.UTF-8")],
+            here,
+        );
+        let said = [output.stdout, output.stderr].concat();
+        assert_eq!(String::from_utf8_lossy(&said), "", "for {shell}");
+        assert!(output.status.success(), "{}", output.status);
+    }
 }
 
 #[test]

@@ -16,6 +16,8 @@ pub mod databases;
 pub mod ledger;
 pub mod owners;
 pub mod python;
+#[cfg(test)]
+mod sample;
 pub mod spdx;
 
 use std::io::{self, Read as _};
@@ -263,19 +265,26 @@ fn has_rpm(tree: &Rooted) -> io::Result<bool> {
 }
 
 fn rpm_manifests(tree: &Rooted) -> io::Result<Vec<Package>> {
+    let texts = rpm_texts(tree)?;
+    Ok(texts
+        .iter()
+        .flat_map(|text| databases::rpm_manifest(text))
+        .collect())
+}
+
+/// What elements of the build had rpm write down.
+fn rpm_texts(tree: &Rooted) -> io::Result<Vec<Vec<u8>>> {
     let (dir, prefix) = RPM_MANIFESTS;
     let Some(manifests) = tree.dir(dir)? else {
         return Ok(Vec::new());
     };
-    let mut packages = Vec::new();
+    let mut texts = Vec::new();
     for (name, _) in manifests.entries()? {
-        if name.starts_with(prefix.as_bytes())
-            && let Some(bytes) = read_in(&manifests, &name, DATABASE_MAX)?
-        {
-            packages.extend(databases::rpm_manifest(&bytes));
+        if name.starts_with(prefix.as_bytes()) {
+            texts.extend(read_in(&manifests, &name, DATABASE_MAX)?);
         }
     }
-    Ok(packages)
+    Ok(texts)
 }
 
 /// The bytes of a regular file of a tree; `None` if there is none.
@@ -335,6 +344,7 @@ pub(crate) fn clean(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::sample::Sample;
     use super::*;
 
     #[test]
@@ -362,37 +372,25 @@ mod tests {
 
     #[test]
     fn a_tree_is_read_within_itself_and_within_limits() {
-        let dir = tempfile::tempdir().unwrap();
-        let outside = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        write(
-            "usr/lib/os-release",
-            "ID=debian\nVERSION_ID=\"13\"\nPRETTY_NAME='Debian \x1b[2J'\n",
-        );
-        std::os::unix::fs::symlink("../usr/lib/os-release", dir.path().join("etc")).unwrap();
-        write(
-            "var/lib/dpkg/status",
-            "Package: a\nStatus: install ok installed\nVersion: 1\n",
-        );
-        write("usr/lib/sysimage/rpm/rpmdb.sqlite", "");
-        std::fs::create_dir_all(outside.path().join("site-packages/x.dist-info")).unwrap();
-        std::fs::write(
-            outside.path().join("site-packages/x.dist-info/METADATA"),
-            "Name: x\nVersion: 1\n",
-        )
-        .unwrap();
-        std::os::unix::fs::symlink(outside.path(), dir.path().join("out")).unwrap();
-        let tree = Rooted::open(dir.path()).unwrap();
+        let dpkg = "var/lib/dpkg/status";
+        let sample = Sample::of(&[
+            (
+                "usr/lib/os-release",
+                "ID=debian\nVERSION_ID=\"13\"\nPRETTY_NAME='Debian \x1b[2J'\n",
+            ),
+            (dpkg, "Package: a\nStatus: install ok installed\nVersion: 1\n"),
+            ("usr/lib/sysimage/rpm/rpmdb.sqlite", ""),
+        ]);
+        sample.link("etc", "../usr/lib/os-release");
+        let outside = Sample::of(&[("site-packages/x.dist-info/METADATA", "Name: x\nVersion: 1\n")]);
+        sample.link("out", outside.path());
+        let tree = sample.tree();
         let (packages, warnings) = packages(&tree).unwrap();
         assert_eq!(packages.len(), 1, "{packages:?}");
         assert!(warnings[0].contains("rpm"), "{warnings:?}");
         let distribution = Distribution::of(&tree).unwrap();
         assert_eq!(distribution.name.as_deref(), Some("Debian [2J"));
-        let huge = std::fs::File::create(dir.path().join("var/lib/dpkg/status")).unwrap();
+        let huge = std::fs::File::create(sample.path().join(dpkg)).unwrap();
         huge.set_len(DATABASE_MAX + 1).unwrap();
         let error = super::packages(&tree).unwrap_err().to_string();
         assert!(error.contains("longer than"), "{error}");

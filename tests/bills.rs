@@ -84,6 +84,22 @@ fn read(lab: &Lab, name: &str) -> Value {
     serde_json::from_str(&lab.text(name)).unwrap()
 }
 
+/// `PURL ELEMENT` of each component.
+fn told(cyclonedx: &Value) -> Vec<String> {
+    let one = |component: &Value| {
+        let mut properties = component["properties"].as_array().unwrap().iter();
+        let element = properties.find(|property| property["name"] == "dib:element");
+        let element = element.map_or("-", |property| property["value"].as_str().unwrap());
+        format!("{} {element}", component["purl"].as_str().unwrap())
+    };
+    cyclonedx["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(one)
+        .collect()
+}
+
 #[test]
 fn an_image_is_listed_with_the_element_of_every_package() {
     let Some(mut lab) = lab() else { return };
@@ -92,24 +108,9 @@ fn an_image_is_listed_with_the_element_of_every_package() {
     let words = ["--sbom", "-t", "raw", "mini-os", "probe"];
     lab.build(&[&["-o", "one"], &words[..]].concat()).ok();
     let cyclonedx = read(&lab, "one.cdx.json");
-    let told: Vec<String> = cyclonedx["components"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|component| {
-            let properties = component["properties"].as_array().unwrap().iter();
-            let element = properties.filter(|property| property["name"] == "dib:element");
-            let element = element.map(|property| property["value"].as_str().unwrap()).next();
-            format!(
-                "{} {}",
-                component["purl"].as_str().unwrap(),
-                element.unwrap_or("-")
-            )
-        })
-        .collect();
     let deb = |name: &str| format!("pkg:deb/debian/{name}@1:2.0-1%2Bb1?arch=amd64&distro=debian-13");
     assert_eq!(
-        told,
+        told(&cyclonedx),
         [
             format!("{} probe", deb("base-files")),
             format!("{} probe", deb("libtool2")),
@@ -221,6 +222,101 @@ fn lists_of_every_kind_tell_for_whom_packages_are() {
             .run(python, &["-c", JUDGES, "lists.spdx.json", "lists.cdx.json"])
             .ok();
         assert_eq!(said.out, "5 packages\n");
+    }
+}
+
+/// What rpmbuild makes two packages of: one is there for its own sake, the other is called for by another name, and has a
+/// package of Python in it.
+const SPEC: &str = r#"Name: mailer
+Epoch: 3
+Version: 2
+Release: 1
+Summary: mails
+License: MIT
+Vendor: Somebody "Odd" \ Co
+BuildArch: noarch
+Provides: mail-agent
+Provides: libmail.so.1()(64bit)
+
+%description
+It mails.
+
+%package -n base-system
+Summary: the rest
+
+%description -n base-system
+It is the rest.
+
+%install
+mkdir -p %{buildroot}/usr/lib/python3/site-packages/Mail.Er-2.dist-info
+printf 'Name: Mail.Er\nVersion: 2\n\n' >%{buildroot}/usr/lib/python3/site-packages/Mail.Er-2.dist-info/METADATA
+
+%files
+/usr/lib/python3/site-packages/Mail.Er-2.dist-info
+
+%files -n base-system
+"#;
+
+/// Gives the toy root the host's rpm.
+const WITH_RPM: &str = r#"cd "$TARGET_ROOT"
+cp -L "$(type -P rpm)" bin
+ldd bin/rpm | sed -n 's|^\t[^/]*\(/[^ ]*\) .*|\1|p' | xargs cp -L --parents -t .
+mkdir -p usr/lib etc/rpm
+cp -r /usr/lib/rpm usr/lib
+echo '%_dbpath /var/lib/rpm' >etc/rpm/macros.place
+printf 'ID=fedora\nVERSION_ID=40\n' >etc/os-release
+"#;
+
+#[test]
+fn packages_of_rpm_are_told_by_rpm_itself() {
+    let Some(mut lab) = Lab::new() else { return };
+    if !oracle::require(&["rpm", "rpmbuild", "xargs"]) {
+        return;
+    }
+    fs::write(lab.dir().join("mailer.spec"), SPEC).unwrap();
+    let (spec, top) = (lab.dir().join("mailer.spec"), lab.dir().join("rpmbuild"));
+    let define = format!("_topdir {}", top.display());
+    let words = ["-bb", "--define", &define, spec.to_str().unwrap()];
+    lab.run(oracle::find("rpmbuild").unwrap().to_str().unwrap(), &words)
+        .ok();
+    fs::create_dir_all(lab.dir().join("elements/probe")).unwrap();
+    fs::rename(top.join("RPMS/noarch"), lab.dir().join("elements/probe/rpms")).unwrap();
+    lab.set("DISTRO_NAME", "fedora")
+        .hook("root.d/50-rpm", WITH_RPM)
+        .file("probe/element-deps", "package-installs\nrpm-manifest\n")
+        .file("probe/package-installs.yaml", "mail-agent:\n")
+        .file(
+            "probe/bin/install-packages",
+            "#!/bin/bash\nset -eu\n[ \"$*\" = mail-agent ]\nrpm --install --nodeps /tmp/in_target.d/rpms/*.rpm\n",
+        );
+    lab.build(&["--sbom", "-o", "rpm", "-t", "raw", "mini-os", "probe"])
+        .ok();
+    assert_eq!(
+        told(&read(&lab, "rpm.cdx.json")),
+        [
+            "pkg:rpm/fedora/base-system@2-1?arch=noarch&distro=fedora-40&epoch=3 mini-os",
+            "pkg:rpm/fedora/mailer@2-1?arch=noarch&distro=fedora-40&epoch=3 probe",
+            "pkg:pypi/mail-er@2 probe",
+        ]
+    );
+    let spdx = read(&lab, "rpm.spdx.json");
+    assert_eq!(
+        spdx["packages"][2]["supplier"],
+        "Organization: Somebody \"Odd\" \\ Co"
+    );
+    let relations = spdx["relationships"].as_array().unwrap().iter();
+    let within = |relation: &&Value| relation["relatedSpdxElement"] == "SPDXRef-package-3";
+    let owners: Vec<_> = relations
+        .filter(within)
+        .map(|relation| &relation["spdxElementId"])
+        .collect();
+    assert_eq!(owners, ["SPDXRef-image", "SPDXRef-package-2"]);
+    if let Some(python) = judges() {
+        let python = python.to_str().unwrap();
+        let said = lab
+            .run(python, &["-c", JUDGES, "rpm.spdx.json", "rpm.cdx.json"])
+            .ok();
+        assert_eq!(said.out, "4 packages\n");
     }
 }
 

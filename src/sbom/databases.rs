@@ -127,24 +127,39 @@ struct Listed {
     vendor: String,
     #[serde(default)]
     source: String,
+    #[serde(default)]
+    provides: Vec<String>,
+    #[serde(default)]
+    python: Vec<String>,
 }
 
-/// The packages of a manifest that an element had rpm write; none if it is damaged.
+/// What a manifest lists that an element had rpm write; nothing if it is damaged.
+fn listed(json: &[u8]) -> impl Iterator<Item = Listed> {
+    let manifest = serde_json::from_slice(json).unwrap_or(Manifest { packages: Vec::new() });
+    manifest.packages.into_iter().take(PACKAGES_MAX)
+}
+
+/// The packages of such a manifest.
 pub fn rpm_manifest(json: &[u8]) -> Vec<Package> {
-    let manifest: Manifest = serde_json::from_slice(json).unwrap_or(Manifest { packages: Vec::new() });
     let said = |text: &str| Some(clean(text)).filter(|text| !text.is_empty() && text != "(none)");
-    let packages = manifest
-        .packages
-        .into_iter()
-        .take(PACKAGES_MAX)
-        .map(|listed| Package {
-            architecture: said(&listed.arch),
-            licence: said(&listed.license),
-            supplier: said(&listed.vendor),
-            source: said(&listed.source),
-            ..Package::new(Kind::Rpm, clean(&listed.package), clean(&listed.version))
-        });
+    let packages = listed(json).map(|listed| Package {
+        architecture: said(&listed.arch),
+        licence: said(&listed.license),
+        supplier: said(&listed.vendor),
+        source: said(&listed.source),
+        provides: listed.provides,
+        ..Package::new(Kind::Rpm, clean(&listed.package), clean(&listed.version))
+    });
     packages.collect()
+}
+
+/// Where what is of Python in packages of such a manifest describes itself, and whose it is.
+pub fn rpm_python(json: &[u8]) -> Vec<(String, String)> {
+    let paths = listed(json).flat_map(|listed| {
+        let owner = listed.package;
+        listed.python.into_iter().map(move |path| (path, owner.clone()))
+    });
+    paths.collect()
 }
 
 #[cfg(test)]
@@ -200,13 +215,19 @@ mod tests {
         assert_eq!(packages[0].licence.as_deref(), Some("GPL-2.0-only"));
         assert_eq!(packages[0].needs, ["so:libc.so.1", "a"]);
         assert_eq!(packages[0].provides, ["cmd:sh", "/bin/sh"]);
-        let manifest =
-            br#"{"packages": [{"package": "bash", "version": "5.2-1", "arch": "x86_64", "license": "GPLv3+",
-                           "vendor": "(none)", "source": "bash-5.2-1.src.rpm"}]}"#;
+        // Manifests of old have less.
+        let manifest = br#"{"packages": [
+            {"package": "bash", "version": "5.2-1", "vendor": "(none)"},
+            {"package": "dnf", "version": "4-1", "provides": ["yum"], "python": ["usr/lib/dnf-4.dist-info"]}]}"#;
         let packages = rpm_manifest(manifest);
         assert_eq!(
             (packages[0].name.as_str(), &packages[0].supplier),
             ("bash", &None)
+        );
+        assert_eq!(packages[1].provides, ["yum"]);
+        assert_eq!(
+            rpm_python(manifest),
+            [("usr/lib/dnf-4.dist-info".to_owned(), "dnf".to_owned())]
         );
         assert_eq!(rpm_manifest(b"{"), []);
     }
@@ -218,6 +239,7 @@ mod tests {
                 for parse in [dpkg, apk, rpm_manifest] {
                     parse(bytes);
                 }
+                rpm_python(bytes);
             }
         }
     }

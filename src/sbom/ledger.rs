@@ -10,7 +10,7 @@ use std::io;
 
 use rustix::fs::Stat;
 
-use super::{DATABASE_MAX, DATABASES, Key, Package, python, read, rpm_manifests};
+use super::{DATABASE_MAX, DATABASES, Key, Kind, Package, python, read, rpm_manifests};
 use crate::sandbox::rooted::Rooted;
 
 /// The element whose hooks install for others.
@@ -114,12 +114,41 @@ impl Ledger {
         wanted
     }
 
+    /// For whom packages of rpm are, by their names: one manifest tells all of them, at the end, so that none is known to be
+    /// new. A list means a package by its name, or by what it alone provides.
+    fn askers(&self, packages: &[Package]) -> HashMap<String, String> {
+        let rpm = || packages.iter().filter(|package| package.kind == Kind::Rpm);
+        let names: BTreeSet<&str> = rpm().map(|package| package.name.as_str()).collect();
+        let mut provided: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+        for package in rpm() {
+            for name in &package.provides {
+                provided.entry(name).or_default().insert(&package.name);
+            }
+        }
+        let (real, other): (Vec<_>, Vec<_>) = self
+            .asked
+            .iter()
+            .partition(|(name, _)| names.contains(name.as_str()));
+        let mut askers = HashMap::new();
+        for (name, by) in real {
+            askers.insert(name.clone(), by.clone());
+        }
+        for (name, by) in other {
+            let providers = provided.get(name.as_str()).filter(|found| found.len() == 1);
+            for provider in providers.into_iter().flatten() {
+                askers.entry((*provider).to_owned()).or_insert_with(|| by.clone());
+            }
+        }
+        askers
+    }
+
     /// Writes into packages what brought them; `system` is the element of the root, which rpm's packages count as of where
-    /// no list names them.
+    /// no list means them.
     pub fn attribute(&self, packages: &mut [Package], system: Option<&str>) {
+        let askers = self.askers(packages);
         for package in packages.iter_mut() {
             let found = match package.kind {
-                super::Kind::Python => {
+                Kind::Python => {
                     let key = (
                         package.kind,
                         python::normalised(&package.name),
@@ -127,14 +156,13 @@ impl Ledger {
                     );
                     self.brought.get(&key)
                 }
-                // One manifest tells all of them, at the end.
-                super::Kind::Rpm => self.asked.get(&package.name),
+                Kind::Rpm => askers.get(&package.name),
                 _ => self.brought.get(&package.key()),
             };
-            let of_root = system.filter(|_| package.kind == super::Kind::Rpm);
+            let of_root = system.filter(|_| package.kind == Kind::Rpm);
             package.element = found.map(String::as_str).or(of_root).map(str::to_owned);
         }
-        let whole = |package: &&Package| package.kind != super::Kind::Python && !package.foreign;
+        let whole = |package: &&Package| package.kind != Kind::Python && !package.foreign;
         let elements: HashMap<String, Option<String>> = packages
             .iter()
             .filter(whole)
@@ -231,57 +259,38 @@ fn stamp(tree: &Rooted, path: &str) -> io::Result<Option<Stamp>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sbom::Kind;
+    use crate::sbom::sample::{Sample, told};
 
     #[test]
     fn packages_are_of_the_element_that_wanted_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        let status = |names: &[(&str, &str)]| {
-            let one = |(name, needs): &(&str, &str)| {
-                format!("Package: {name}\nStatus: install ok installed\nVersion: 1\nDepends: {needs}\n")
-            };
-            write(
-                "var/lib/dpkg/status",
-                &names.iter().map(one).collect::<Vec<_>>().join("\n"),
-            );
-        };
+        let sample = Sample::of(&[]);
         let mut ledger = Ledger::default();
         ledger.ask("tool", "one");
         ledger.ask("other", "two");
         ledger.ask("other", "three");
-        let tree = || Rooted::open(dir.path()).unwrap();
         let mut names = vec![("base", ""), ("gone", "")];
-        status(&names);
-        ledger.look(&tree(), "root").unwrap();
+        sample.installed(&names);
+        ledger.look(&sample.tree(), "root").unwrap();
         names.retain(|(name, _)| *name != "gone");
         names.extend([
-            ("tool", "lib, base, other"),
-            ("lib", "deep"),
-            ("deep", "tool"),
+            ("tool", "Depends: lib, base, other"),
+            ("lib", "Depends: deep"),
+            ("deep", "Depends: tool"),
             ("other", ""),
             ("stray", ""),
         ]);
-        status(&names);
-        ledger.look(&tree(), INSTALLER).unwrap();
-        write("opt/x/p-1.dist-info/METADATA", "Name: P\nVersion: 1\n");
+        sample.installed(&names);
+        ledger.look(&sample.tree(), INSTALLER).unwrap();
+        sample.write("opt/x/p-1.dist-info/METADATA", "Name: P\nVersion: 1\n");
         names.push(("gone", ""));
-        status(&names);
-        ledger.look(&tree(), "mine").unwrap();
-        let (mut packages, _) = crate::sbom::packages(&tree()).unwrap();
+        sample.installed(&names);
+        ledger.look(&sample.tree(), "mine").unwrap();
+        let (mut packages, _) = crate::sbom::packages(&sample.tree()).unwrap();
         packages.push(Package::new(Kind::Rpm, "tool", "1"));
         packages.push(Package::new(Kind::Rpm, "glibc", "1"));
         ledger.attribute(&mut packages, Some("root"));
-        let told: Vec<_> = packages
-            .iter()
-            .map(|package| format!("{} {}", package.name, package.element.as_deref().unwrap_or("-")))
-            .collect();
         assert_eq!(
-            told,
+            told(&packages),
             [
                 "base root",
                 "deep one",
@@ -299,19 +308,14 @@ mod tests {
 
     #[test]
     fn names_mean_what_is_new_by_any_of_them() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(dir.path().join("var/lib/dpkg")).unwrap();
+        let sample = Sample::of(&[]);
         let status = |all: &[(&str, &str, &str, &str)]| {
-            let one = |(name, architecture, needs, provides): &(&str, &str, &str, &str)| {
-                format!(
-                    "Package: {name}\nStatus: install ok installed\nVersion: 1\nArchitecture: {architecture}\n\
-                     Depends: {needs}\nProvides: {provides}\n"
-                )
+            let one = |&(name, architecture, needs, provides): &(_, &str, &str, &str)| {
+                let fields = format!("Architecture: {architecture}\nDepends: {needs}\nProvides: {provides}");
+                (name, fields)
             };
-            let text = all.iter().map(one).collect::<Vec<_>>().join("\n");
-            std::fs::write(dir.path().join("var/lib/dpkg/status"), text).unwrap();
+            sample.installed(&all.iter().map(one).collect::<Vec<_>>());
         };
-        let tree = || Rooted::open(dir.path()).unwrap();
         let mut ledger = Ledger::default();
         for (name, by) in [
             ("awk", "by-old"),
@@ -329,7 +333,7 @@ mod tests {
             ("mawk", "amd64", "", "awk"),
         ];
         status(&all);
-        ledger.look(&tree(), "root").unwrap();
+        ledger.look(&sample.tree(), "root").unwrap();
         all.extend([
             ("gawk", "amd64", "", "awk"),
             ("postfix", "amd64", "ssl-provider", "mail-agent"),
@@ -341,18 +345,14 @@ mod tests {
             ("data", "all", "", ""),
         ]);
         status(&all);
-        ledger.look(&tree(), INSTALLER).unwrap();
-        let (mut packages, _) = crate::sbom::packages(&tree()).unwrap();
+        ledger.look(&sample.tree(), INSTALLER).unwrap();
+        let (mut packages, _) = crate::sbom::packages(&sample.tree()).unwrap();
         let mut python = Package::new(Kind::Python, "tool", "1");
         python.within = Some("tool".to_owned());
         packages.push(python);
         ledger.attribute(&mut packages, None);
-        let told: Vec<_> = packages
-            .iter()
-            .map(|package| format!("{} {}", package.name, package.element.as_deref().unwrap_or("-")))
-            .collect();
         assert_eq!(
-            told,
+            told(&packages),
             [
                 "data by-architecture",
                 "dpkg root",
@@ -367,6 +367,48 @@ mod tests {
                 "tool by-version",
                 "wine by-architecture",
                 "tool by-version",
+            ]
+        );
+    }
+
+    #[test]
+    fn packages_of_rpm_are_of_who_asked_for_them_by_any_name_of_theirs() {
+        let mut ledger = Ledger::default();
+        for (name, by) in [
+            ("MTA", "by-other-name"),
+            ("server", "by-several"),
+            ("webapp", "by-name"),
+            ("yum", "by-name"),
+        ] {
+            ledger.ask(name, by);
+        }
+        let rpm = |name: &str, provides: &[&str]| Package {
+            provides: provides.iter().map(|name| (*name).to_owned()).collect(),
+            ..Package::new(Kind::Rpm, name, "1")
+        };
+        let mut python = Package::new(Kind::Python, "Web", "1");
+        python.within = Some("webapp".to_owned());
+        let mut packages = [
+            rpm("dnf", &["yum"]),
+            rpm("httpd", &["server"]),
+            rpm("nginx", &["server"]),
+            rpm("postfix", &["MTA"]),
+            rpm("webapp", &["yum-not"]),
+            rpm("yum", &[]),
+            python,
+        ];
+        ledger.attribute(&mut packages, Some("root"));
+        assert_eq!(
+            told(&packages),
+            [
+                // What is called so is meant, not what provides it.
+                "dnf root",
+                "httpd root",
+                "nginx root",
+                "postfix by-other-name",
+                "webapp by-name",
+                "yum by-name",
+                "Web by-name",
             ]
         );
     }

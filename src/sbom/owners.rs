@@ -1,12 +1,13 @@
 //! Which package of the distribution has the files of a package of Python: that one brought it, whatever hook ran.
 //!
 //! dpkg keeps a list of paths for each package, `var/lib/dpkg/info/NAME[:ARCH].list`; apk's database has lines `F:DIRECTORY`
-//! and `R:FILE` below the package's own. rpm's files are known to rpm alone.
+//! and `R:FILE` below the package's own. rpm's files are known to rpm alone, which an element has write down those of Python.
 
 use std::collections::HashMap;
 use std::io;
 
-use super::{APK_DATABASES, DATABASE_MAX, Package, clean, head_in, read};
+use super::databases::rpm_python;
+use super::{APK_DATABASES, DATABASE_MAX, Package, clean, head_in, read, rpm_texts};
 use crate::sandbox::rooted::Rooted;
 
 /// Where dpkg keeps its lists.
@@ -48,6 +49,11 @@ pub fn mark(tree: &Rooted, found: &mut [(Vec<u8>, Package)]) -> io::Result<()> {
         let installed = read(tree, path, DATABASE_MAX)?.unwrap_or_default();
         of_apk(&installed, &mut owned);
     }
+    for text in rpm_texts(tree)? {
+        for (path, package) in rpm_python(&text) {
+            owned(path.as_bytes(), &package);
+        }
+    }
     for (number, owner) in owners {
         if let Some((_, package)) = found.get_mut(number) {
             package.within = Some(owner);
@@ -76,40 +82,46 @@ fn of_apk(installed: &[u8], owned: &mut impl FnMut(&[u8], &str)) {
 mod tests {
     use super::*;
     use crate::sbom::Kind;
+    use crate::sbom::sample::Sample;
 
     #[test]
     fn what_lies_in_packages_is_theirs() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        write(
-            "var/lib/dpkg/info/python3-yaml:amd64.list",
-            "/.\n/usr/lib/yaml-1.egg-info\n",
-        );
-        write(
-            "var/lib/dpkg/info/python3-yaml:amd64.md5sums",
-            "/opt/own-1.dist-info\n",
-        );
-        write("var/lib/dpkg/info/tool.list", "/usr/lib/tool-1.egg-info/PKG-INFO");
-        std::os::unix::fs::symlink("/etc/passwd", dir.path().join("var/lib/dpkg/info/odd.list")).unwrap();
-        write(
-            "lib/apk/db/installed",
-            "P:py3-six\nV:1\nF:usr/lib\nF:usr/lib/six-1.dist-info\nR:METADATA\n\nP:py3-old\nF:usr/lib\nR:old-1.egg-info\n",
-        );
+        let sample = Sample::of(&[
+            (
+                "var/lib/dpkg/info/python3-yaml:amd64.list",
+                "/.\n/usr/lib/yaml-1.egg-info\n",
+            ),
+            (
+                "var/lib/dpkg/info/python3-yaml:amd64.md5sums",
+                "/opt/own-1.dist-info\n",
+            ),
+            ("var/lib/dpkg/info/tool.list", "/usr/lib/tool-1.egg-info/PKG-INFO"),
+            (
+                "lib/apk/db/installed",
+                "P:py3-six\nV:1\nF:usr/lib\nF:usr/lib/six-1.dist-info\nR:METADATA\n\n\
+                 P:py3-old\nF:usr/lib\nR:old-1.egg-info\n",
+            ),
+            (
+                "etc/dib-manifests/dib-manifest-rpm-image",
+                r#"{"packages": [{"package": "python3-dnf", "version": "1", "python": ["usr/lib/dnf-1.dist-info"]}]}"#,
+            ),
+        ]);
+        sample.link("var/lib/dpkg/info/odd.list", "/etc/passwd");
         let one = |place: &str| (place.as_bytes().to_vec(), Package::new(Kind::Python, place, "1"));
         let mut found = [
             one("usr/lib/yaml-1.egg-info"),
             one("usr/lib/six-1.dist-info"),
             one("usr/lib/old-1.egg-info"),
+            one("usr/lib/dnf-1.dist-info"),
             one("usr/lib/tool-1.egg-info"),
             one("opt/own-1.dist-info"),
         ];
-        mark(&Rooted::open(dir.path()).unwrap(), &mut found).unwrap();
+        mark(&sample.tree(), &mut found).unwrap();
         let owners = found.map(|(_, package)| package.within.unwrap_or_default());
-        assert_eq!(owners, ["python3-yaml", "py3-six", "py3-old", "", ""]);
+        assert_eq!(
+            owners,
+            ["python3-yaml", "py3-six", "py3-old", "python3-dnf", "", ""]
+        );
     }
 
     proptest::proptest! {

@@ -166,36 +166,33 @@ fn described(bytes: &[u8], path: String) -> Option<Package> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sbom::sample::Sample;
 
     #[test]
     fn packages_are_found_wherever_they_lie() {
-        let dir = tempfile::tempdir().unwrap();
-        let write = |path: &str, text: &str| {
-            let path = dir.path().join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
-        };
-        write(
-            "usr/lib/python3/dist-packages/PyYAML-6.0.dist-info/METADATA",
-            "Metadata-Version: 2.1\nName: PyYAML\nVersion: 6.0\nLicense: MIT\nAuthor: UNKNOWN\n\nName: not this\n",
-        );
-        write(
-            "opt/venv/lib/python3.12/site-packages/a.b-1.egg-info/PKG-INFO",
-            "Name: a.b\nVersion: 1\n",
-        );
-        write(
-            "usr/lib/python3/dist-packages/old-2.egg-info",
-            "Name: old\nVersion: 2\n",
-        );
-        write("usr/lib/python3/dist-packages/empty-2.dist-info/RECORD", "");
         let long = "x".repeat(usize::try_from(METADATA_MAX).unwrap());
-        write(
-            "opt/long-3.dist-info/METADATA",
-            &format!("Name: long\nVersion: 3\n\n{long}\n"),
-        );
-        write("tmp/x/y-1.dist-info/METADATA", "Name: y\nVersion: 1\n");
-        std::os::unix::fs::symlink("usr/lib", dir.path().join("lib")).unwrap();
-        let tree = Rooted::open(dir.path()).unwrap();
+        let sample = Sample::of(&[
+            (
+                "usr/lib/python3/dist-packages/PyYAML-6.0.dist-info/METADATA",
+                "Metadata-Version: 2.1\nName: PyYAML\nVersion: 6.0\nLicense: MIT\nAuthor: UNKNOWN\n\nName: not this\n",
+            ),
+            (
+                "opt/venv/lib/python3.12/site-packages/a.b-1.egg-info/PKG-INFO",
+                "Name: a.b\nVersion: 1\n",
+            ),
+            (
+                "usr/lib/python3/dist-packages/old-2.egg-info",
+                "Name: old\nVersion: 2\n",
+            ),
+            ("usr/lib/python3/dist-packages/empty-2.dist-info/RECORD", ""),
+            (
+                "opt/long-3.dist-info/METADATA",
+                &format!("Name: long\nVersion: 3\n\n{long}\n"),
+            ),
+            ("tmp/x/y-1.dist-info/METADATA", "Name: y\nVersion: 1\n"),
+        ]);
+        sample.link("lib", "usr/lib");
+        let tree = sample.tree();
         let found: Vec<_> = packages(&tree)
             .unwrap()
             .into_iter()

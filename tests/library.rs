@@ -293,6 +293,12 @@ fn elements_are_listed_and_shown() {
     let probe = &json["elements"][0];
     assert_eq!((&json["version"], &probe["kind"]), (&1.into(), &"hooks".into()));
     assert_eq!(probe["hooks"][1]["hook"], "3-first");
+    assert!(probe["readme"].as_str().unwrap().starts_with("# probe\n\nProbes"));
+    assert_eq!(
+        probe["variables"][0],
+        serde_json::json!({"name": "DIB_PROBE", "default": "`no`", "meaning": "whether"})
+    );
+    assert_eq!(probe["cases"][0], "builds");
     assert_eq!(probe["tree"]["needs"][0]["needs"][0]["provided_by"][0], "layout");
     let json = lab.run(DIB, &["elements", "--json"]).ok().out;
     assert!(
@@ -305,4 +311,54 @@ fn elements_are_listed_and_shown() {
     lab.run(DIB, &["elements", "show", "prob"])
         .failed(1, "did you mean probe?");
     lab.run(DIB, &["elements", "show"]).failed(1, "ELEMENT");
+}
+
+/// The files of an element that say what it does: not its README, nor its cases.
+fn work_of(dir: &Path, texts: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        if path.is_dir() {
+            if name != "test-elements" {
+                work_of(&path, texts);
+            }
+        } else if name != "README.md" {
+            texts.extend(fs::read_to_string(&path));
+        }
+    }
+}
+
+/// Whom a line may ask over the network: hosts of addresses in it, and the package index.
+fn asked_by(line: &str) -> Vec<String> {
+    let addresses = line.split("://").skip(1);
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || ".-".contains(letter);
+    let hosts = addresses.map(|rest| rest.chars().take_while(|c| letter(*c)).collect::<String>());
+    let mut asked: Vec<String> = hosts.filter(|host| host.contains('.')).collect();
+    if line.contains("pip\" install ") || line.contains("pip install ") {
+        asked.push("package index".to_owned());
+    }
+    asked
+}
+
+#[test]
+fn elements_say_whom_they_ask_over_the_network() {
+    let mut silent = Vec::new();
+    let mut hosts = 0;
+    for name in elements().names() {
+        let dir = root().join("elements").join(name);
+        let readme = fs::read_to_string(dir.join("README.md")).unwrap();
+        let mut texts = Vec::new();
+        work_of(&dir, &mut texts);
+        let lines = texts.iter().flat_map(|text| text.lines());
+        for line in lines.filter(|line| !line.trim_start().starts_with('#')) {
+            for asked in asked_by(line) {
+                hosts += 1;
+                if !readme.contains(&asked) {
+                    silent.push(format!("{name}: {asked}"));
+                }
+            }
+        }
+    }
+    assert!(hosts > 20, "only {hosts} addresses were found");
+    assert!(silent.is_empty(), "these stand in no README: {silent:#?}");
 }

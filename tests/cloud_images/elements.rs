@@ -265,7 +265,18 @@ fn ubuntu_is_its_cloud_image_with_what_the_element_adds() {
     let sums = format!("SHA256SUMS.ubuntu.noble.{}", architectures().0);
     assert!(cache.join(sums).is_file());
     let before = server.asked().len();
-    cloud.lab.build(&ARGS).ok();
+    // This time with the kernel that is asked for, and with no other.
+    cloud.lab.set("DIB_SIGNED_KERNEL_VERSION", "6.2").hook(
+        "root.d/50-kernels",
+        "touch $TARGET_ROOT/boot/vmlinuz-6.1 $TARGET_ROOT/boot/vmlinuz-6.2",
+    );
+    cloud
+        .lab
+        .build(&["no-final-image", "ubuntu-signed", "probe"])
+        .ok();
+    let calls = cloud.calls();
+    let lines = ["install linux-image-6.2\n", "remove linux-image-6.1\n"];
+    assert!(lines.iter().all(|line| calls.contains(line)), "{calls}");
     let again = server.asked();
     assert_eq!(again.len(), before + 2);
     assert!(
@@ -611,7 +622,7 @@ fn services_of_a_cloud_are_configured() {
         calls.contains("install cloud-init") && calls.contains("openssh-server"),
         "{calls}"
     );
-    assert!(calls.contains("systemctl enable ssh.service"), "{calls}");
+    assert!(calls.contains("systemctl --quiet enable ssh.service"), "{calls}");
     let config = |name: &str| cloud.seen(&format!("etc/cloud/cloud.cfg.d/{name}"));
     assert_eq!(config("10_ssh_pwauth.cfg"), "ssh_pwauth: true\n");
     assert_eq!(

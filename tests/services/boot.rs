@@ -270,7 +270,10 @@ fn growvols_is_started_by_systemd_on_wish() {
         lab.text("etc/default/growvols"),
         "GROWVOLS_ARGS=\"--group vg img-rootfs=20% fs_home=20GiB\"\n"
     );
-    assert!(lab.text("calls").ends_with("systemctl enable growvols.service\n"));
+    assert!(
+        lab.text("calls")
+            .ends_with("systemctl --quiet enable growvols.service\n")
+    );
     lab.set("DIB_GROWVOLS_TRIGGER", "cron");
     build(&lab, &["growvols"]).failed(1, "which is neither manual nor systemd");
 }
@@ -416,6 +419,20 @@ fn an_image_moves_to_another_disk_as_it_is() {
     lab.set("EFI_BOOT_DIR", "");
     lab.build(&["-o", "new", "replace-partition", "probe"])
         .failed(1, "EFI_BOOT_DIR is not set");
+
+    // The Red Hat family's has answers of its own.
+    lab.set("DISTRO_NAME", "").set("DIB_RELEASE", "");
+    lab.hook(
+        "cleanup.d/91-say",
+        "echo \"$DISTRO_NAME $DIB_RELEASE $EFI_BOOT_DIR\" >said",
+    );
+    let words = ["no-final-image", "replace-partition-redhat", "probe"];
+    lab.build(&words).ok();
+    assert_eq!(lab.text("said"), "centos 9-stream EFI/centos\n");
+    assert_eq!(lab.text("copied/mark"), "the first build\n");
+    lab.set("DISTRO_NAME", "rhel");
+    lab.build(&words).ok();
+    assert_eq!(lab.text("said"), "rhel 9-stream EFI/redhat\n");
 }
 
 #[test]

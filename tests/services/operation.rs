@@ -165,7 +165,7 @@ fn dhcp_on_all_interfaces_is_the_scripts_or_network_managers() {
     );
     assert!(
         lab.text("calls")
-            .ends_with("network-manager\nsystemctl enable NetworkManager.service\n")
+            .ends_with("network-manager\nsystemctl --quiet enable NetworkManager.service\n")
     );
     assert!(!lab.text("modes").contains("dhcp-interface@"));
 
@@ -210,7 +210,7 @@ fn files_of_the_host_are_missed_before_anything_is_built() {
     );
     assert_eq!(
         lab.text("calls"),
-        "install-packages dnf-automatic\nsystemctl enable dnf-automatic.timer\n"
+        "install-packages dnf-automatic\nsystemctl --quiet enable dnf-automatic.timer\n"
     );
 }
 
@@ -257,4 +257,46 @@ fn repositories_of_the_red_hat_family() {
     lab.set("DISTRO_NAME", "centos").set("DIB_RELEASE", "9-stream");
     build(&lab, &["epel"]).ok();
     assert!(lab.text("calls").starts_with("install-packages epel-release\n"));
+}
+
+#[test]
+fn machines_prove_by_keylime_what_they_have_booted() {
+    let Some(mut lab) = lab() else { return };
+    lab.hook(
+        "root.d/50-own",
+        "cd $TARGET_ROOT; mkdir -p etc/selinux; echo SELINUX=enforcing >etc/selinux/config",
+    );
+    // What the agent leaves when its package starts it.
+    lab.hook(
+        "install.d/90-started",
+        "mkdir -p /var/lib/keylime/cv_ca /var/lib/keylime/tpm_cert_store; touch /var/lib/keylime/agent_data.json",
+    );
+    lab.set("SHOW", "etc var/lib")
+        .set("DIB_KEYLIME_AGENT_REGISTRAR_IP", "192.0.2.7");
+    let elsewhere = build(&lab, &["keylime-agent"]);
+    let told = "keylime-agent: no package of the agent is known for debian";
+    assert!([elsewhere.out, elsewhere.err].concat().contains(told));
+    lab.set("DISTRO_NAME", "fedora").set("DIB_RELEASE", "41");
+    build(&lab, &["keylime-agent"]).ok();
+    assert_eq!(
+        lab.text("calls"),
+        "install-packages keylime-agent-rust tpm2-tools\nsystemctl --quiet enable keylime_agent.service\n"
+    );
+    assert_eq!(
+        lab.text("etc/keylime/agent.conf.d/50-dib.conf"),
+        "[agent]\nregistrar_ip = \"192.0.2.7\"\nregistrar_port = 8890\n"
+    );
+    assert_eq!(lab.text("etc/selinux/config"), "SELINUX=permissive\n");
+    let left = lab.text("modes");
+    assert!(
+        left.contains("keylime/tpm_cert_store") && !left.contains("cv_ca") && !left.contains("agent_data"),
+        "{left}"
+    );
+    lab.set("DIB_KEYLIME_AGENT_REGISTRAR_IP", "");
+    let nowhere = build(&lab, &["keylime-agent"]);
+    assert!(
+        [nowhere.out, nowhere.err]
+            .concat()
+            .contains("DIB_KEYLIME_AGENT_REGISTRAR_IP is not set")
+    );
 }

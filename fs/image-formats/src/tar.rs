@@ -155,8 +155,37 @@ struct Stored {
     archive: usize,
     at: u64,
     len: u64,
-    /// Runs of data, packed one behind the other in the archive; `None`: all is data.
-    ranges: Option<Vec<Range<u64>>>,
+    /// `None`: all is data.
+    packed: Option<Packed>,
+}
+
+/// The runs of data of a sparse file, packed one behind the other in the archive.
+#[derive(Debug)]
+struct Packed {
+    ranges: Arc<[Range<u64>]>,
+    /// Bytes of data before each.
+    before: Vec<u64>,
+}
+
+impl Packed {
+    fn new(ranges: Arc<[Range<u64>]>) -> Self {
+        let mut sum = 0_u64;
+        let before = ranges.iter().map(|range| {
+            let here = sum;
+            sum = sum.saturating_add(range.end.saturating_sub(range.start));
+            here
+        });
+        let before = before.collect();
+        Self { ranges, before }
+    }
+
+    /// The runs from the one on that ends behind byte `offset`, each with the bytes of data before it.
+    fn behind(&self, offset: u64) -> impl Iterator<Item = (&Range<u64>, u64)> {
+        let first = self.ranges.partition_point(|range| range.end <= offset);
+        self.ranges[first..]
+            .iter()
+            .zip(self.before[first..].iter().copied())
+    }
 }
 
 /// Reads an uncompressed archive: the tree, and the store that serves its files. `path` names it in messages.
@@ -187,20 +216,32 @@ struct OpenMember<'a> {
 }
 
 impl OpenMember<'_> {
-    /// Where in the archive byte `offset` of the file lies, if `len` bytes of data lie there in one piece.
-    fn locate(&self, offset: u64, len: u64) -> Option<u64> {
-        let end = offset.checked_add(len)?;
-        let Some(ranges) = &self.stored.ranges else {
-            return (end <= self.stored.len).then(|| self.stored.at.checked_add(offset))?;
+    /// Fills `buf` with the bytes from `offset` on, of which none is behind the file's end; holes are zeros.
+    fn read(&self, mut buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let Some(packed) = &self.stored.packed else {
+            return self
+                .archive
+                .read_exact_at(buf, self.stored.at.saturating_add(offset));
         };
-        let mut at = self.stored.at;
-        for range in ranges {
-            if range.start <= offset && end <= range.end {
-                return at.checked_add(offset.checked_sub(range.start)?);
+        let mut at = offset;
+        for (range, before) in packed.behind(offset) {
+            let hole = range.start.saturating_sub(at);
+            let hole = usize::try_from(hole).unwrap_or(usize::MAX).min(buf.len());
+            let (zeros, rest) = buf.split_at_mut(hole);
+            zeros.fill(0);
+            if rest.is_empty() {
+                return Ok(());
             }
-            at = at.checked_add(range.end.checked_sub(range.start)?)?;
+            let from = range.start.max(at);
+            let len = usize::try_from(range.end.saturating_sub(from)).unwrap_or(usize::MAX);
+            let (data, rest) = rest.split_at_mut(len.min(rest.len()));
+            let within = before.saturating_add(from.saturating_sub(range.start));
+            self.archive
+                .read_exact_at(data, self.stored.at.saturating_add(within))?;
+            (at, buf) = (range.end, rest);
         }
-        None
+        buf.fill(0);
+        Ok(())
     }
 }
 
@@ -210,16 +251,17 @@ impl Open for OpenMember<'_> {
             path: self.archive.whole().path().to_vec(),
             source,
         };
-        let at = u64::try_from(buf.len())
-            .ok()
-            .and_then(|len| self.locate(offset, len));
-        let at = at.ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
-        self.archive.read_exact_at(buf, at).map_err(failed)
+        let len = u64::try_from(buf.len()).ok();
+        let end = len.and_then(|len| offset.checked_add(len));
+        if end.is_none_or(|end| end > self.stored.len) {
+            return Err(failed(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.read(buf, offset).map_err(failed)
     }
 
     fn descriptor(&self) -> Option<(BorrowedFd<'_>, u64)> {
         let at = self.archive.start().checked_add(self.stored.at)?;
-        let dense = self.stored.ranges.is_none();
+        let dense = self.stored.packed.is_none();
         dense.then(|| (self.archive.whole().as_fd(), at))
     }
 

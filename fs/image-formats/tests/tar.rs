@@ -303,17 +303,73 @@ fn sparse_members_keep_their_holes() {
     make_tree(&root);
     for options in [&["--format=gnu", "-S"][..], &["--format=posix", "-S"]] {
         archive(&root, &file, options);
-        let (tree, _) = tar::read(File::open(&file).unwrap(), &file).unwrap();
+        let (tree, store) = tar::read(File::open(&file).unwrap(), &file).unwrap();
         let sparse = tree.nodes().iter().find_map(|node| match &node.content {
             Content::File(data) if data.len == 40 << 20 => Some(data.clone()),
             _ => None,
         });
-        let data: u64 = sparse
-            .unwrap()
-            .ranges()
-            .map(|range| range.end - range.start)
-            .sum();
+        let sparse = sparse.unwrap();
+        let mut whole = vec![0xff; 40 << 20];
+        let opened = store.open(sparse.file).unwrap();
+        opened.read_exact_at(&mut whole, 0).unwrap();
+        assert!(whole == fs::read(root.join("sparse")).unwrap());
+        let data: u64 = sparse.ranges().map(|range| range.end - range.start).sum();
         assert!((39 * 4096..2 << 20).contains(&data), "{data} bytes of data");
+    }
+}
+
+/// A record of a pax header.
+fn record(key: &str, value: &str) -> Vec<u8> {
+    let rest = format!(" {key}={value}\n");
+    let len = (1..).find(|len: &usize| len.to_string().len() + rest.len() == *len);
+    format!("{}{rest}", len.unwrap()).into_bytes()
+}
+
+/// A member whose map a pax header tells.
+fn mapped(records: &[(&str, &str)], data: &[u8]) -> Result<(Tree, TarStore), Error> {
+    let header: Vec<u8> = records
+        .iter()
+        .flat_map(|(key, value)| record(key, value))
+        .collect();
+    read(&[("x", b'x', "", &header), ("f", b'0', "", data)])
+}
+
+#[test]
+fn a_sparse_file_is_read_across_its_holes() {
+    // Runs that touch, a hole, a run, a hole at the end.
+    let records = [("GNU.sparse.map", "3,2,5,4,20,3"), ("GNU.sparse.size", "30")];
+    let (_, store) = mapped(&records, b"abcdefghi").unwrap();
+    let whole = b"\0\0\0abcdef\0\0\0\0\0\0\0\0\0\0\0ghi\0\0\0\0\0\0\0";
+    let file = store.open(image_core::FileId(0)).unwrap();
+    for start in 0..=whole.len() {
+        for end in start..=whole.len() {
+            let mut found = vec![0xff; end - start];
+            file.read_exact_at(&mut found, start.try_into().unwrap()).unwrap();
+            assert_eq!(found, whole[start..end], "{start}..{end}");
+        }
+    }
+    for (offset, len) in [(30, 1), (29, 2), (u64::MAX, 1)] {
+        assert!(file.read_exact_at(&mut vec![0; len], offset).is_err());
+    }
+}
+
+#[test]
+fn a_line_of_a_map_has_no_more_digits_than_a_number() {
+    let records = [
+        ("GNU.sparse.major", "1"),
+        ("GNU.sparse.minor", "0"),
+        ("GNU.sparse.realsize", "9"),
+    ];
+    let data = |start: &str| {
+        let mut data = format!("1\n{start}\n5\n").into_bytes();
+        data.resize(512, 0);
+        data.extend(b"abcde");
+        data
+    };
+    mapped(&records, &data(&"0".repeat(20))).unwrap();
+    for bad in [data(&"0".repeat(21)), vec![0; 4096], b"2\n".repeat(1024)] {
+        let error = mapped(&records, &bad).unwrap_err().to_string();
+        assert_eq!(error, "member 'f': the map of the sparse file is malformed");
     }
 }
 

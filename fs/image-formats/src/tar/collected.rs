@@ -9,13 +9,14 @@
 //! Spec: <https://github.com/opencontainers/image-spec/blob/main/layer.md>
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use image_core::store::FileId;
 use image_core::tree::{Builder, Data, Meta, NewContent, NodeId, Tree, TreeError, XattrsId};
 use tar::EntryType;
 
 use super::member::Members;
-use super::{Archive, Error, Member, Stored, TarStore, Trouble, xattrs};
+use super::{Archive, Error, Member, Packed, Stored, TarStore, Trouble, xattrs};
 
 /// How the names of removed files begin.
 const WHITEOUT: &[u8] = b".wh.";
@@ -178,16 +179,17 @@ impl Collected {
 
     fn file(&mut self, member: &Member, meta: Meta) -> Result<NodeId, Error> {
         let file = FileId(u32::try_from(self.files.len()).map_err(|_| TreeError::TooLarge)?);
+        let ranges: Option<Arc<[_]>> = member.ranges.as_deref().map(Into::into);
         let data = Data {
             file,
             len: member.len,
-            ranges: member.ranges.as_ref().map(|ranges| ranges.clone().into()),
+            ranges: ranges.clone(),
         };
         self.files.push(Stored {
             archive: self.archives.len().saturating_sub(1),
             at: member.data_at,
             len: member.len,
-            ranges: member.ranges.clone(),
+            packed: ranges.map(Packed::new),
         });
         Ok(self.builder.node(meta, NewContent::File(data))?)
     }

@@ -439,3 +439,50 @@ fn several_threads_read_the_images_of_qemu_at_once() {
         assert!(guest.check().is_err());
     }
 }
+
+/// A file that is as long as it says, and zero behind its first bytes.
+#[derive(Debug)]
+struct Long {
+    start: Vec<u8>,
+    len: u64,
+}
+
+impl ReadAt for Long {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> std::io::Result<()> {
+        assert!(buf.len() <= 32 << 20, "{} bytes at once", buf.len());
+        buf.fill(0);
+        let offset = usize::try_from(offset).unwrap();
+        let there = self.start.get(offset..).unwrap_or_default();
+        let len = there.len().min(buf.len());
+        buf[..len].copy_from_slice(&there[..len]);
+        Ok(())
+    }
+}
+
+#[test]
+fn a_check_makes_no_table_that_no_image_has() {
+    let mut header = vec![0_u8; 1 << 16];
+    let mut put = |at: usize, bytes: &[u8]| header[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"QFI\xfb\0\0\0\x03");
+    put(20, &16_u32.to_be_bytes());
+    put(36, &u32::MAX.to_be_bytes());
+    put(40, &(1_u64 << 16).to_be_bytes());
+    put(48, &(1_u64 << 36).to_be_bytes());
+    put(56, &(1_u32 << 15).to_be_bytes());
+    put(96, &4_u32.to_be_bytes());
+    put(100, &104_u32.to_be_bytes());
+    let len = 1 << 38;
+    let faults = qcow2::check(&Long { start: header, len }).unwrap();
+    let texts: Vec<String> = faults.iter().take(2).map(ToString::to_string).collect();
+    assert_eq!(
+        texts,
+        [
+            "the header's number of L1 entries cannot be 4294967295",
+            "the header's size of the refcount table cannot be 2147483648"
+        ]
+    );
+}

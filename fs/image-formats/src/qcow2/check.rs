@@ -22,6 +22,12 @@ pub const FAULTS_MAX: usize = 1000;
 /// The most clusters of a file that are counted: 64 TiB of 64 KiB each.
 const CLUSTERS_MAX: u64 = 1 << 30;
 const SNAPSHOTS_MAX: u32 = 65_536;
+/// The most entries of an L1 table, 32 MiB, and the largest refcount table, 8 MiB: QEMU opens no others.
+const L1_ENTRIES_MAX: u32 = 4 << 20;
+const REFCOUNT_TABLE_MAX: u64 = 8 << 20;
+/// The most entries of tables that are looked at: those of [`CLUSTERS_MAX`] clusters, twice. Snapshots may share their
+/// tables, each of which is then counted once more.
+const ENTRIES_MAX: u64 = 1 << 31;
 /// Bits 9..56 of an entry, and its highest.
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 const COPIED: u64 = 1 << 63;
@@ -109,6 +115,10 @@ pub enum Fault {
 
 /// Checks an image. An error is one of reading the file, or of what is not judged.
 pub fn check(image: &impl ReadAt) -> Result<Vec<Fault>, ReadError> {
+    check_within(image, ENTRIES_MAX)
+}
+
+fn check_within(image: &impl ReadAt, entries_max: u64) -> Result<Vec<Fault>, ReadError> {
     let header = header(image)?;
     let bits = header.cluster_bits.get();
     let size = Some(bits)
@@ -127,10 +137,12 @@ pub fn check(image: &impl ReadAt) -> Result<Vec<Fault>, ReadError> {
         counts,
         faults: Vec::new(),
         tables: HashSet::new(),
+        left: entries_max,
     };
     match check.all() {
         Ok(()) => {}
         Err(Stop::TooMany) => check.faults.push(Fault::More),
+        Err(Stop::TooLong) => return Err(ReadError::Unsupported("so many snapshots of such large tables")),
         Err(Stop::Failed(error)) => return Err(error.into()),
     }
     Ok(check.faults)
@@ -162,6 +174,7 @@ fn header(image: &impl ReadAt) -> Result<Header, ReadError> {
 /// Why a check ends early.
 enum Stop {
     TooMany,
+    TooLong,
     Failed(io::Error),
 }
 
@@ -192,6 +205,8 @@ struct Check<'a, R> {
     faults: Vec<Fault>,
     /// L2 tables that were read.
     tables: HashSet<u64>,
+    /// Entries that may still be looked at.
+    left: u64,
 }
 
 /// What is done with an entry of a table.
@@ -285,6 +300,14 @@ impl<R: ReadAt> Check<'_, R> {
         if entries == 0 {
             return Ok(());
         }
+        if entries > L1_ENTRIES_MAX {
+            let (field, value) = ("number of L1 entries", entries.into());
+            return match pass {
+                Pass::Count => self.fault(Fault::Header { field, value }),
+                Pass::Marks => Ok(()),
+            };
+        }
+        self.take(entries.into())?;
         if pass == Pass::Count {
             let aligned = self.aligned("the L1 table", at)?;
             if !aligned || !self.count("the L1 table", at, bytes)? {
@@ -318,8 +341,15 @@ impl<R: ReadAt> Check<'_, R> {
         Ok(())
     }
 
+    /// Takes entries out of what may be looked at.
+    fn take(&mut self, entries: u64) -> Checked {
+        self.left = self.left.checked_sub(entries).ok_or(Stop::TooLong)?;
+        Ok(())
+    }
+
     fn l2(&mut self, at: u64, pass: Pass) -> Checked {
         let size = self.size.bytes().get();
+        self.take(self.size.entries().get())?;
         for entry in self.entries(at, self.size.entries().get())? {
             let host = entry & OFFSET;
             match (Entry(entry).meaning(self.size), pass) {
@@ -394,6 +424,10 @@ impl<R: ReadAt> Check<'_, R> {
         let at = self.header.refcount_table_offset.get();
         let size = self.size.bytes().get();
         let len = u64::from(self.header.refcount_table_clusters.get()).saturating_mul(size);
+        if len > REFCOUNT_TABLE_MAX {
+            let (field, value) = ("size of the refcount table", len);
+            return self.fault(Fault::Header { field, value }).map(|()| says);
+        }
         let what = "the refcount table";
         if !self.aligned(what, at)? || !self.count(what, at, len)? {
             return Ok(says);
@@ -457,4 +491,44 @@ fn refcount(block: &[u8], nth: usize, order: u32) -> u16 {
     let byte = block.get(at / 8).copied().unwrap_or(0);
     let mask = u8::MAX.unbounded_shr(8_u32.saturating_sub(1_u32.rotate_left(order)));
     u16::from(byte.unbounded_shr(u32::try_from(at % 8).unwrap_or(0)) & mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An image with so many snapshots of its L1 table, whose entries all have one L2 table.
+    fn shared(snapshots: u32) -> Vec<u8> {
+        const ENTRIES: u32 = 64;
+        let mut image = vec![0; 5 << 16];
+        let mut put = |at: usize, bytes: &[u8]| image[at..at + bytes.len()].copy_from_slice(bytes);
+        put(0, b"QFI\xfb\0\0\0\x03");
+        put(20, &16_u32.to_be_bytes());
+        put(36, &ENTRIES.to_be_bytes());
+        put(40, &(1_u64 << 16).to_be_bytes());
+        put(60, &snapshots.to_be_bytes());
+        put(64, &(4_u64 << 16).to_be_bytes());
+        put(96, &4_u32.to_be_bytes());
+        put(100, &104_u32.to_be_bytes());
+        for entry in 0..ENTRIES {
+            put((1 << 16) + 8 * entry as usize, &(2_u64 << 16).to_be_bytes());
+        }
+        for snapshot in 0..snapshots as usize {
+            put((4 << 16) + 40 * snapshot, &(1_u64 << 16).to_be_bytes());
+            put((4 << 16) + 40 * snapshot + 8, &ENTRIES.to_be_bytes());
+        }
+        image
+    }
+
+    #[test]
+    fn snapshots_share_tables_but_not_without_end() {
+        // Each walks through 64 tables of 8192 entries.
+        let walk = 64 * 8192 + 64;
+        assert!(check_within(&shared(3), 6 * walk).is_ok());
+        let error = check_within(&shared(30), 6 * walk).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "so many snapshots of such large tables are not supported"
+        );
+    }
 }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use image_core::ReadAt;
 use image_core::read_at::ImageFile;
 use image_core::store;
-use image_formats::guest::{Guest, Stretch};
+use image_formats::guest::{Guest, Stretch, Tell};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
@@ -55,12 +55,12 @@ impl ReadAt for RawDisk {
 }
 
 impl Guest for RawDisk {
-    fn stretches(&self, tell: &mut dyn FnMut(Stretch)) -> io::Result<()> {
+    fn stretches(&self, tell: &mut Tell<'_>) -> io::Result<()> {
         for range in self.data.iter().cloned() {
             tell(Stretch {
                 range,
                 compressed: false,
-            });
+            })?;
         }
         Ok(())
     }

@@ -23,10 +23,14 @@ pub struct Stretch {
     pub compressed: bool,
 }
 
+/// Who is told of stretches.
+pub type Tell<'a> = dyn FnMut(Stretch) -> io::Result<()> + 'a;
+
 /// What a container holds.
 pub trait Guest: ReadAt {
-    /// Tells the stretches that may hold something, ascending and disjoint. What is between them is zero.
-    fn stretches(&self, tell: &mut dyn FnMut(Stretch)) -> io::Result<()>;
+    /// Tells the stretches that may hold something, ascending and disjoint, until `tell` fails. What is between them is
+    /// zero.
+    fn stretches(&self, tell: &mut Tell<'_>) -> io::Result<()>;
 
     /// The file that has the same bytes at the same places, unless it is a container: a sink may clone them.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -41,35 +45,44 @@ const GLIMPSE: usize = 4 << 10;
 /// Units that a thread takes at a time.
 const UNITS: u64 = 64;
 
+/// The most pieces that a guest is cut into: what is known of them takes 256 MiB. A disk of 2 TiB has as many, if of each
+/// two units one is a hole.
+const PIECES_MAX: usize = 1 << 24;
+
 /// A guest as a map of one file, that of its [`GuestStore`]. What is zero is a hole, whether or not the container says so.
 pub fn map(guest: &dyn Guest, threads: NonZero<usize>) -> io::Result<Map> {
-    let unit = u64::try_from(UNIT).expect("64 KiB");
-    let chunk = NonZero::new(unit.saturating_mul(UNITS)).expect("not zero");
+    map_of(guest, threads, PIECES_MAX)
+}
+
+fn map_of(guest: &dyn Guest, threads: NonZero<usize>, pieces_max: usize) -> io::Result<Map> {
     let mut known: Vec<Range<u64>> = Vec::new();
-    let mut jobs: Vec<Range<u64>> = Vec::new();
+    let mut unknown: Vec<Range<u64>> = Vec::new();
+    let mut told = 0;
     guest.stretches(&mut |stretch| {
-        let Range { start, end } = stretch.range;
-        if stretch.compressed {
-            known.push(start..end);
-            return;
-        }
-        let mut at = start;
-        while at < end {
-            // Units begin at multiples of their size, so that they are whole blocks of whatever is written.
-            let next = (at / chunk)
-                .saturating_add(1)
-                .saturating_mul(chunk.get())
-                .min(end);
-            jobs.push(at..next);
-            at = next;
-        }
+        told = one_more(told, pieces_max)?;
+        let to = if stretch.compressed {
+            &mut known
+        } else {
+            &mut unknown
+        };
+        to.push(stretch.range);
+        Ok(())
     })?;
-    let next = AtomicUsize::new(0);
+    let cut = Mutex::new(Cut {
+        stretches: unknown.into_iter(),
+        rest: 0..0,
+    });
+    let next = || cut.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let pieces = AtomicUsize::new(told);
     let work = || {
         let mut found = Vec::new();
         let mut buf = vec![0; UNIT];
-        while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-            look(guest, job, &mut buf, &mut found)?;
+        while let Some(job) = next() {
+            let before = found.len();
+            look(guest, &job, &mut buf, &mut found)?;
+            let more = found.len().saturating_sub(before);
+            let pieces = pieces.fetch_add(more, Ordering::Relaxed);
+            one_more(pieces.saturating_add(more), pieces_max)?;
         }
         Ok::<_, io::Error>(found)
     };
@@ -86,6 +99,38 @@ pub fn map(guest: &dyn Guest, threads: NonZero<usize>) -> io::Result<Map> {
         image.file(start, FileId(0), start, end.saturating_sub(start), "guest data");
     }
     image.build().map_err(invalid)
+}
+
+/// Counts a piece, of which there may be too many: a few tables that say the same often make guests of any size.
+fn one_more(pieces: usize, pieces_max: usize) -> io::Result<usize> {
+    let more = pieces.saturating_add(1);
+    if more > pieces_max {
+        let why = format!("the disk has more than {pieces_max} pieces of data");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(more)
+}
+
+/// Cuts stretches into what a thread takes at a time. All cuts at once would be many, of a guest that is large and empty.
+struct Cut {
+    stretches: std::vec::IntoIter<Range<u64>>,
+    /// What is left of the one that is being cut.
+    rest: Range<u64>,
+}
+
+impl Cut {
+    fn next(&mut self) -> Option<Range<u64>> {
+        let chunk = u64::try_from(UNIT).expect("64 KiB").saturating_mul(UNITS);
+        while self.rest.is_empty() {
+            self.rest = self.stretches.next()?;
+        }
+        let Range { start, end } = self.rest;
+        // Units begin at multiples of their size, so that they are whole blocks of whatever is written.
+        let next = start.saturating_add(1).checked_next_multiple_of(chunk);
+        let next = next.map_or(end, |next| next.min(end));
+        self.rest.start = next;
+        Some(start..next)
+    }
 }
 
 /// Adds the units of a range that are not zero, joined.
@@ -166,15 +211,15 @@ impl Open for GuestFile<'_> {
 }
 
 /// Joins stretches that continue each other.
-pub(crate) struct Joined<'a> {
-    tell: &'a mut dyn FnMut(Stretch),
+pub(crate) struct Joined<'a, 'b> {
+    tell: &'a mut Tell<'b>,
     last: Option<Stretch>,
     /// Nothing is told past it.
     len: u64,
 }
 
-impl<'a> Joined<'a> {
-    pub(crate) fn new(len: u64, tell: &'a mut dyn FnMut(Stretch)) -> Self {
+impl<'a, 'b> Joined<'a, 'b> {
+    pub(crate) fn new(len: u64, tell: &'a mut Tell<'b>) -> Self {
         Self {
             tell,
             last: None,
@@ -182,7 +227,7 @@ impl<'a> Joined<'a> {
         }
     }
 
-    pub(crate) fn add(&mut self, range: Range<u64>, compressed: bool) {
+    pub(crate) fn add(&mut self, range: Range<u64>, compressed: bool) -> io::Result<()> {
         let range = range.start..range.end.min(self.len);
         match &mut self.last {
             _ if range.is_empty() => {}
@@ -191,15 +236,17 @@ impl<'a> Joined<'a> {
             }
             last => {
                 if let Some(last) = last.replace(Stretch { range, compressed }) {
-                    (self.tell)(last);
+                    (self.tell)(last)?;
                 }
             }
         }
+        Ok(())
     }
 
-    pub(crate) fn finish(mut self) {
-        if let Some(last) = self.last.take() {
-            (self.tell)(last);
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        match self.last.take() {
+            Some(last) => (self.tell)(last),
+            None => Ok(()),
         }
     }
 }
@@ -292,4 +339,63 @@ pub(crate) fn read_block(
 /// An error about what an image says.
 pub(crate) fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A guest that is all ones in stretches of a unit, each behind so many bytes of nothing.
+    #[derive(Debug)]
+    struct Ones {
+        len: u64,
+        gap: u64,
+    }
+
+    impl ReadAt for Ones {
+        fn len(&self) -> u64 {
+            self.len
+        }
+
+        fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+            if offset > 1 << 26 {
+                return Err(io::Error::other("so far"));
+            }
+            buf.fill(1);
+            Ok(())
+        }
+    }
+
+    impl Guest for Ones {
+        fn stretches(&self, tell: &mut Tell<'_>) -> io::Result<()> {
+            let mut joined = Joined::new(self.len, tell);
+            let step = self.gap + 65536;
+            if self.gap == 0 {
+                joined.add(0..self.len, false)?;
+                return joined.finish();
+            }
+            for start in (self.gap..self.len).step_by(usize::try_from(step).unwrap()) {
+                joined.add(start..start + 65536, false)?;
+            }
+            joined.finish()
+        }
+    }
+
+    #[test]
+    fn cuts_are_made_when_they_are_wanted() {
+        // As many chunks as would fill memory, if all were cut at once.
+        let guest = Ones { len: 1 << 62, gap: 0 };
+        let error = map(&guest, NonZero::new(2).unwrap()).unwrap_err();
+        assert_eq!(error.to_string(), "so far");
+    }
+
+    #[test]
+    fn a_guest_has_no_more_pieces_than_fit_memory() {
+        let guest = |len| Ones { len, gap: 65536 };
+        let one = NonZero::<usize>::MIN;
+        let map = map_of(&guest(10 << 17), one, 100).unwrap();
+        assert_eq!((map.extents().len(), map.data_len()), (10, 10 << 16));
+        let error = map_of(&guest(1 << 62), one, 100).unwrap_err();
+        assert_eq!(error.to_string(), "the disk has more than 100 pieces of data");
+    }
 }

@@ -57,6 +57,7 @@ pub fn containers(bytes: &[u8]) {
         let _ = guest.stretches(&mut |stretch| {
             assert!(end <= stretch.range.start && stretch.range.end <= len);
             end = stretch.range.end;
+            Ok(())
         });
     }
 }

@@ -11,7 +11,7 @@ use image_core::read_at::Cursor;
 use image_core::store;
 
 use super::reader::{ReadError, Reader};
-use crate::guest::{Joined, Stretch};
+use crate::guest::{Joined, Tell};
 
 /// Readers that are kept: with clusters of 64 KiB, 128 KiB each.
 const READERS_MAX: usize = 8;
@@ -68,7 +68,7 @@ impl Guest {
 }
 
 impl crate::guest::Guest for Guest {
-    fn stretches(&self, tell: &mut dyn FnMut(Stretch)) -> io::Result<()> {
+    fn stretches(&self, tell: &mut Tell<'_>) -> io::Result<()> {
         let mut reader = self.fresh.clone();
         let size = reader.cluster_size();
         let mut joined = Joined::new(self.len, tell);
@@ -77,12 +77,11 @@ impl crate::guest::Guest for Guest {
         while cluster < clusters {
             if let Some(compressed) = reader.holds(cluster).map_err(told)? {
                 let start = size.offset(cluster);
-                joined.add(start..start.saturating_add(size.bytes().get()), compressed);
+                joined.add(start..start.saturating_add(size.bytes().get()), compressed)?;
             }
             cluster = reader.next_mapped(cluster.saturating_add(1));
         }
-        joined.finish();
-        Ok(())
+        joined.finish()
     }
 }
 

@@ -14,6 +14,10 @@ use super::geometry::{ClusterSize, Error, Geometry};
 use super::header::{Entry, Header, INCOMPATIBLE_COMPRESSION_TYPE, MAGIC, Meaning, V2_LEN};
 use super::options::CompressionType;
 
+/// The largest window of zstd, 8 MiB, which level 19 has: a cluster is smaller, and needs none that is larger.
+#[cfg(feature = "zstd")]
+const WINDOW_LOG_MAX: u32 = 23;
+
 /// Why an image cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -262,14 +266,21 @@ impl<R: Read + Seek> Reader<R> {
             }
             #[cfg(feature = "zstd")]
             CompressionType::Zstd => {
-                let codec = zstd::stream::read::Decoder::with_buffer(&packed[..])?;
-                let read = codec.single_frame().read_exact(&mut cluster);
+                let read = unpack_zstd(&packed, &mut cluster);
                 read.map(|()| cluster).map_err(|_| damaged)
             }
             #[cfg(not(feature = "zstd"))]
             CompressionType::Zstd => Err(ReadError::Unsupported("clusters compressed with zstd")),
         }
     }
+}
+
+/// Unpacks the start of a frame, which stands in front of whatever.
+#[cfg(feature = "zstd")]
+fn unpack_zstd(packed: &[u8], cluster: &mut [u8]) -> io::Result<()> {
+    let mut codec = zstd::stream::read::Decoder::with_buffer(packed)?;
+    codec.window_log_max(WINDOW_LOG_MAX)?;
+    codec.single_frame().read_exact(cluster)
 }
 
 /// Reads and judges the header. One of version 2 is read as if it had version 3's rest, as the spec says.
@@ -330,4 +341,25 @@ fn read_up_to(inner: &mut (impl Read + Seek), at: u64, buf: &mut [u8]) -> io::Re
         }
     }
     Ok(done)
+}
+
+#[cfg(all(test, feature = "zstd"))]
+mod tests {
+    use super::*;
+    use std::io::Write as _;
+
+    #[test]
+    fn a_window_takes_no_more_memory_than_a_cluster_can_need() {
+        let wide = |log: u32| {
+            let mut codec = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+            codec.window_log(log).unwrap();
+            codec.include_contentsize(false).unwrap();
+            codec.write_all(&[7; 100_000]).unwrap();
+            codec.finish().unwrap()
+        };
+        let mut cluster = [0; 65536];
+        unpack_zstd(&wide(WINDOW_LOG_MAX), &mut cluster).unwrap();
+        assert_eq!(cluster, [7; 65536]);
+        assert!(unpack_zstd(&wide(27), &mut cluster).is_err());
+    }
 }

@@ -12,8 +12,8 @@ use image_core::store;
 use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::header::{DISCARDED, DYNAMIC, Header, SIGNATURE, STATIC, UNALLOCATED, VERSION};
-use crate::guest::{Joined, Stretch, by_blocks, invalid, read_block};
+use super::header::{BLOCKS_MAX, DISCARDED, DYNAMIC, Header, SIGNATURE, STATIC, UNALLOCATED, VERSION};
+use crate::guest::{Joined, Tell, by_blocks, invalid, read_block};
 
 /// Bytes in a block, at least and at most: 1 MiB is what everybody writes.
 const BLOCK_RANGE: std::ops::RangeInclusive<u32> = (64 << 10)..=(64 << 20);
@@ -136,14 +136,13 @@ impl ReadAt for Guest {
 }
 
 impl crate::guest::Guest for Guest {
-    fn stretches(&self, tell: &mut dyn FnMut(Stretch)) -> io::Result<()> {
+    fn stretches(&self, tell: &mut Tell<'_>) -> io::Result<()> {
         let mut joined = Joined::new(self.len, tell);
         let count = u64::try_from(self.map.len()).map_err(invalid)?;
         for block in (0..count).filter(|block| self.at(*block).is_some()) {
             let start = block.saturating_mul(self.block.get());
-            joined.add(start..start.saturating_add(self.block.get()), false);
+            joined.add(start..start.saturating_add(self.block.get()), false)?;
         }
-        joined.finish();
-        Ok(())
+        joined.finish()
     }
 }

@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::header::{COOKIE, DYNAMIC, FIXED, Footer, Header};
 use super::layout::{LEN_MAX, SECTOR};
-use crate::guest::{Joined, Stretch, by_blocks, invalid, read_block};
+use crate::guest::{Joined, Tell, by_blocks, invalid, read_block};
 
 /// The smallest block that is read: it bounds the table.
 const BLOCK_MIN: u32 = 256 << 10;
@@ -198,19 +198,18 @@ impl ReadAt for Guest {
 }
 
 impl crate::guest::Guest for Guest {
-    fn stretches(&self, tell: &mut dyn FnMut(Stretch)) -> io::Result<()> {
+    fn stretches(&self, tell: &mut Tell<'_>) -> io::Result<()> {
         let mut joined = Joined::new(self.len, tell);
         match &self.blocks {
-            None => joined.add(0..self.len, false),
+            None => joined.add(0..self.len, false)?,
             Some(blocks) => {
                 let count = u64::try_from(blocks.table.len()).map_err(invalid)?;
                 for block in (0..count).filter(|block| blocks.at(*block).is_some()) {
                     let start = block.saturating_mul(blocks.size.get());
-                    joined.add(start..start.saturating_add(blocks.size.get()), false);
+                    joined.add(start..start.saturating_add(blocks.size.get()), false)?;
                 }
             }
         }
-        joined.finish();
-        Ok(())
+        joined.finish()
     }
 }

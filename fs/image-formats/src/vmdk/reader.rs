@@ -14,7 +14,7 @@ use zerocopy::byteorder::little_endian::U32;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::header::{AT_END, COMPRESSED, GrainMarker, Header, MAGIC, SECTOR, ZEROED};
-use crate::guest::{Joined, Recent, Stretch, by_blocks, invalid, read_block};
+use crate::guest::{Joined, Recent, Tell, by_blocks, invalid, read_block};
 
 /// The largest directory that is read: 4 MiB.
 const TABLES_MAX: u64 = 1 << 20;
@@ -241,7 +241,7 @@ impl ReadAt for Guest {
 }
 
 impl crate::guest::Guest for Guest {
-    fn stretches(&self, tell: &mut dyn FnMut(Stretch)) -> io::Result<()> {
+    fn stretches(&self, tell: &mut Tell<'_>) -> io::Result<()> {
         let mut joined = Joined::new(self.len, tell);
         let mut grain = 0;
         let grains = self.len.div_ceil(self.grain.get());
@@ -254,11 +254,10 @@ impl crate::guest::Guest for Guest {
             }
             if self.sector(grain)?.is_some() {
                 let start = grain.saturating_mul(self.grain.get());
-                joined.add(start..start.saturating_add(self.grain.get()), self.compressed);
+                joined.add(start..start.saturating_add(self.grain.get()), self.compressed)?;
             }
             grain = grain.saturating_add(1);
         }
-        joined.finish();
-        Ok(())
+        joined.finish()
     }
 }

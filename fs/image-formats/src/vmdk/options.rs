@@ -147,9 +147,8 @@ impl Options {
                     return Err(unsupported("zeroed_grain", value, "grains of zeros are left out"));
                 }
             }
-            "backing_file" | "backing_fmt" => {
-                return Err(unsupported("backing_file", value, "the image is one file"));
-            }
+            "backing_file" => return Err(unsupported("backing_file", value, "the image is one file")),
+            "backing_fmt" => return Err(unsupported("backing_fmt", value, "the image is one file")),
             "size" => return Err(unsupported("size", value, "the size is that of the disk")),
             _ => return Err(unknown("vmdk", key)),
         }
@@ -208,6 +207,17 @@ fn number(key: &'static str, value: &str) -> Result<u32, OptionError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_refused_has_its_own_name() {
+        for key in ["backing_file", "backing_fmt", "size"] {
+            let error = Options::new(1, "n").set(key, "raw").unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("{key}=raw is not supported: ")),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn the_text_names_no_path() {

@@ -447,3 +447,28 @@ fn each_refusal_of_an_option_names_it() {
         assert_eq!(error.unwrap_err().to_string(), message);
     }
 }
+
+#[test]
+fn the_longest_vdi_is_one_that_is_read_and_no_longer_one_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let image = dir.path().join("vdi");
+    let options = vdi::Options::new(uuid(1), uuid(2));
+    let longest = 16_u64 << 40;
+    let mut map = Map::builder(longest);
+    map.bytes(longest - 512, vec![7; 512], "the last sector");
+    let planned = vdi::plan(&map.build().unwrap(), &options).unwrap();
+    write(&planned, &MemoryStore::default(), &image);
+    let guest = vdi::Guest::open(opened(&image)).unwrap();
+    let mut last = [0; 512];
+    guest.read_exact_at(&mut last, longest - 512).unwrap();
+    assert_eq!((guest.len(), last), (longest, [7; 512]));
+    // From 1073479553 MiB on the place of the blocks has no room in its field.
+    for len in [longest + 512, 1_073_479_553 << 20, 1_073_741_823 << 20] {
+        let map = Map::builder(len).build().unwrap();
+        let error = vdi::plan(&map, &options).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("{len} bytes are too many for a VDI: at most {longest}")
+        );
+    }
+}

@@ -18,6 +18,10 @@ pub(super) const UNALLOCATED: u32 = u32::MAX;
 /// A map entry whose block was discarded: it is zero.
 pub(super) const DISCARDED: u32 = u32::MAX - 1;
 
+/// The most blocks that are written and read: a map of 64 MiB, for disks of 16 TiB. Four bytes say where the blocks behind
+/// the map begin, so that there could be no more than 64 times as many.
+pub(super) const BLOCKS_MAX: u64 = 16 << 20;
+
 /// The first bytes of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]

@@ -14,7 +14,7 @@ use image_core::map::MapError;
 use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U32, U64};
 
-use super::header::{DYNAMIC, Header, SIGNATURE, STATIC, UNALLOCATED, VERSION};
+use super::header::{BLOCKS_MAX, DYNAMIC, Header, SIGNATURE, STATIC, UNALLOCATED, VERSION};
 use crate::blocks::{Places, Runs, place, words};
 use crate::keyed::{OptionError, bad, switch, unknown, unsupported};
 
@@ -22,8 +22,6 @@ use crate::keyed::{OptionError, bad, switch, unknown, unsupported};
 const BLOCK: NonZero<u64> = NonZero::new(1 << 20).expect("not zero");
 /// Where the map is.
 const MAP_AT: u64 = 512;
-/// The most blocks that QEMU reads.
-const BLOCKS_MAX: u64 = 0x3fff_ffff;
 
 /// How a disk is written. The guest's bytes are the same under all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,16 +85,22 @@ pub enum Error {
     Map(#[from] MapError),
 }
 
-/// Plans a disk of a guest.
-pub fn plan(guest: &Map, options: &Options) -> Result<Map, Error> {
-    let len = guest.len();
+/// Whether there can be a disk of a guest of so many bytes.
+pub fn check_len(len: u64) -> Result<(), Error> {
     if !len.is_multiple_of(512) {
         return Err(Error::PartOfASector { len });
     }
-    let blocks = len.div_ceil(BLOCK.get());
-    if blocks > BLOCKS_MAX {
+    if len.div_ceil(BLOCK.get()) > BLOCKS_MAX {
         return Err(Error::TooLarge { len });
     }
+    Ok(())
+}
+
+/// Plans a disk of a guest.
+pub fn plan(guest: &Map, options: &Options) -> Result<Map, Error> {
+    let len = guest.len();
+    check_len(len)?;
+    let blocks = len.div_ceil(BLOCK.get());
     let data = Arc::new(if options.is_static {
         Runs::all(len, BLOCK)
     } else {

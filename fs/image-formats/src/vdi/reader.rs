@@ -17,8 +17,6 @@ use crate::guest::{Joined, Tell, by_blocks, invalid, read_block};
 
 /// Bytes in a block, at least and at most: 1 MiB is what everybody writes.
 const BLOCK_RANGE: std::ops::RangeInclusive<u32> = (64 << 10)..=(64 << 20);
-/// The most blocks that are read: a map of 64 MiB, for disks of 16 TiB.
-const BLOCKS_MAX: u32 = 16 << 20;
 
 /// Why a disk cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +93,7 @@ impl Guest {
         let len = header.disk_size.get();
         let needed = len.div_ceil(block.get());
         let count = header.blocks_in_image.get();
-        if needed > u64::from(count.min(BLOCKS_MAX)) {
+        if needed > u64::from(count).min(BLOCKS_MAX) {
             return Err(impossible("a map that does not fit its length of", len));
         }
         let needed = usize::try_from(needed).expect("a bounded map fits memory");

@@ -119,6 +119,14 @@ impl Rules {
         }
     }
 
+    /// Whether all formats can hold a disk of so many bytes: known before any of it is there.
+    pub fn check_len(&self, formats: &[Format], len: u64) -> Result<()> {
+        for format in formats {
+            format.writer().check_len(len, self)?;
+        }
+        Ok(())
+    }
+
     /// The length of a disk that all formats take and that is no less.
     pub fn rounded(&self, formats: &[Format], bytes: u64) -> u64 {
         let grains = formats.iter().map(|format| format.writer().grain(self));
@@ -323,7 +331,8 @@ mod tests {
     }
 
     /// Every way to write: format, and whether it is compressed.
-    const WAYS: [(Format, bool); 6] = [
+    const WAYS: [(Format, bool); 7] = [
+        (Format::Vmdk, true),
         (Format::Vdi, false),
         (Format::Vhd, false),
         (Format::Vmdk, false),
@@ -331,6 +340,14 @@ mod tests {
         (Format::Qcow2, false),
         (Format::Qcow2, true),
     ];
+
+    /// What is asked for besides, so that it is written in that way.
+    fn words(format: Format, compress: bool) -> String {
+        match (format, compress) {
+            (Format::Vmdk, true) => "subformat=streamOptimized".to_owned(),
+            _ => String::new(),
+        }
+    }
 
     /// An image with metadata, files and holes.
     fn image(store: &mut MemoryStore) -> Map {
@@ -363,6 +380,7 @@ mod tests {
         for (format, compress) in WAYS {
             let rules = Rules {
                 compress,
+                options: words(format, compress),
                 overwrite: true,
                 ..rules(dir.path())
             };

@@ -102,7 +102,12 @@ impl BuildPlan {
             output::ramdisk::check(&settings.name)?;
             ramdisk::check(&environment)?;
         } else {
-            output::Rules::of(&settings, identity, 0).check(&settings.formats)?;
+            let rules = output::Rules::of(&settings, identity, 0);
+            rules.check(&settings.formats)?;
+            let given = |disk: &blockdevice::layout::Disk| disk.size.or(settings.disk_size());
+            for len in layout.disks.iter().filter_map(given) {
+                rules.check_len(&settings.formats, rules.rounded(&settings.formats, len))?;
+            }
             output::archive::Facts::new(&settings, &environment, identity)?;
         }
         let breaks = Breaks::of(&environment)?;

@@ -200,8 +200,69 @@ fn options_are_for_the_types_that_know_them() {
         .failed(1, "none of vdi, vhd has an option 'compat'");
     convert(&["-t", "vmdk", "--qemu-img-options", "subformat=monolithicFlat"])
         .failed(1, "subformat=monolithicFlat is not supported");
+    convert(&[
+        "-t",
+        "vhd",
+        "--vhd-creator",
+        "azure",
+        "--qemu-img-options",
+        "subformat=dynamic",
+    ])
+    .failed(
+        1,
+        "subformat=dynamic is not supported: Azure takes fixed disks only",
+    );
+    convert(&["-t", "raw,vdi", "--qemu-img-options", "compat=0.10"])
+        .failed(1, "none of vdi, raw has an option 'compat'");
+    convert(&["-t", "raw", "--qemu-img-options", "compat=0.10"]).ok();
     convert(&["-t", "vhd", "--vhd-creator", "azur"]).failed(1, "did you mean azure?");
+    let kept = ["-t", "qcow2", "--qemu-img-options", "preallocation=metadata"];
+    convert(&kept).failed(1, "preallocation needs an image that is not compressed");
+    convert(&[&kept[..], &["-u"]].concat()).ok();
     fs::write(lab.out("text"), "# Disk DescriptorFile\nversion=1\n").unwrap();
     lab.run(DIB, &["convert", "text", "-o", "n"])
         .failed(1, "it is a VMDK description, whose disk lies in other files");
+}
+
+#[test]
+fn a_length_that_a_type_cannot_have_is_refused_before_anything_is_read() {
+    let lab = Lab::unprivileged();
+    let plan = |size: &str, more: &[&str]| {
+        let args = ["plan", "-n", "-o", "n", "--image-size", size];
+        lab.run(DIB, &[&args[..], more, &["mini-os"]].concat())
+    };
+    for (types, gib, told) in [
+        (
+            "vhd",
+            2041_u64,
+            "bytes are too many for a VHD: at most 2190433320960",
+        ),
+        ("raw,vmdk", 2049, "bytes are too many for a VMDK: at most "),
+        (
+            "vdi",
+            16 * 1024 + 1,
+            "bytes are too many for a VDI: at most 17592186044416",
+        ),
+        ("qcow2", 129, "bytes are too many for clusters of 512: at most "),
+    ] {
+        let mut more = vec!["-t", types];
+        if types == "qcow2" {
+            more.extend(["--qemu-img-options", "cluster_size=512"]);
+        }
+        // Not every file system has files of more than 16 TiB.
+        if gib < 4096 {
+            let disk = fs::File::create(lab.out("disk")).unwrap();
+            disk.set_len(gib << 30).unwrap();
+            let args = [&["convert", "disk", "-o", "n"], &more[..]].concat();
+            lab.run(DIB, &args).failed(1, told);
+        }
+        plan(&gib.to_string(), &more).failed(1, told);
+        assert_eq!(lab.names(), ["disk"]);
+    }
+    plan(
+        "10",
+        &["-t", "qcow2", "--qemu-img-options", "preallocation=metadata"],
+    )
+    .failed(1, "preallocation needs an image that is not compressed");
+    plan("10", &["-t", "raw,vhd,vmdk,vdi,qcow2"]).ok();
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 
 use clap::{ArgAction, Parser};
-use image_core::Map;
+use image_core::{Map, ReadAt as _};
 use image_formats::guest::{self, GuestStore};
 
 use super::after_help;
@@ -109,8 +109,9 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let tried = || format!("cannot read {}", args.image.display());
     let guest = container::guest(&args.image, &settings.tmp_dir);
     let (disk, packed) = guest.map_err(|error| error.of_named(&args.image)).image(tried)?;
+    let len = rules.rounded(&settings.formats, disk.len().next_multiple_of(SECTOR));
+    rules.check_len(&settings.formats, len)?;
     let map = guest::map(&*disk, rules.threads()).image(tried)?;
-    let len = rules.rounded(&settings.formats, map.len().next_multiple_of(SECTOR));
     let map = if len == map.len() {
         map
     } else {

@@ -81,6 +81,12 @@ pub(super) trait Writer {
         Ok(())
     }
 
+    /// Whether a disk may have so many bytes.
+    fn check_len(&self, len: u64, rules: &Rules) -> Result<()> {
+        let _ = (len, rules);
+        Ok(())
+    }
+
     /// Of how many bytes the length of the disk must be a multiple.
     fn grain(&self, rules: &Rules) -> u64 {
         let _ = rules;

@@ -73,6 +73,11 @@ pub(super) fn refused(error: impl std::error::Error + Send + Sync + 'static) -> 
     Error::usage("--qemu-img-options").because(error)
 }
 
+/// A length that a format cannot have.
+pub(super) fn too_long(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::usage("no image of that size").because(error)
+}
+
 /// Copies an image into a sink of a format's own, whose bytes can be digested only when all are there.
 pub(super) fn in_order(
     image: &Image<'_>,

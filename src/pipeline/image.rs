@@ -73,6 +73,9 @@ fn placed(
     let round = |len| rules.rounded(&settings.formats, len);
     let fits = |placed: &Placed| placed.disks.iter().all(|disk| round(disk.len) == disk.len);
     let first = place(layout, trees, size, identity.epoch)?;
+    for disk in &first.disks {
+        rules.check_len(&settings.formats, round(disk.len))?;
+    }
     if fits(&first) {
         return Ok(first);
     }

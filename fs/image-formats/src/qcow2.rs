@@ -36,7 +36,7 @@ pub use check::{Fault, check};
 pub use facts::Facts;
 pub use geometry::{ClusterSize, Error};
 pub use guest::Guest;
-pub use layout::plan;
+pub use layout::{check_len, plan};
 pub use options::{CompressionType, Options};
 pub use reader::{ReadError, Reader};
 pub use sink::{CompressedSink, StartError};

@@ -15,5 +15,5 @@ mod header;
 mod layout;
 mod reader;
 
-pub use layout::{Error, Options, plan};
+pub use layout::{Error, Options, check_len, plan};
 pub use reader::{Guest, ReadError};

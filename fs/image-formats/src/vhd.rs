@@ -17,6 +17,6 @@ mod layout;
 pub mod options;
 mod reader;
 
-pub use layout::{Error, plan};
+pub use layout::{Error, check_len, plan};
 pub use options::{Options, Profile};
 pub use reader::{Guest, ReadError};

@@ -20,7 +20,7 @@ pub mod options;
 mod reader;
 mod sink;
 
-pub use layout::{Error, plan};
+pub use layout::{Error, check_len, plan};
 pub use options::Options;
 pub use reader::{Guest, ReadError};
 pub use sink::{StartError, StreamSink};

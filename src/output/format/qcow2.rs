@@ -7,7 +7,7 @@ use crate::error::{Context, Error, Result};
 use crate::output::Rules;
 use crate::output::digest::Digits;
 use crate::output::options::known_to;
-use crate::output::writing::{Image, TRIED, Target, ascending, in_order, planned, refused};
+use crate::output::writing::{Image, TRIED, Target, ascending, in_order, planned, refused, too_long};
 
 pub(super) struct Qcow2;
 
@@ -29,7 +29,16 @@ impl Writer for Qcow2 {
     }
 
     fn check(&self, rules: &Rules) -> Result<()> {
-        options(rules).map(drop)
+        let options = options(rules)?;
+        if rules.compress {
+            let checked = options.check_compressed().map_err(refused);
+            checked.map_err(|error| error.hint("-u writes an image that is not compressed"))?;
+        }
+        Ok(())
+    }
+
+    fn check_len(&self, len: u64, rules: &Rules) -> Result<()> {
+        qcow2::check_len(len, &options(rules)?).map_err(too_long)
     }
 
     fn streams(&self, rules: &Rules) -> bool {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::output::Rules;
 use crate::output::digest::Digits;
 use crate::output::options::known_to;
-use crate::output::writing::{Image, Target, ascending, planned, refused};
+use crate::output::writing::{Image, Target, ascending, planned, refused, too_long};
 
 pub(super) struct Vdi;
 
@@ -31,6 +31,10 @@ impl Writer for Vdi {
 
     fn check(&self, rules: &Rules) -> Result<()> {
         options(rules).map(drop)
+    }
+
+    fn check_len(&self, len: u64, _: &Rules) -> Result<()> {
+        vdi::check_len(len).map_err(too_long)
     }
 
     fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::output::Rules;
 use crate::output::digest::Digits;
 use crate::output::options::known_to;
-use crate::output::writing::{Image, Target, ascending, planned, refused};
+use crate::output::writing::{Image, Target, ascending, planned, refused, too_long};
 
 pub(super) struct Vhd;
 
@@ -18,6 +18,7 @@ fn options(rules: &Rules) -> Result<Options> {
     for (key, value) in known_to(&Options::KEYS, &rules.options) {
         options.set(key, value).map_err(refused)?;
     }
+    options.check(rules.vhd).map_err(refused)?;
     Ok(options)
 }
 
@@ -32,6 +33,10 @@ impl Writer for Vhd {
 
     fn check(&self, rules: &Rules) -> Result<()> {
         options(rules).map(drop)
+    }
+
+    fn check_len(&self, len: u64, _: &Rules) -> Result<()> {
+        vhd::check_len(len).map_err(too_long)
     }
 
     fn grain(&self, rules: &Rules) -> u64 {

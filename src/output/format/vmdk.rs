@@ -8,9 +8,9 @@ use image_formats::vmdk::{self, Options, StreamSink};
 
 use super::Writer;
 use crate::error::{Context, Error, Result};
-use crate::output::digest::Digits;
+use crate::output::digest::{DigestingFile, Digits};
 use crate::output::options::known_to;
-use crate::output::writing::{Image, TRIED, Target, ascending, in_order, planned, refused};
+use crate::output::writing::{Image, TRIED, Target, ascending, copy, in_order, planned, refused, too_long};
 use crate::output::{Rules, stdout};
 
 pub(super) struct Vmdk;
@@ -50,6 +50,10 @@ impl Writer for Vmdk {
         Ok(())
     }
 
+    fn check_len(&self, len: u64, _: &Rules) -> Result<()> {
+        vmdk::check_len(len).map_err(too_long)
+    }
+
     fn write(&self, image: &Image<'_>, rules: &Rules, to: &Target<'_>) -> Result<Vec<Digits>> {
         let options = options(rules)?;
         match options.subformat {
@@ -59,14 +63,18 @@ impl Writer for Vmdk {
             }
             Subformat::StreamOptimized => {
                 let tried = || TRIED.to_owned();
-                let out = BufWriter::with_capacity(GATHER, to.writer()?);
-                let sink = StreamSink::new(out, image.map.len(), &options).image(tried)?;
-                let sink = if options.returns_to_front() {
-                    sink.with_directory_in_front()
-                } else {
-                    sink
-                };
-                in_order(image, rules, to, sink)
+                let len = image.map.len();
+                if options.returns_to_front() {
+                    let out = BufWriter::with_capacity(GATHER, to.writer()?);
+                    let sink = StreamSink::new(out, len, &options).image(tried)?;
+                    return in_order(image, rules, to, sink.with_directory_in_front());
+                }
+                let out = DigestingFile::new(to.writer()?, rules.checksums).image(tried)?;
+                let out = BufWriter::with_capacity(GATHER, out);
+                let sink = StreamSink::new(out, len, &options).image(tried)?;
+                let out = copy(image, sink)?.into_inner().into_inner();
+                let out = out.map_err(std::io::IntoInnerError::into_error).image(tried)?;
+                out.into_digests().image(tried)
             }
         }
     }

@@ -21,6 +21,11 @@ use super::header::{Entry, Header};
 use super::options::{Options, Preallocation};
 use crate::blocks::{Places, Runs, place, words};
 
+/// Whether there can be an image of a guest of so many bytes.
+pub fn check_len(len: u64, options: &Options) -> Result<(), Error> {
+    Geometry::new(len, options.cluster_size).map(drop)
+}
+
 /// Plans an uncompressed image of a guest.
 pub fn plan(guest: &Map, options: &Options) -> Result<Map, Error> {
     let geometry = Geometry::new(guest.len(), options.cluster_size)?;

@@ -238,7 +238,7 @@ impl Options {
     }
 
     /// Whether the options can be followed for a compressed image.
-    pub(super) fn check_compressed(&self) -> Result<(), OptionsError> {
+    pub fn check_compressed(&self) -> Result<(), OptionsError> {
         self.check()?;
         if self.preallocation == Preallocation::Off {
             return Ok(());

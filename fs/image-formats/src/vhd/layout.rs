@@ -49,15 +49,21 @@ pub enum Error {
     Map(#[from] MapError),
 }
 
-/// Plans a disk of a guest.
-pub fn plan(guest: &Map, options: &Options) -> Result<Map, Error> {
-    let len = guest.len();
+/// Whether there can be a disk of a guest of so many bytes.
+pub fn check_len(len: u64) -> Result<(), Error> {
     if !len.is_multiple_of(SECTOR) {
         return Err(Error::PartOfASector { len });
     }
     if len > LEN_MAX {
         return Err(Error::TooLarge { len });
     }
+    Ok(())
+}
+
+/// Plans a disk of a guest.
+pub fn plan(guest: &Map, options: &Options) -> Result<Map, Error> {
+    let len = guest.len();
+    check_len(len)?;
     let footer = Footer::new(len, options);
     if !options.dynamic {
         let mut image = Map::builder(len.saturating_add(SECTOR));

@@ -127,6 +127,18 @@ impl Options {
         }
     }
 
+    /// Whether a profile takes such a disk.
+    pub fn check(&self, profile: Profile) -> Result<(), OptionError> {
+        if profile == Profile::Azure && self.dynamic {
+            return Err(unsupported(
+                "subformat",
+                "dynamic",
+                "Azure takes fixed disks only",
+            ));
+        }
+        Ok(())
+    }
+
     /// Follows an option: one of `qemu-img convert -O vpc -o`, or `creator`.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), OptionError> {
         match key {

@@ -57,6 +57,11 @@ pub(super) fn sectors(len: u64) -> Result<u64, Error> {
     Ok(sectors)
 }
 
+/// Whether there can be a disk of a guest of so many bytes.
+pub fn check_len(len: u64) -> Result<(), Error> {
+    sectors(len).map(drop)
+}
+
 /// Plans a sparse disk of a guest.
 pub fn plan(guest: &Map, options: &Options) -> Result<Map, Error> {
     let capacity = sectors(guest.len())?;

@@ -14,6 +14,7 @@
 //! | [`kernels`] | which kernel and which ramdisk of a root are meant |
 //! | [`report`], [`listing`], [`copied`] | what is told of an image, of a file; a file's bytes |
 //! | [`check`] | whether container, table and file systems are consistent |
+//! | [`unseen`] | which volumes are not looked into |
 //! | [`diff`] | two images → in what their files differ |
 //! | [`find`] | names and patterns → files, with as little of the image read as that takes |
 //!
@@ -39,11 +40,12 @@ pub mod raw;
 pub mod report;
 pub mod root;
 pub mod table;
+pub mod unseen;
 pub mod view;
 
 use std::path::{Path, PathBuf};
 
-use image_formats::{oci, qcow2, tar, vdi, vhd, vmdk};
+use image_formats::{cpio, oci, qcow2, tar, vdi, vhd, vmdk};
 
 /// Why an image cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -114,12 +116,18 @@ pub enum InspectError {
     /// A container image cannot be read.
     #[error(transparent)]
     Oci(#[from] oci::Error),
+    /// The root cannot be taken out of an image of rkt.
+    #[error(transparent)]
+    Split(#[from] crate::blockdevice::split::SplitError),
     /// A directory cannot be read.
     #[error(transparent)]
     Scan(#[from] image_core::scan::Error),
     /// An archive cannot be read.
     #[error(transparent)]
     Tar(#[from] tar::Error),
+    /// An archive of cpio cannot be read.
+    #[error(transparent)]
+    Cpio(#[from] cpio::Error),
 }
 
 impl InspectError {

@@ -154,7 +154,7 @@ fn a_built_archive_has_nothing_of_the_host_and_empty_directories_for_it() {
         "-o",
         "n",
         "-t",
-        "tar,tgz,squashfs,docker,aci",
+        "tar,tgz,squashfs,docker,oci,cpio,aci",
         "--docker-target",
         "team/mini:1.0",
     ];
@@ -163,7 +163,9 @@ fn a_built_archive_has_nothing_of_the_host_and_empty_directories_for_it() {
     let want = [
         "manifest.json",
         "n.aci",
+        "n.cpio",
         "n.docker.tar",
+        "n.oci.tar",
         "n.squash",
         "n.tar",
         "n.tgz",
@@ -178,6 +180,9 @@ fn a_built_archive_has_nothing_of_the_host_and_empty_directories_for_it() {
         assert_eq!(below.collect::<Vec<_>>(), [&format!("./{directory}/")]);
     }
     assert!(members.contains(&"./srv/tmp/kept".to_owned()));
+    for name in ["n.cpio", "n.oci.tar", "n.docker.tar", "n.squash", "n.aci"] {
+        lab.run(DIB, &["diff", "n.tar", name]).ok();
+    }
     assert_eq!(listed(&lab.out("n.tgz")), members, "tar was asked for, and stays");
     let told = oracle::run("unsquashfs", &["-l".as_ref(), lab.out("n.squash").as_os_str()]);
     assert!(
@@ -241,4 +246,19 @@ fn what_cannot_be_an_archive_is_refused_before_anything_is_written() {
     lab.set("ACI_MANIFEST", "absent");
     assemble(&lab, &["-t", "aci"]).failed(1, "ACI_MANIFEST: cannot read absent");
     assert_eq!(lab.names(), ["tree"]);
+}
+
+#[test]
+fn an_archive_of_cpio_goes_to_standard_output() {
+    if !oracle::require(&["cpio"]) {
+        return;
+    }
+    let lab = with_tree();
+    let script = "\"$0\" assemble tree -o - -t cpio | cpio -t --quiet";
+    let said = lab.run("/bin/sh", &["-c", script, DIB]).ok();
+    let mut want = MEMBERS.map(|name| name.trim_end_matches('/').replacen("./", "", 1));
+    want.sort();
+    let mut found: Vec<_> = said.out.lines().collect();
+    found.sort_unstable();
+    assert_eq!(found, want);
 }

@@ -16,8 +16,8 @@ use crate::ui;
 const EXAMPLES: &str = "\
 Examples:
   dib check debian.qcow2
-      a line for each thing that is wrong, with structure and place: tables and reference counts of qcow2, both copies
-      of a GPT, and of ext4 what e2fsck checks
+      a line for each thing that is wrong, with structure and place: tables and reference counts of qcow2; footers,
+      tables and places of vhd, vdi and vmdk; both copies of a GPT; of ext4 what e2fsck checks
 
   dib check --json image.raw | jq '.findings | length'
       how many

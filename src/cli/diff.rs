@@ -11,6 +11,7 @@ use super::inspect::{finder, print_json};
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Kind, Result};
 use crate::inspect::diff::{SCHEMA, compare};
+use crate::inspect::unseen::{self, Unseen};
 use crate::ui;
 
 const EXAMPLES: &str = "\
@@ -59,6 +60,11 @@ fn compared(args: &Args, environment: &Environment) -> Result<bool> {
     let mut b = finder(&args.b, None, &[], environment)?;
     let cannot = |path: &PathBuf| format!("cannot read {}", path.display());
     let (name_a, name_b) = (args.a.display().to_string(), args.b.display().to_string());
+    for (name, finder) in [(&name_a, &a), (&name_b, &b)] {
+        for Unseen { place, why } in unseen::of(finder.image(), finder.places()) {
+            ui::warn(format_args!("{name}: {place} is not compared: {why}"));
+        }
+    }
     let view_a = a.read_all().image(|| cannot(&args.a))?;
     let view_b = b.read_all().image(|| cannot(&args.b))?;
     let threads = args.threads.or_else(|| thread::available_parallelism().ok());

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use image_core::read_at::ImageFile;
 use image_formats::oci::Choice;
-use image_formats::qcow2;
+use image_formats::{qcow2, vdi, vhd, vmdk};
 use serde::Serialize;
 
 use super::contents::Contents;
 use super::image::Image;
 use super::kind::Wrapping;
 use super::report::printable;
+use super::unseen::{self, Unseen};
 use super::{InspectError, about, contents, table, unreadable};
 use crate::error::told;
 
@@ -21,8 +22,10 @@ pub const SCHEMA: &str = "\
 JSON, version 1:
   version   1; within a version fields are only added
   image     the path as it was given
-  checked   what was checked: {structure, place}; structure is qcow2, table, ext4, vfat, squashfs or archive
-  findings  what is wrong: {structure, place, what}";
+  checked   what was checked: {structure, place}; structure is qcow2, vhd, vdi, vmdk, table, ext4, vfat,
+            squashfs, cpio or archive
+  findings  what is wrong: {structure, place, what}
+  unchecked what was not checked: {place, why}";
 
 /// What was checked, and what is wrong.
 #[derive(Clone, Debug, Serialize)]
@@ -31,6 +34,14 @@ pub struct Verdict {
     image: String,
     checked: Vec<Checked>,
     findings: Vec<Finding>,
+    unchecked: Vec<Unchecked>,
+}
+
+/// Something that was not checked.
+#[derive(Clone, Debug, Serialize)]
+struct Unchecked {
+    place: String,
+    why: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -55,13 +66,9 @@ impl Verdict {
             image: path.display().to_string(),
             checked: Vec::new(),
             findings: Vec::new(),
+            unchecked: Vec::new(),
         };
-        if Wrapping::of(path)?.kind == "qcow2" {
-            let file = File::open(path).map_err(about(path))?;
-            let image = ImageFile::new(file, path).map_err(about(path))?;
-            let found = qcow2::check(&image)?;
-            verdict.add("qcow2", "the container", found.iter().map(ToString::to_string));
-        }
+        verdict.container(path)?;
         let mut image = match Image::open(path, choice, scratch) {
             Err(InspectError::Table(what)) => {
                 verdict.add("table", "the partition table", [what].into_iter());
@@ -90,6 +97,9 @@ impl Verdict {
                     what,
                 }));
         }
+        let unread = unseen::unread(&image).into_iter();
+        let unread = unread.map(|Unseen { place, why }| Unchecked { place, why });
+        verdict.unchecked.extend(unread);
         for volume in 0..image.volumes.len() {
             match verdict.volume(&image, volume) {
                 Err(_) if !verdict.is_clean() => {}
@@ -118,6 +128,26 @@ impl Verdict {
         }));
     }
 
+    fn container(&mut self, path: &Path) -> Result<(), InspectError> {
+        fn texts<F: ToString>(found: &[F]) -> Vec<String> {
+            found.iter().map(F::to_string).collect()
+        }
+        let kind = Wrapping::of(path)?.kind;
+        if !["qcow2", "vhd", "vdi", "vmdk"].contains(&kind) {
+            return Ok(());
+        }
+        let file = File::open(path).map_err(about(path))?;
+        let image = ImageFile::new(file, path).map_err(about(path))?;
+        let found = match kind {
+            "qcow2" => texts(&qcow2::check(&image)?),
+            "vhd" => texts(&vhd::check(&image)?),
+            "vdi" => texts(&vdi::check(image)?),
+            _ => texts(&vmdk::check(image)?),
+        };
+        self.add(kind, "the container", found.into_iter());
+        Ok(())
+    }
+
     fn volume(&mut self, image: &Image, at: usize) -> Result<(), InspectError> {
         let volume = &image.volumes[at];
         let place = image.place(at);
@@ -128,11 +158,11 @@ impl Verdict {
                 self.add("ext4", &place, found.iter().map(ToString::to_string));
             }
             // Reading all of its names is what can be said of these.
-            Contents::Fat | Contents::Squashfs => {
-                let structure = if volume.contents == Contents::Fat {
-                    "vfat"
-                } else {
-                    "squashfs"
+            Contents::Fat | Contents::Squashfs | Contents::Cpio => {
+                let structure = match volume.contents {
+                    Contents::Fat => "vfat",
+                    Contents::Squashfs => "squashfs",
+                    _ => "cpio",
                 };
                 let read = contents::read(volume.bytes.clone(), volume.contents, &place);
                 self.add(
@@ -147,7 +177,7 @@ impl Verdict {
     }
 }
 
-/// A line for each finding, or one that says that there is none and what was checked.
+/// A line for each finding, or one that says that there is none and what was checked; and one for what was not.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for finding in &self.findings {
@@ -172,6 +202,13 @@ impl fmt::Display for Verdict {
             writeln!(
                 f,
                 "{}: nothing is wrong with {checked}",
+                printable(self.image.as_bytes())
+            )?;
+        }
+        for Unchecked { place, why } in &self.unchecked {
+            writeln!(
+                f,
+                "{}: {place} is not checked: {why}",
                 printable(self.image.as_bytes())
             )?;
         }

@@ -90,28 +90,25 @@ fn add(image: &Image, places: &mut Vec<Place>, at: Vec<u8>, volume: usize) {
     let taken = places
         .iter()
         .any(|place| place.at == at || place.volume == volume);
-    if !taken && is_read(image.volumes[volume].contents) {
+    if !taken && image.volumes[volume].contents.is_read() {
         places.push(Place { at, volume });
     }
-}
-
-fn is_read(contents: Contents) -> bool {
-    matches!(contents, Contents::Ext | Contents::Fat | Contents::Squashfs)
 }
 
 fn root(image: &Image) -> Result<usize, InspectError> {
     let (mut first, mut unread, mut failed, mut boot) = (None, None, None, None);
     for volume in (0..image.volumes.len()).rev() {
         let contents = image.volumes[volume].contents;
+        // The root may be in it.
         if let Contents::Other(kind) = contents
-            && kind.ends_with("file system")
+            && kind != contents::SWAP
         {
             unread.get_or_insert(InspectError::FileSystem {
                 place: image.place(volume),
                 kind,
             });
         }
-        if !is_read(contents) {
+        if !contents.is_read() {
             continue;
         }
         if role(image, volume) != Role::Other {

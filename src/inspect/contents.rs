@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use image_core::{ReadAt as _, Store, Tree};
-use image_formats::{fat, squashfs};
+use image_formats::{cpio, fat, squashfs};
 
 use super::container::Bytes;
 use super::{InspectError, unreadable};
@@ -18,6 +18,8 @@ pub enum Contents {
     Fat,
     /// A squashfs archive.
     Squashfs,
+    /// A newc archive of cpio.
+    Cpio,
     /// A tar archive.
     Tar,
     /// Something that is known by name and not read.
@@ -26,11 +28,16 @@ pub enum Contents {
     Unknown,
 }
 
+/// What swap space is called.
+pub const SWAP: &str = "swap space";
+
 /// Marks, by where they stand.
-const MARKS: [(u64, &[u8], Contents); 12] = [
+const MARKS: [(u64, &[u8], Contents); 14] = [
     (0x438, &[0x53, 0xef], Contents::Ext),
     (0, b"hsqs", Contents::Squashfs),
     (257, b"ustar", Contents::Tar),
+    (0, b"070701", Contents::Cpio),
+    (0, b"070702", Contents::Cpio),
     (0, b"XFSB", Contents::Other("an XFS file system")),
     (0x1_0040, b"_BHRfS_M", Contents::Other("a Btrfs file system")),
     (
@@ -42,7 +49,7 @@ const MARKS: [(u64, &[u8], Contents); 12] = [
     (3, b"NTFS    ", Contents::Other("an NTFS file system")),
     (0, b"LUKS\xba\xbe", Contents::Other("an encrypted volume (LUKS)")),
     (512, b"LABELONE", Contents::Other("a physical volume of LVM")),
-    (4086, b"SWAPSPACE2", Contents::Other("swap space")),
+    (4086, b"SWAPSPACE2", Contents::Other(SWAP)),
     (3, b"EXFAT   ", Contents::Other("an exFAT file system")),
 ];
 
@@ -68,6 +75,13 @@ fn has(bytes: &Bytes, at: u64, mark: &[u8]) -> Result<bool, InspectError> {
     let read = bytes.read_exact_at(&mut found, at);
     read.map_err(super::about(Path::new("the image")))?;
     Ok(found == mark)
+}
+
+impl Contents {
+    /// Whether its files are read.
+    pub fn is_read(self) -> bool {
+        matches!(self, Self::Ext | Self::Fat | Self::Squashfs | Self::Cpio)
+    }
 }
 
 /// A tree with what serves its files.
@@ -124,6 +138,7 @@ pub fn read_some(
             let (tree, store) = squashfs::read(bytes).map_err(unreadable(place))?;
             Ok(Files::new(tree, store))
         }
+        Contents::Cpio => Ok(cpio::read(bytes).map(|(tree, store)| Files::new(tree, store))?),
         Contents::Tar => Err(not_read("a tar archive")),
         Contents::Other(kind) => Err(not_read(kind)),
         Contents::Unknown => Err(not_read("nothing that is known")),

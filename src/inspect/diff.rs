@@ -338,7 +338,14 @@ fn differ(a: &View, b: &View, job: &Job, pieces: &mut (Vec<u8>, Vec<u8>)) -> Res
     };
     let (left, right) = (left?, right?);
     let mut at = 0;
-    while at < job.len {
+    // What is a hole of both is not read: a file may be said to have more of it than can be read in a day.
+    while let Some(next) = [(a, job.a), (b, job.b)]
+        .iter()
+        .filter_map(|(view, spot)| data_from(view.node(*spot), at))
+        .min()
+        .filter(|next| *next < job.len)
+    {
+        at = next;
         let here = usize::try_from(job.len - at).map_or(PIECE, |rest| rest.min(PIECE));
         let (one, two) = (&mut pieces.0[..here], &mut pieces.1[..here]);
         left.read_exact_at(one, at)?;
@@ -351,6 +358,18 @@ fn differ(a: &View, b: &View, job: &Job, pieces: &mut (Vec<u8>, Vec<u8>)) -> Res
     left.finish()?;
     right.finish()?;
     Ok(false)
+}
+
+/// The first byte from this one on that is no hole.
+fn data_from(node: &Node, at: u64) -> Option<u64> {
+    let Content::File(data) = &node.content else {
+        return None;
+    };
+    let Some(ranges) = &data.ranges else {
+        return Some(at);
+    };
+    let next = ranges.get(ranges.partition_point(|range| range.end <= at))?;
+    Some(next.start.max(at))
 }
 
 /// A line for each path: what only one has, or in what they differ.

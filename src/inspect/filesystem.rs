@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::container::Bytes;
-use super::contents::Contents;
+use super::contents::{Contents, SWAP};
 use super::ids::uuid_text;
 use super::{InspectError, about, unreadable};
 
@@ -42,7 +42,7 @@ const OTHERS: [Known; 7] = [
     ("an ISO 9660 file system", "iso9660", Some((0x8028, 32)), None),
     ("an NTFS file system", "ntfs", None, None),
     ("an exFAT file system", "exfat", None, None),
-    ("swap space", "swap", Some((0x41c, 16)), Some(0x40c)),
+    (SWAP, "swap", Some((0x41c, 16)), Some(0x40c)),
 ];
 
 /// What it says.
@@ -52,6 +52,7 @@ pub fn of(bytes: &Bytes, contents: Contents) -> Result<About, InspectError> {
         Contents::Fat => fat(bytes),
         Contents::Squashfs => squashfs(bytes),
         Contents::Other(kind) => other(bytes, kind),
+        Contents::Cpio => Ok(plain("cpio")),
         Contents::Tar => Ok(plain("tar")),
         Contents::Unknown => Ok(plain("unknown")),
     }

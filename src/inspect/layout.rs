@@ -7,12 +7,13 @@ use std::fs::File;
 use std::path::Path;
 
 use image_core::scan::{self, scan};
-use image_core::tree::{Content, NodeId};
+use image_core::tree::{Content, NodeId, Time};
 use image_core::{Store, Tree};
 use image_formats::oci::{self, Choice, Platform};
 use image_formats::tar::{self, TarStore};
 
 use super::{InspectError, about};
+use crate::blockdevice::split::split;
 use crate::environment::Environment;
 use crate::error::{Error, Result};
 
@@ -68,7 +69,23 @@ pub fn of_archive(
     if is_layout(&tree) {
         return of_layout(&tree, &store, choice, scratch);
     }
+    if is_aci(&tree) {
+        let below = split(&tree, &["/", "/rootfs"], Time::default())?.pop();
+        return Ok((below.unwrap_or(tree), store));
+    }
     Ok((tree, store))
+}
+
+/// Whether a tree is rkt's image: a manifest, and the root below `rootfs`.
+fn is_aci(tree: &Tree) -> bool {
+    let Content::Directory(entries) = tree.node(NodeId::ROOT).content else {
+        return false;
+    };
+    let entries: Vec<_> = tree.entries(entries).collect();
+    let [(b"manifest", _), (b"rootfs", root)] = entries[..] else {
+        return false;
+    };
+    matches!(tree.node(root).content, Content::Directory(_))
 }
 
 /// The root of the container image in a directory.

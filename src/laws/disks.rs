@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::environment::Environment;
 use crate::inspect::check::Verdict;
+use crate::inspect::diff::compare;
 use crate::inspect::find::Finder;
 use crate::inspect::image::Image;
 use crate::inspect::layout::choice;
@@ -89,7 +90,11 @@ fn look_into(path: &Path, scratch: &Path, whole: bool) {
     );
     let looked = Image::open(path, &choice, scratch).and_then(|image| {
         let mut finder = Finder::new(image, None, &[])?;
-        finder.read_all()?;
+        let view = finder.read_all()?;
+        match compare(("a", view), ("a", view), true, 1) {
+            Ok(compared) => assert!(compared.is_equal(), "{compared}"),
+            Err(error) => assert!(!whole, "{error}"),
+        }
         for pattern in [&b"*"[..], b"boot/vmlinuz*", b"etc/../*/link"] {
             for found in finder.find(pattern, true)? {
                 if let Some(spot) = finder.view().at(&found.path)

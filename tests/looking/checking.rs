@@ -374,3 +374,163 @@ fn each_damage_of_a_table_is_found() {
         (1, "table: partition 2: it lies over partition 1\n")
     );
 }
+
+/// Images of the containers that have no reference counts: by `qemu-img`, and ours.
+const CONTAINERS: [(&str, &str, &str); 6] = [
+    ("vhd", "vpc", "subformat=dynamic"),
+    ("vhd", "vpc", "subformat=fixed"),
+    ("vdi", "vdi", "static=off"),
+    ("vdi", "vdi", "static=on"),
+    ("vmdk", "vmdk", "subformat=monolithicSparse"),
+    ("vmdk", "vmdk", "subformat=streamOptimized"),
+];
+
+#[test]
+fn sound_containers_have_no_finding() {
+    if !oracle::require(&TOOLS) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    disks(&lab);
+    for (kind, theirs, options) in CONTAINERS {
+        let name = format!("theirs.{kind}");
+        let forced = if kind == "vhd" { ",force_size=on" } else { "" };
+        let words = format!("{options}{forced}");
+        super::convert(&lab, "disk.raw", &name, &["-O", theirs, "-o", &words]);
+        let args = [
+            "convert",
+            "disk.raw",
+            "-o",
+            "ours",
+            "-t",
+            kind,
+            "--qemu-img-options",
+            options,
+        ];
+        lab.run(DIB, &args).ok();
+        for name in [name, format!("ours.{kind}")] {
+            let said = lab.run(DIB, &["check", &name]).ok();
+            let told = format!("{name}: nothing is wrong with {kind} (the container), table (the disk)");
+            assert!(said.out.starts_with(&told), "{options}: {}", said.out);
+            fs::remove_file(lab.out(&name)).unwrap();
+        }
+    }
+}
+
+/// The entries of a table of four bytes each.
+fn words(bytes: &[u8], at: usize, count: usize, of: fn([u8; 4]) -> u32) -> Vec<u32> {
+    let words = bytes[at..at + 4 * count].chunks(4);
+    words.map(|word| of(word.try_into().unwrap())).collect()
+}
+
+/// Makes an image of `disk.raw`, and holds each damage of it against what the finding says.
+fn damaged(
+    lab: &Lab,
+    kind: &str,
+    options: &str,
+    damages: impl Fn(&[u8]) -> Vec<(usize, Vec<u8>, &'static str)>,
+) {
+    let args = [
+        "convert",
+        "disk.raw",
+        "-o",
+        "whole",
+        "-t",
+        kind,
+        "--qemu-img-options",
+        options,
+    ];
+    lab.run(DIB, &args).ok();
+    let whole = fs::read(lab.out(&format!("whole.{kind}"))).unwrap();
+    for (at, bytes, finding) in damages(&whole) {
+        let mut bad = whole.clone();
+        bad[at..at + bytes.len()].copy_from_slice(&bytes);
+        fs::write(lab.out("bad"), bad).unwrap();
+        let said = lab.run(DIB, &["check", "bad"]);
+        assert_eq!(
+            (said.status, said.err.as_str()),
+            (1, ""),
+            "{kind}: {finding}: {}",
+            said.out
+        );
+        let line = said.out.lines().find(|line| line.contains(finding));
+        let line = line.unwrap_or_else(|| panic!("{kind}: no '{finding}' in {}", said.out));
+        assert!(line.starts_with(&format!("{kind}: the container: ")), "{line}");
+    }
+}
+
+#[test]
+fn each_damage_of_a_container_is_found() {
+    if !oracle::require(&TOOLS) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    disks(&lab);
+    damaged(&lab, "vhd", "subformat=dynamic", |whole| {
+        let table = words(whole, 1536, 32, u32::from_be_bytes);
+        let used: Vec<usize> = (0..32).filter(|at| table[*at] != u32::MAX).collect();
+        let (one, two) = (1536 + 4 * used[0], used[1]);
+        let end = whole.len() - 512;
+        vec![
+            (one, table[two].to_be_bytes().to_vec(), "a block at byte"),
+            (one, 2_u32.to_be_bytes().to_vec(), "lies over the header"),
+            (
+                one,
+                0x7fff_ffff_u32.to_be_bytes().to_vec(),
+                "lies past the end of the file",
+            ),
+            (
+                100,
+                vec![1],
+                "the copy of the footer in front has a wrong checksum",
+            ),
+            (end + 100, vec![1], "the footer at the end has a wrong checksum"),
+            (600, vec![1], "the header has a wrong checksum"),
+        ]
+    });
+    damaged(&lab, "vdi", "static=off", |whole| {
+        let map = words(whole, 512, 64, u32::from_le_bytes);
+        let used: Vec<usize> = (0..64).filter(|at| map[*at] != u32::MAX).collect();
+        let one = 512 + 4 * used[0];
+        vec![
+            (one, map[used[1]].to_le_bytes().to_vec(), "a block at byte"),
+            (
+                one,
+                0x7fff_u32.to_le_bytes().to_vec(),
+                "lies past the end of the file",
+            ),
+            (0x184, vec![99], "the number of blocks in the file is 99"),
+            (0x155, vec![0], "the map at byte"),
+        ]
+    });
+    damaged(&lab, "vmdk", "subformat=monolithicSparse", |whole| {
+        let sector = |at: usize| usize::try_from(words(whole, at, 1, u32::from_le_bytes)[0]).unwrap() * 512;
+        let (copy, directory) = (sector(48), sector(56));
+        let (copied, table) = (sector(copy), sector(directory));
+        let grains = words(whole, table, 512, u32::from_le_bytes);
+        let used: Vec<usize> = (0..512).filter(|at| grains[*at] != 0).collect();
+        let (one, other) = (4 * used[0], grains[used[1]].to_le_bytes().to_vec());
+        vec![
+            (table + one, other.clone(), "a grain at byte"),
+            (
+                copied + one,
+                other,
+                "a table and its copy, which the second directory has, differ",
+            ),
+            (
+                table + one,
+                0x7fff_ffff_u32.to_le_bytes().to_vec(),
+                "lies past the end of the file",
+            ),
+            (directory, whole[copy..copy + 4].to_vec(), "lies over"),
+        ]
+    });
+    damaged(&lab, "vmdk", "subformat=streamOptimized", |_| {
+        // The first grain stands behind the header and the description.
+        vec![(
+            65_536,
+            vec![1],
+            "the grain at byte 65536 is not the one that its table says",
+        )]
+    });
+}

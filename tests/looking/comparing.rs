@@ -1,10 +1,10 @@
 //! `dib diff`: what is equal in any format, and each way in which files differ.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
-use super::{TOOLS, boot, convert, ext, json, put, root, tool};
+use super::{MIB, TOOLS, boot, convert, disks, ext, json, put, root, tool};
 use crate::lab::{DIB, Lab};
 
 fn tree(dir: &Path) {
@@ -55,6 +55,58 @@ fn one_tree_is_equal_in_all_formats() {
     lab.run(DIB, &["diff", "--times", "tree.ext4", "tree.qcow2"]).ok();
 }
 
+/// The types that `assemble` makes of a tree, and what their files end with.
+const TYPES: [(&str, &str); 14] = [
+    ("raw", "raw"),
+    ("qcow2", "qcow2"),
+    ("vdi", "vdi"),
+    ("vhd", "vhd"),
+    ("vmdk", "vmdk"),
+    ("tar", "tar"),
+    ("tgz", "tgz"),
+    ("tar.zst", "tar.zst"),
+    ("tar.xz", "tar.xz"),
+    ("cpio", "cpio"),
+    ("squashfs", "squash"),
+    ("docker", "docker.tar"),
+    ("oci", "oci.tar"),
+    ("aci", "aci"),
+];
+
+#[test]
+fn an_image_of_every_type_has_the_files_of_its_tree() {
+    let mut lab = Lab::unprivileged();
+    let dir = lab.out("tree");
+    root(&dir);
+    boot(&dir.join("boot"));
+    // Holes that no reader may stumble over, at the start, within a piece, and at the end.
+    let sparse = fs::File::create(dir.join("etc/sparse")).unwrap();
+    let hole = 4 * MIB;
+    for at in [hole, hole + 8192, 3 * hole] {
+        sparse.write_all_at(&[7; 4096], at).unwrap();
+    }
+    sparse.set_len(4 * hole).unwrap();
+    fs::write(lab.out("manifest"), "{}").unwrap();
+    let manifest = lab.out("manifest").display().to_string();
+    lab.set("ACI_MANIFEST", &manifest);
+    let types = TYPES.map(|(word, _)| word).join(",");
+    lab.run(DIB, &["assemble", "tree", "-o", "x", "-t", &types]).ok();
+    let whole = fs::read(dir.join("etc/sparse")).unwrap();
+    for (word, suffix) in TYPES {
+        let name = format!("x.{suffix}");
+        let said = lab.run(DIB, &["diff", &name, "tree"]);
+        assert_eq!(
+            (said.status, said.out.as_str(), said.err.as_str()),
+            (0, "", ""),
+            "{word}"
+        );
+        let script = format!("exec \"$0\" cat {name} /etc/sparse >out");
+        lab.run("/bin/sh", &["-c", &script, DIB]).ok();
+        assert!(fs::read(lab.out("out")).unwrap() == whole, "{word}");
+    }
+    lab.run(DIB, &["check", "x.cpio"]).ok();
+}
+
 #[test]
 fn each_difference_is_told() {
     if !oracle::require(&["tar"]) {
@@ -103,6 +155,66 @@ fn each_difference_is_told() {
     assert_eq!(told["differences"].as_array().unwrap().len(), 9);
     let times = lab.run(DIB, &["diff", "--times", "a", "b"]).out;
     assert!(times.contains("/var/big: mtime "), "{times}");
+}
+
+/// The disk of [`disks`] with a mark that no reader of ours goes behind, in place of the ext4 file system at a byte.
+fn marked(lab: &Lab, name: &str, at: u64, mark: (u64, &[u8])) {
+    fs::copy(lab.out("disk.raw"), lab.out(name)).unwrap();
+    let file = fs::File::options().write(true).open(lab.out(name)).unwrap();
+    file.write_all_at(&[0; 4096], at).unwrap();
+    file.write_all_at(mark.1, at + mark.0).unwrap();
+}
+
+#[test]
+fn a_volume_that_is_not_read_is_no_reason_to_take_another_for_the_root() {
+    if !oracle::require(&TOOLS) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    disks(&lab);
+    for (name, mark, kind) in [
+        ("lvm", (512, &b"LABELONE"[..]), "a physical volume of LVM"),
+        ("luks", (0, b"LUKS\xba\xbe"), "an encrypted volume (LUKS)"),
+    ] {
+        marked(&lab, name, 9 * MIB, mark);
+        let why = format!("partition 2 holds {kind}, which is not read");
+        lab.run(DIB, &["ls", name]).failed(1, &why);
+        lab.run(DIB, &["diff", name, name]).failed(2, &why);
+        let said = lab.run(DIB, &["check", name]).ok();
+        let told = format!("{name}: partition 2 is not checked: it holds {kind}, which is not read\n");
+        assert!(said.out.ends_with(&told), "{}", said.out);
+    }
+}
+
+#[test]
+fn what_is_not_compared_is_named() {
+    if !oracle::require(&TOOLS) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    disks(&lab);
+    marked(&lab, "home", 41 * MIB, (0, b"XFSB"));
+    let said = lab.run(DIB, &["diff", "home", "home"]).ok();
+    let why = "partition 4 is not compared: it holds an XFS file system, which is not read\n";
+    assert_eq!(said.err.matches(why).count(), 2, "{}", said.err);
+    let told = json(&lab.run(DIB, &["check", "--json", "home"]).ok());
+    assert_eq!(told["unchecked"][0]["place"], "partition 4");
+    // A file system that the root does not name.
+    marked(&lab, "lost", 41 * MIB, (0, b""));
+    ext(
+        &lab.out("data"),
+        &lab.out("other.ext4"),
+        8,
+        &["-t", "ext4", "-L", "other"],
+    );
+    let disk = fs::File::options().write(true).open(lab.out("lost")).unwrap();
+    disk.write_all_at(&fs::read(lab.out("other.ext4")).unwrap(), 41 * MIB)
+        .unwrap();
+    let said = lab.run(DIB, &["diff", "lost", "lost"]).ok();
+    let why = "partition 4 is not compared: its file system has no place in the root\n";
+    assert!(said.err.contains(why), "{}", said.err);
+    // Nothing is said of what is looked into.
+    assert_eq!(lab.run(DIB, &["diff", "disk.raw", "disk.qcow2"]).ok().err, "");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Trees as newc archives of cpio: what the kernel unpacks into its first root.
+//! Trees as newc archives of cpio, what the kernel unpacks into its first root; and such archives [read] as trees.
 //!
 //! Spec: <https://docs.kernel.org/driver-api/early-userspace/buffer-format.html>
 //!
@@ -13,6 +13,7 @@
 //! are written as 1970, and those after 2106 as that.
 
 mod header;
+mod reader;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use image_core::map::{Builder, Extent, Map, MapError, Source};
 use image_core::tree::{Content, Node, NodeId, Time, Tree, XattrsId};
 
 use header::{Header, TRAILER};
+pub use reader::{CpioStore, Error, read};
 
 /// The most bytes of a file: its length has eight digits.
 pub const FILE_MAX: u64 = 0xffff_ffff;

@@ -13,6 +13,7 @@
 //! | [`lvm`] | LVM2: labels and metadata of a volume group, and where its linear logical volumes lie |
 //! | [`mbr`] | master boot records and their chains, and where diskimage-builder lays their partitions |
 //! | [`oci`] | container images, in OCI layouts and archives of `docker save`: read as trees, and written of one layer |
+//! | [`parts`] | what is wrong in a container whose parts lie outside its file or over each other |
 //! | [`partitions`] | what every table asks of its partitions |
 //! | [`qcow2`] | QEMU's copy-on-write image: uncompressed as a pure `Map → Map`, compressed as a sink; and its reader |
 //! | [`squashfs`] | squashfs images: written in one pass, and read as trees, with stores that unpack their files from where they lie |
@@ -48,6 +49,7 @@ pub mod mbr;
 pub mod oci;
 mod packing;
 pub mod partitions;
+pub mod parts;
 mod pool;
 pub mod qcow2;
 pub mod squashfs;

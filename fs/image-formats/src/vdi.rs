@@ -9,11 +9,14 @@
 //! |---|---|
 //! | `header` | the header, as it stands on disk |
 //! | `layout` | [`Options`], and [`plan`]: a disk as a pure function of the guest's map |
+//! | `check` | [`check()`]: whether the parts of a disk agree |
 //! | `reader` | [`Guest`]: the guest of a disk, its own or another program's |
 
+mod check;
 mod header;
 mod layout;
 mod reader;
 
+pub use check::check;
 pub use layout::{Error, Options, check_len, plan};
 pub use reader::{Guest, ReadError};

@@ -10,13 +10,16 @@
 //! | [`options`] | what a user may choose, and what the consumers of such disks want |
 //! | `header` | footer and header, as they stand on disk |
 //! | `layout` | [`plan`]: a disk as a pure function of the guest's map |
+//! | `check` | [`check()`]: whether the parts of a disk agree |
 //! | `reader` | [`Guest`]: the guest of a disk, its own or another program's |
 
+mod check;
 mod header;
 mod layout;
 pub mod options;
 mod reader;
 
+pub use check::check;
 pub use layout::{Error, check_len, plan};
 pub use options::{Options, Profile};
 pub use reader::{Guest, ReadError};

@@ -12,14 +12,17 @@
 //! | `header` | header and markers, as they stand on disk |
 //! | `layout` | [`plan`]: a sparse disk as a pure function of the guest's map |
 //! | `sink` | [`StreamSink`]: one pass from guest to stream-optimized disk |
+//! | `check` | [`check()`]: whether the parts of a disk agree |
 //! | `reader` | [`Guest`]: the guest of either, its own or another program's |
 
+mod check;
 mod header;
 mod layout;
 pub mod options;
 mod reader;
 mod sink;
 
+pub use check::check;
 pub use layout::{Error, check_len, plan};
 pub use options::Options;
 pub use reader::{Guest, ReadError};

@@ -156,7 +156,7 @@ fn bytes_of(store: &impl Store, data: &Data) -> Vec<u8> {
 
 /// What a node is in the words of `stat`: its mode below the bits of its kind, the number of its device, and its bytes or
 /// where it leads.
-pub(super) fn stat(tree: &Tree, store: &MemoryStore, id: NodeId) -> (u32, (u32, u32), Vec<u8>) {
+pub(super) fn stat(tree: &Tree, store: &impl Store, id: NodeId) -> (u32, (u32, u32), Vec<u8>) {
     let node = tree.node(id);
     let (kind, device, data) = match &node.content {
         Content::Fifo => (1, None, Vec::new()),

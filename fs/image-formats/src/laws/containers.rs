@@ -1,5 +1,6 @@
-//! Laws of VHD, VMDK and VDI.
+//! Laws of VHD, VMDK, VDI and qcow2.
 
+use std::io::Cursor;
 use std::num::NonZero;
 use std::sync::Arc;
 
@@ -8,13 +9,13 @@ use image_core::tree::Time;
 use image_core::{ReadAt, copy};
 
 use crate::guest::{self, Guest, GuestStore};
-use crate::{vdi, vhd, vmdk};
+use crate::{qcow2, vdi, vhd, vmdk};
 
 /// A guest read through the tables of its image is the guest, and so is what its map copies; and whatever bytes of the
 /// image are changed, reading it ends, with bytes or an error.
 pub fn containers(bytes: &[u8]) {
     let mut draw = Draw::new(bytes);
-    let format = draw.below(6);
+    let format = draw.below(8);
     let changes: Vec<(u64, u8)> = (0..draw.below(6))
         .map(|_| (draw.below(1 << 16), draw.byte()))
         .collect();
@@ -33,6 +34,11 @@ pub fn containers(bytes: &[u8]) {
         let at = if from_end { image.len() - 1 - at } else { at };
         image[at] = *byte;
     }
+    let faults = check(format, image.clone());
+    assert!(
+        !changes.is_empty() || faults == Some(0),
+        "{faults:?} faults of what nothing changed"
+    );
     let Ok(guest) = open(format, image) else {
         assert!(!changes.is_empty(), "an image that nothing changed can be opened");
         return;
@@ -59,6 +65,17 @@ pub fn containers(bytes: &[u8]) {
             end = stretch.range.end;
             Ok(())
         });
+        let _ = guest::map(&*guest, NonZero::<usize>::MIN);
+    }
+}
+
+/// How many faults a check finds, if it can be made.
+fn check(format: u64, image: Vec<u8>) -> Option<usize> {
+    match format {
+        0 | 1 => vhd::check(&image).ok().map(|faults| faults.len()),
+        2 | 3 => vdi::check(image).ok().map(|faults| faults.len()),
+        4 | 5 => vmdk::check(image).ok().map(|faults| faults.len()),
+        _ => qcow2::check(&image).ok().map(|faults| faults.len()),
     }
 }
 
@@ -79,6 +96,17 @@ fn image(format: u64, model: &Model) -> Vec<u8> {
         2 => copied(&vdi(false), store),
         3 => copied(&vdi(true), store),
         4 => copied(&vmdk::plan(map, &options).unwrap(), store),
+        6 => copied(&qcow2::plan(map, &qcow2::Options::default()).unwrap(), store),
+        7 => {
+            let options = qcow2::Options {
+                threads: NonZero::<usize>::MIN,
+                ..qcow2::Options::default()
+            };
+            let output = Cursor::new(Vec::new());
+            let mut sink = qcow2::CompressedSink::new(output, map.len(), &options).unwrap();
+            copy(map, store, &mut sink).unwrap();
+            sink.into_inner().into_inner()
+        }
         _ => {
             options.threads = NonZero::<usize>::MIN;
             let mut sink = vmdk::StreamSink::new(Vec::new(), map.len(), &options).unwrap();
@@ -97,6 +125,7 @@ fn open(format: u64, image: Vec<u8>) -> Result<Arc<dyn Guest>, String> {
     Ok(match format {
         0 | 1 => Arc::new(vhd::Guest::open(image).map_err(shown)?),
         2 | 3 => Arc::new(vdi::Guest::open(image).map_err(shown)?),
-        _ => Arc::new(vmdk::Guest::open(image).map_err(shown)?),
+        4 | 5 => Arc::new(vmdk::Guest::open(image).map_err(shown)?),
+        _ => Arc::new(qcow2::Guest::open(image).map_err(shown)?),
     })
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use image_core::laws::{Draw, copied};
-use image_core::store::MemoryStore;
+use image_core::store::Store;
 use image_core::tree::{Content, NodeId, Tree};
 
 use super::archives::{stat, tree};
@@ -24,24 +24,51 @@ struct Member {
 
 type Members = BTreeMap<Vec<u8>, Member>;
 
-/// The archive of any tree says of each name what the tree says.
+/// The archive of any tree says of each name what the tree says, and is read as that tree; whatever is changed of it,
+/// reading it ends.
 pub fn cpio_plan(bytes: &[u8]) {
     let mut draw = Draw::new(bytes);
+    let changes: Vec<(u64, u8)> = (0..draw.below(6))
+        .map(|_| (draw.below(1 << 12), draw.byte()))
+        .collect();
     let (tree, store) = tree(&mut draw, 0xf_ffff);
     let map = cpio::plan(&tree, &Options::default()).unwrap();
     assert_eq!(map.len() % 512, 0);
-    let found = read(&copied(&map, &store));
+    let mut archive = copied(&map, &store);
+    let found = read(&archive);
     let mut want = Members::new();
     expect(&tree, &store, NodeId::ROOT, b".", &mut BTreeMap::new(), &mut want);
     for path in found.keys().chain(want.keys()) {
         assert_eq!(found.get(path), want.get(path), "{}", path.escape_ascii());
+    }
+    // So does our own reader, of two that stand behind each other, too.
+    let twice = [&archive[..], &[0; 512], &archive].concat();
+    for whole in [archive.clone(), twice] {
+        let (tree, store) = cpio::read(whole).unwrap();
+        let mut again = Members::new();
+        expect(
+            &tree,
+            &store,
+            NodeId::ROOT,
+            b".",
+            &mut BTreeMap::new(),
+            &mut again,
+        );
+        assert!(again == want, "{again:?}");
+    }
+    for (at, byte) in changes {
+        let at = usize::try_from(at).unwrap() % archive.len();
+        archive[at] = byte;
+    }
+    if let Err(error) = cpio::read(archive) {
+        assert!(!error.to_string().is_empty());
     }
 }
 
 /// What the members of an archive must be, in the order of a walk.
 fn expect(
     tree: &Tree,
-    store: &MemoryStore,
+    store: &impl Store,
     id: NodeId,
     path: &[u8],
     firsts: &mut BTreeMap<NodeId, Vec<u8>>,

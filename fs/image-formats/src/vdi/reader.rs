@@ -51,11 +51,12 @@ pub enum ReadError {
 /// The guest of a disk.
 #[derive(Debug)]
 pub struct Guest {
-    image: Arc<dyn ReadAt>,
+    pub(super) image: Arc<dyn ReadAt>,
+    pub(super) header: Header,
     len: u64,
-    block: NonZero<u64>,
-    data_at: u64,
-    map: Vec<U32>,
+    pub(super) block: NonZero<u64>,
+    pub(super) data_at: u64,
+    pub(super) map: Vec<U32>,
 }
 
 impl Guest {
@@ -102,6 +103,7 @@ impl Guest {
         image.read_exact_at(map.as_mut_bytes(), map_at)?;
         Ok(Self {
             image,
+            header,
             len,
             block,
             data_at: header.offset_data.get().into(),

@@ -19,7 +19,7 @@ use crate::guest::{Joined, Tell, by_blocks, invalid, read_block};
 /// The smallest block that is read: it bounds the table.
 const BLOCK_MIN: u32 = 256 << 10;
 /// An entry without a block.
-const UNUSED: u32 = u32::MAX;
+pub(super) const UNUSED: u32 = u32::MAX;
 
 /// Why a disk cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +64,14 @@ pub struct Guest {
 
 /// Where the blocks of a dynamic disk lie.
 #[derive(Debug)]
-struct Blocks {
-    size: NonZero<u64>,
+pub(super) struct Blocks {
+    pub(super) size: NonZero<u64>,
     /// Bytes of the bitmap before each.
-    bitmap: u64,
-    table: Vec<U32>,
+    pub(super) bitmap: u64,
+    /// Where the table is, and its entries, of which the last may be for no block.
+    pub(super) table_at: u64,
+    pub(super) entries: u64,
+    pub(super) table: Vec<U32>,
 }
 
 impl Guest {
@@ -119,14 +122,14 @@ impl Guest {
     }
 }
 
-fn footer_at(image: &dyn ReadAt, at: u64) -> io::Result<Footer> {
+pub(super) fn footer_at(image: &dyn ReadAt, at: u64) -> io::Result<Footer> {
     let mut footer = Footer::new_zeroed();
     image.read_exact_at(footer.as_mut_bytes(), at)?;
     Ok(footer)
 }
 
 /// What readers take for the length: what the geometry says, where the maker is known to have meant it.
-fn length(footer: &Footer) -> u64 {
+pub(super) fn length(footer: &Footer) -> u64 {
     let careless = [*b"vpc ", *b"qemu"].contains(&footer.creator_application);
     let geometry = footer.geometry_len();
     // A geometry that can't grow says nothing.
@@ -139,7 +142,7 @@ fn length(footer: &Footer) -> u64 {
 }
 
 impl Blocks {
-    fn read(image: &dyn ReadAt, header_at: u64, len: u64) -> Result<Self, ReadError> {
+    pub(super) fn read(image: &dyn ReadAt, header_at: u64, len: u64) -> Result<Self, ReadError> {
         let mut bytes = [0; 1024];
         image.read_exact_at(&mut bytes, header_at)?;
         let header = Header::read_from_bytes(&bytes).map_err(|_| ReadError::NotVhd)?;
@@ -159,9 +162,16 @@ impl Blocks {
         }
         let count = usize::try_from(needed).expect("a bounded table fits memory");
         let mut table = vec![U32::ZERO; count];
-        image.read_exact_at(table.as_mut_bytes(), header.table_offset.get())?;
+        let table_at = header.table_offset.get();
+        image.read_exact_at(table.as_mut_bytes(), table_at)?;
         let bitmap = (size.get() / SECTOR / 8).next_multiple_of(SECTOR);
-        Ok(Self { size, bitmap, table })
+        Ok(Self {
+            size,
+            bitmap,
+            table_at,
+            entries,
+            table,
+        })
     }
 
     /// Where the data of a block lie, if it is there.

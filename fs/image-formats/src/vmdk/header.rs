@@ -23,7 +23,7 @@ pub(super) const TEXT_SECTORS: u64 = 20;
 /// Flag: the line ends in the header are as they were written.
 const NEW_LINES: u32 = 1;
 /// Flag: there is a second directory.
-const REDUNDANT: u32 = 1 << 1;
+pub(super) const REDUNDANT: u32 = 1 << 1;
 /// Flag: an entry of 1 is a grain of zeros.
 pub(super) const ZEROED: u32 = 1 << 2;
 /// Flag: grains are compressed.

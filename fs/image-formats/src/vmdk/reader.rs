@@ -60,16 +60,18 @@ pub enum ReadError {
 /// The guest of a disk.
 #[derive(Debug)]
 pub struct Guest {
-    image: Arc<dyn ReadAt>,
-    len: u64,
+    pub(super) image: Arc<dyn ReadAt>,
+    /// The one that knows where the directory is.
+    pub(super) header: Header,
+    pub(super) len: u64,
     /// Bytes in a grain.
-    grain: NonZero<u64>,
+    pub(super) grain: NonZero<u64>,
     /// Entries in a table.
-    entries: NonZero<u64>,
-    compressed: bool,
+    pub(super) entries: NonZero<u64>,
+    pub(super) compressed: bool,
     /// Whether an entry of 1 is a grain of zeros.
-    zeroed: bool,
-    directory: Vec<U32>,
+    pub(super) zeroed: bool,
+    pub(super) directory: Vec<U32>,
     tables: Recent<Vec<U32>>,
     grains: Recent<Vec<u8>>,
 }
@@ -118,6 +120,7 @@ impl Guest {
         image.read_exact_at(directory.as_mut_bytes(), at)?;
         Ok(Self {
             image,
+            header,
             len,
             grain,
             entries,

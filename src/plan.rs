@@ -102,12 +102,7 @@ impl BuildPlan {
             output::ramdisk::check(&settings.name)?;
             ramdisk::check(&environment)?;
         } else {
-            let rules = output::Rules::of(&settings, identity, 0);
-            rules.check(&settings.formats)?;
-            let given = |disk: &blockdevice::layout::Disk| disk.size.or(settings.disk_size());
-            for len in layout.disks.iter().filter_map(given) {
-                rules.check_len(&settings.formats, rules.rounded(&settings.formats, len))?;
-            }
+            check_formats(&settings, &layout, identity)?;
             output::archive::Facts::new(&settings, &environment, identity)?;
         }
         let breaks = Breaks::of(&environment)?;
@@ -226,6 +221,17 @@ impl BuildPlan {
                 .collect(),
         }
     }
+}
+
+/// Refuses options that a type of image does not follow, and disks that are longer than one can be.
+fn check_formats(settings: &Settings, layout: &Layout, identity: Identity) -> Result<()> {
+    let rules = output::Rules::of(settings, identity, 0);
+    rules.check(&settings.formats)?;
+    let given = |disk: &blockdevice::layout::Disk| disk.size.or(settings.disk_size());
+    for len in layout.disks.iter().filter_map(given) {
+        rules.check_len(&settings.formats, rules.rounded(&settings.formats, len))?;
+    }
+    Ok(())
 }
 
 /// Fails if a list of packages is wanted that has no name to stand beside.

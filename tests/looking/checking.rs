@@ -460,7 +460,7 @@ fn damaged(
 }
 
 #[test]
-fn each_damage_of_a_container_is_found() {
+fn each_damage_of_a_vhd_and_of_a_vdi_is_found() {
     if !oracle::require(&TOOLS) {
         return;
     }
@@ -503,6 +503,15 @@ fn each_damage_of_a_container_is_found() {
             (0x155, vec![0], "the map at byte"),
         ]
     });
+}
+
+#[test]
+fn each_damage_of_a_vmdk_is_found() {
+    if !oracle::require(&TOOLS) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    disks(&lab);
     damaged(&lab, "vmdk", "subformat=monolithicSparse", |whole| {
         let sector = |at: usize| usize::try_from(words(whole, at, 1, u32::from_le_bytes)[0]).unwrap() * 512;
         let (copy, directory) = (sector(48), sector(56));

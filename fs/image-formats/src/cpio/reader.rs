@@ -300,14 +300,13 @@ impl Reading {
             // Parents sort before what is in them; one that no member made is made here.
             for (slash, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
                 let above = &path[..slash];
-                parent = match made.get(above) {
-                    Some(node) => *node,
-                    None => {
-                        let missing = self.builder.node(Meta::root(0o755), NewContent::Directory)?;
-                        self.builder.link(parent, last(above), missing)?;
-                        made.insert(above.to_vec(), missing);
-                        missing
-                    }
+                parent = if let Some(node) = made.get(above) {
+                    *node
+                } else {
+                    let missing = self.builder.node(Meta::root(0o755), NewContent::Directory)?;
+                    self.builder.link(parent, last(above), missing)?;
+                    made.insert(above.to_vec(), missing);
+                    missing
                 };
             }
             self.builder.link(parent, last(&path), node)?;

@@ -3,7 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`compress`] | compressed streams: gzip, xz, zstd and lz4, on all processors, the same bytes for any number |
-//! | [`cpio`] | newc archives, as the kernel unpacks them into its first root: planned from trees |
+//! | [`cpio`] | newc archives, as the kernel unpacks them into its first root: planned from trees, and read as trees |
 //! | [`fat`] | FAT12, FAT16 and FAT32: planned from trees, and read as trees |
 //! | [`gpt`] | GUID partition tables, and where diskimage-builder lays their partitions |
 //! | [`grub`] | GRUB's boot code for old firmware, embedded without a device |
@@ -46,6 +46,7 @@ pub mod keyed;
 pub mod laws;
 pub mod lvm;
 pub mod mbr;
+mod names;
 pub mod oci;
 mod packing;
 pub mod partitions;

@@ -15,6 +15,7 @@ use image_core::tree::{Builder, Data, Device, Meta, NewContent, NodeId, Time, Tr
 
 use super::NAME_MAX;
 use super::header::TRAILER;
+use crate::names::normal;
 
 /// Bytes of a header.
 const HEAD: usize = 110;
@@ -325,15 +326,6 @@ impl Reading {
 /// The name in its directory.
 fn last(path: &[u8]) -> &[u8] {
     path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
-}
-
-/// A name without empty and `.` components; `None` if it leads out of the tree.
-fn normal(path: &[u8]) -> Option<Vec<u8>> {
-    let parts: Vec<&[u8]> = path
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
-        .collect();
-    (!parts.contains(&&b".."[..])).then(|| parts.join(&b'/'))
 }
 
 fn length(bytes: usize) -> u64 {

@@ -17,6 +17,7 @@ use tar::EntryType;
 
 use super::member::Members;
 use super::{Archive, Error, Member, Packed, Stored, TarStore, Trouble, xattrs};
+use crate::names::normal;
 
 /// How the names of removed files begin.
 const WHITEOUT: &[u8] = b".wh.";
@@ -253,15 +254,6 @@ impl Collected {
 /// A member's name, which must not lead out of the tree.
 fn inside(member: &Member) -> Result<Vec<u8>, Error> {
     normal(&member.path).ok_or_else(|| Error::member(&member.path, Trouble::LeadsOut))
-}
-
-/// A name without empty and `.` components; `None` if it leads out of the tree.
-fn normal(path: &[u8]) -> Option<Vec<u8>> {
-    let parts: Vec<&[u8]> = path
-        .split(|byte| *byte == b'/')
-        .filter(|part| !part.is_empty() && *part != b".")
-        .collect();
-    (!parts.contains(&&b".."[..])).then(|| parts.join(&b'/'))
 }
 
 /// The directory and the name in it.

@@ -18,7 +18,7 @@ const TMPFS: u32 = 0x0102_1994;
 /// The room on a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
-    /// Bytes that may still be written.
+    /// Bytes that may still be written, by whoever is not root.
     pub free: u64,
     /// Bytes that it has in all.
     pub total: u64,
@@ -51,9 +51,9 @@ impl From<StatFs> for Room {
     fn from(stat: StatFs) -> Self {
         let number = |field| u64::try_from(field).unwrap_or(0);
         let block = number(stat.f_frsize);
-        // Only root may use what is kept for root.
-        let root = rustix::process::geteuid().is_root();
-        let free = if root { stat.f_bfree } else { stat.f_bavail };
+        // What `df` calls available, for root as well: what is said to be kept for root may be out of its reach, too,
+        // where a machine's disk is smaller than its file system.
+        let free = stat.f_bavail;
         let magic = stat.f_type.to_le_bytes();
         let magic = magic.first_chunk().map_or(0, |low| u32::from_le_bytes(*low));
         Self {

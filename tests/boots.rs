@@ -469,8 +469,6 @@ fn every_layout_boots() {
             let mbr = place.build_of_saved("block-device-mbr", "grub");
             repeats(&place, "block-device-mbr", "grub", &mbr);
             boots(&mbr, Firmware::Bios, 512, &bios);
-            let large = place.build_of_saved("block-device-efi-4k", "grub");
-            boots(&large, Firmware::Uefi, 4096, &by_grub);
             let lvm = place.build_of_saved("block-device-efi-lvm", "grub");
             repeats(&place, "block-device-efi-lvm", "grub", &lvm);
             boots(&lvm, Firmware::Uefi, 512, &[&by_grub[..], &ON_VOLUMES].concat());
@@ -486,6 +484,8 @@ fn every_layout_boots() {
                 512,
                 &[&bios[..], &["witness: root has 18 of 19 GiB"]].concat(),
             );
+            let large = place.build_of_saved("block-device-efi-4k", "grub");
+            boots(&large, Firmware::Uefi, 4096, &by_grub);
         });
         boots(&efi, Firmware::SecureBoot, 512, &secure);
         for loader in ["uki", "systemd-boot"] {

@@ -162,7 +162,12 @@ mod tests {
         let disk = to_disk(&value).unwrap().unwrap();
         assert_eq!(disk.len(), 4 + 4 * 4 + 3 * 8);
         assert_eq!(disk[..16], [1, 0, 0, 0, 1, 0, 7, 0, 2, 0, 6, 0, 0xe8, 3, 0, 0]);
+        assert_eq!(from_disk(&disk), Some(value));
         assert_eq!(to_disk(&acl(&[])), Ok(None));
+        // Other ids mean nothing; the kernel does not keep them either.
+        let minimal = |id| acl(&[(USER_OBJ, 7, id), (GROUP_OBJ, 5, id), (OTHER, 0, id)]);
+        let disk = to_disk(&minimal(181)).unwrap().unwrap();
+        assert_eq!(from_disk(&disk), Some(minimal(none)));
     }
 
     #[test]

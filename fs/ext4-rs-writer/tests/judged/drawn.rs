@@ -33,12 +33,27 @@ fn held(tree: &Tree, options: &Options) -> Snapshot {
         if matches!(file.kind, Kind::Symlink(_)) {
             file.xattrs.retain(|name, _| !name.starts_with(b"system."));
         }
+        for (name, value) in &mut file.xattrs {
+            if name.starts_with(b"system.posix_acl") {
+                forget_ids_of_nobody(value);
+            }
+        }
         if path.is_empty() {
             file.owner = options.root_owner.unwrap_or(file.owner);
             file.mode = options.root_mode.map_or(file.mode, u32::from);
         }
     }
     snapshot
+}
+
+/// An entry of an ACL has an id on disk only if its tag is that of a named user (2) or group (8). The kernel takes any
+/// other id for none when it is given one, and shows all bits set.
+fn forget_ids_of_nobody(acl: &mut [u8]) {
+    for entry in acl[4..].chunks_exact_mut(8) {
+        if !matches!(entry[0], 2 | 8) {
+            entry[4..].fill(0xff);
+        }
+    }
 }
 
 /// Whether the kernel shows attributes as they are: it checks the form of capabilities when they are read, and an ACL

@@ -5,7 +5,7 @@
 //! interleaved rounds, each output removed before the next run, and its ratios are qemu-img's time to ours, and our size
 //! to qemu-img's. A run that misses a bar ends with failure: from a raw disk that of its row, from others as fast as
 //! qemu-img; and a raw copy as fast as `cp --sparse=always`.
-//! Words choose the types to come from: `cargo bench --bench convert -- raw qcow2`.
+//! Words choose the types to come from, and behind `to` those to go to: `cargo bench --bench convert -- qcow2 to raw vhd`.
 #![allow(clippy::unwrap_used, reason = "a benchmark's failure is its panic")]
 #![allow(clippy::print_stdout, reason = "a benchmark prints its results")]
 #![allow(
@@ -126,17 +126,16 @@ fn main() -> ExitCode {
         "{:<12} {:<12} {:>9} {:>9} {:>7} {:>7} {:>7}  bars",
         "from", "to", "ours s", "theirs s", "wall", "cpu", "size"
     );
-    let chosen: Vec<String> = std::env::args()
+    let words: Vec<String> = std::env::args()
         .skip(1)
         .filter(|word| word != "--bench")
         .collect();
-    for from in KINDS
-        .iter()
-        .filter(|kind| chosen.is_empty() || chosen.iter().any(|word| word == kind.name))
-    {
+    let mut sides = words.split(|word| word == "to");
+    let [sources, targets] = [(); 2].map(|()| chosen(sides.next().unwrap_or_default()));
+    for from in &sources {
         let source = work.path().join("source");
         theirs(&from.with_format(), &raw, &source);
-        for to in &KINDS {
+        for to in &targets {
             let rounds: Vec<[Taken; 2]> = std::iter::repeat_with(|| {
                 let image = work.path().join("theirs");
                 let own = ours(to, &source, work.path());
@@ -151,6 +150,12 @@ fn main() -> ExitCode {
     }
     copies(&mut bars, &raw, work.path());
     bars.verdict()
+}
+
+/// The types that words name; without words, all.
+fn chosen(words: &[String]) -> Vec<&'static Kind> {
+    let named = |kind: &&Kind| words.is_empty() || words.iter().any(|word| word == kind.name);
+    KINDS.iter().filter(named).collect()
 }
 
 /// What a conversion took, and the bytes on disk that it made.

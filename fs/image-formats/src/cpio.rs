@@ -21,7 +21,8 @@ use std::sync::Arc;
 use image_core::map::{Builder, Extent, Map, MapError, Source};
 use image_core::tree::{Content, Node, NodeId, Time, Tree, XattrsId};
 
-use header::{Header, TRAILER};
+use header::Header;
+pub(crate) use header::TRAILER;
 pub use reader::{CpioStore, Error, read};
 
 /// The most bytes of a file: its length has eight digits.
@@ -58,6 +59,12 @@ pub enum PlanError {
         path: Vec<u8>,
         /// Its length.
         len: usize,
+    },
+    /// The root has an entry by the name that ends an archive.
+    #[error("{}: a newc archive ends at a member of this name, so that it can have none", path.escape_ascii())]
+    NameEndsArchive {
+        /// The path.
+        path: Vec<u8>,
     },
     /// The tree has more nodes than there are numbers for.
     #[error("{nodes} nodes: a newc archive has 4294967295 inodes at most")]
@@ -211,6 +218,10 @@ fn members(tree: &Tree) -> Result<Vec<Member>, PlanError> {
             if path.len() > NAME_MAX {
                 return Err(name_too_long(&path));
             }
+            // Readers know the trailer by its whole name: deeper down it is one like any other.
+            if path == TRAILER {
+                return Err(PlanError::NameEndsArchive { path });
+            }
             members.push(Member {
                 path: path.clone(),
                 node: id,
@@ -324,6 +335,22 @@ mod tests {
             matches!(error, PlanError::NameTooLong { len: 4096, .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn the_name_that_ends_archives_is_refused_in_the_root_alone() {
+        let error = plan(&tree(&[(TRAILER, NewContent::Fifo)]), &Options::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "TRAILER!!!: a newc archive ends at a member of this name, so that it can have none"
+        );
+        let mut builder = Tree::builder(Meta::root(0o755));
+        let directory = builder.node(Meta::root(0o755), NewContent::Directory).unwrap();
+        builder.link(NodeId::ROOT, b"a", directory).unwrap();
+        let file = builder.node(Meta::root(0o644), NewContent::Fifo).unwrap();
+        builder.link(directory, TRAILER, file).unwrap();
+        builder.link(NodeId::ROOT, b"TRAILER!!!!", file).unwrap();
+        assert!(plan(&builder.build().unwrap(), &Options::default()).is_ok());
     }
 
     #[test]

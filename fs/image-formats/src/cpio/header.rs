@@ -1,7 +1,7 @@
 //! A member's header: six digits that say newc, and thirteen numbers of eight hexadecimal digits each.
 
 /// The name that ends an archive.
-pub(super) const TRAILER: &[u8] = b"TRAILER!!!";
+pub(crate) const TRAILER: &[u8] = b"TRAILER!!!";
 
 const MAGIC: &[u8] = b"070701";
 

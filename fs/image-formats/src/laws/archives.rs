@@ -12,6 +12,7 @@ use image_core::laws::{Draw, copied, filler};
 use image_core::store::{MemoryStore, Store};
 use image_core::tree::{Content, Data, Device, Meta, NewContent, NodeId, Time, Tree, Xattr};
 
+use crate::cpio::TRAILER;
 use crate::squashfs::{self, Compression, SquashfsSink};
 use crate::tar::{self, WriteOptions};
 
@@ -195,7 +196,11 @@ pub(super) fn tree(draw: &mut Draw<'_>, device: u32) -> (Tree, MemoryStore) {
         } else {
             letter
         };
-        let name = vec![letter; usize::from(*draw.pick(&[1, 2, 98, 101, 255_u8]))];
+        let mut name = vec![letter; usize::from(*draw.pick(&[1, 2, 98, 101, 255_u8]))];
+        // A name that means something to one of the formats, now and then.
+        if letter == b'!' {
+            name = TRAILER.to_vec();
+        }
         if !names.insert((parent, name.clone())) {
             continue;
         }

@@ -7,7 +7,7 @@ use image_core::store::Store;
 use image_core::tree::{Content, NodeId, Tree};
 
 use super::archives::{stat, tree};
-use crate::cpio::{self, Options};
+use crate::cpio::{self, Options, PlanError, TRAILER};
 
 /// What one member says, and what it holds.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,7 +32,18 @@ pub fn cpio_plan(bytes: &[u8]) {
         .map(|_| (draw.below(1 << 12), draw.byte()))
         .collect();
     let (tree, store) = tree(&mut draw, 0xf_ffff);
-    let map = cpio::plan(&tree, &Options::default()).unwrap();
+    let map = match cpio::plan(&tree, &Options::default()) {
+        Ok(map) => map,
+        Err(error) => {
+            let refused = PlanError::NameEndsArchive {
+                path: TRAILER.to_vec(),
+            };
+            assert_eq!(error, refused);
+            assert!(has_trailer(&tree), "nothing is refused but that name");
+            return;
+        }
+    };
+    assert!(!has_trailer(&tree));
     assert_eq!(map.len() % 512, 0);
     let mut archive = copied(&map, &store);
     let found = read(&archive);
@@ -63,6 +74,14 @@ pub fn cpio_plan(bytes: &[u8]) {
     if let Err(error) = cpio::read(archive) {
         assert!(!error.to_string().is_empty());
     }
+}
+
+/// Whether the root has an entry that would end an archive.
+fn has_trailer(tree: &Tree) -> bool {
+    let Content::Directory(entries) = tree.node(NodeId::ROOT).content else {
+        return false;
+    };
+    tree.entries(entries).any(|(name, _)| name == TRAILER)
 }
 
 /// What the members of an archive must be, in the order of a walk.

@@ -2,18 +2,32 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 
 /// A fragment that has nothing to do.
 pub(super) const IDLE: &str = "deploy-kexec/init.d/81-deploy-kexec";
 
+/// A directory of all commands of busybox, and of nothing else: what this machine has more of, a ramdisk has not.
+fn commands(dir: &Path) -> PathBuf {
+    let commands = dir.join(".commands");
+    if fs::create_dir(&commands).is_ok() {
+        let busybox = oracle::find("busybox").expect("tests ask for busybox first");
+        for command in oracle::run("busybox", &["--list".as_ref()]).lines() {
+            symlink(&busybox, commands.join(command)).unwrap();
+        }
+    }
+    commands
+}
+
 /// Sources the functions of all fragments and a fragment, then runs lines in a directory.
 pub(super) fn run(fragment: &str, lines: &str, dir: &Path) -> String {
     let elements = concat!(env!("CARGO_MANIFEST_DIR"), "/elements");
+    let path = commands(dir);
     let script = format!(
-        "cd \"$1\" && . {elements}/ramdisk-base/extra-data.d/scripts/d/init-func && \
-         HW_DISCOVERY_URL= deploy_disk= HW_SYS=$PWD/sys HW_PROC=$PWD/proc CMDLINE_FILE=$PWD/words && . {elements}/{fragment}\n{lines}"
+        "PATH={} && cd \"$1\" && . {elements}/ramdisk-base/extra-data.d/scripts/d/init-func && \
+         HW_DISCOVERY_URL= deploy_disk= HW_SYS=$PWD/sys HW_PROC=$PWD/proc CMDLINE_FILE=$PWD/words && . {elements}/{fragment}\n{lines}",
+        path.display()
     );
     let args: [&OsStr; 5] = [
         "sh".as_ref(),
@@ -98,6 +112,10 @@ fn kexec_takes_the_newest_kernel_with_the_words_of_its_loader() {
         dir.path(),
         &[
             ("debian/vmlinuz-6.9.1", ""),
+            // What was put aside, and what is told by no version.
+            ("debian/vmlinuz.old", ""),
+            ("debian/vmlinuz-6.10.3.old", ""),
+            ("debian/vmlinuz", ""),
             ("debian/vmlinuz-6.10.2", ""),
             ("debian/initrd.img-6.10.2", ""),
             ("debian/grub/grub.cfg", grub),
@@ -107,9 +125,12 @@ fn kexec_takes_the_newest_kernel_with_the_words_of_its_loader() {
                 "fedora/grub2/grub.cfg",
                 "linux ($root)/vmlinuz-6.11 root=UUID=1 ${extra}\n",
             ),
+            ("single/vmlinuz", ""),
+            ("single/vmlinuz.old", ""),
+            ("single/initrd.img", ""),
         ],
     );
-    let lines = r#"for boot in debian fedora; do
+    let lines = r#"for boot in debian fedora single; do
     kernel=$(kexec_newest $boot)
     echo "$kernel $(kexec_ramdisk $boot "${kernel#vmlinu[xz]}"): $(kexec_words $boot /no-such-device)"
 done"#;
@@ -126,6 +147,8 @@ done"#;
         "{said}"
     );
     assert!(fedora.ends_with(" ro"), "{said}");
+    let single = lines.next().unwrap();
+    assert!(single.starts_with("vmlinuz initrd.img: "), "{said}");
 }
 
 /// In place of the programs that a disk is looked at and a kernel is started by: each disk is a directory.
@@ -156,7 +179,7 @@ fn the_system_on_the_disk_is_started_by_kexec_or_the_reason_is_told() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let list = "major minor  #blocks  name\n\n 254 0 1 vda\n 254 1 1 vda1\n 254 2 1 vda2\n 254 16 1 vdb\n";
+    let list = "major minor  #blocks  name\n\n 8 1 1 vdaa1\n 254 0 1 vda\n 254 1 1 vda1\n 254 2 1 vda2\n 254 16 1 vdb\n";
     let fragment = "deploy-kexec/init.d/81-deploy-kexec";
     let start = |more: &str| {
         let lines = format!("{DISKS}{more}\n. \"$fragment\" 2>&1");
@@ -173,8 +196,11 @@ fn the_system_on_the_disk_is_started_by_kexec_or_the_reason_is_told() {
             ("disks/vda2/etc/fstab", ""),
             ("disks/vda2/boot/vmlinuz-6.1", ""),
             ("disks/vda2/boot/initrd.img-6.1", ""),
-            // Of another disk, which is none of the image's.
+            // Of other disks, which are none of the image's, however their names begin.
             ("disks/vdb/etc/fstab", ""),
+            ("disks/vdaa1/etc/fstab", ""),
+            ("disks/vdaa1/boot/vmlinuz-9.1", ""),
+            ("disks/vdaa1/boot/initrd.img-9.1", ""),
         ],
     );
     let said = start("");

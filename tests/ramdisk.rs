@@ -353,15 +353,25 @@ fn make_modules(tree: &Path) {
         ("kernel/net/wanted.ko", &["toy/a.fw", "toy/many-*.fw"][..]),
         ("kernel/lib/needed.ko", &["toy/b.fw"]),
         ("kernel/net/other.ko", &["toy/c.fw"]),
+        ("kernel/drivers/video/fbdev/hyperv_fb.ko", &[]),
+        ("kernel/drivers/video/fbdev/core/fb.ko", &[]),
     ] {
         module(&place, name, firmware);
     }
     oracle::run("xz", &[place.join("kernel/lib/needed.ko").as_ref()]);
+    oracle::run("gzip", &[place.join("kernel/net/other.ko").as_ref()]);
+    let buffers = "kernel/drivers/video/fbdev";
     fs::write(
         place.join("modules.dep"),
-        "kernel/net/wanted.ko: kernel/lib/needed.ko.xz\nkernel/lib/needed.ko.xz:\nkernel/net/other.ko:\n",
+        format!(
+            "kernel/net/wanted.ko: kernel/lib/needed.ko.xz\nkernel/lib/needed.ko.xz:\nkernel/net/other.ko.gz:\n\
+             {buffers}/hyperv_fb.ko: {buffers}/core/fb.ko\n{buffers}/core/fb.ko:\n"
+        ),
     )
     .unwrap();
+    for name in ["vmlinuz", "System.map", "config", "symvers.xz"] {
+        fs::write(place.join(name), "large").unwrap();
+    }
     let firmware = tree.join("firmware/toy");
     fs::create_dir_all(&firmware).unwrap();
     for name in ["a.fw", "b.fw.xz", "c.fw", "d.fw", "many-1.fw", "many-2.fw"] {
@@ -406,10 +416,11 @@ fn modules_bring_what_they_need_and_firmware_is_what_they_ask_for() {
         (
             "all",
             "needed",
-            "needed.ko.xz other.ko wanted.ko",
+            "needed.ko.xz other.ko.gz wanted.ko",
             "a.fw b.fw.xz c.fw many-1.fw many-2.fw",
         ),
         ("kernel/lib", "none", "needed.ko.xz", ""),
+        ("hyperv_fb", "none", "fb.ko hyperv_fb.ko", ""),
         ("none", "all", "", "a.fw b.fw.xz c.fw d.fw many-1.fw many-2.fw"),
     ] {
         lab.set("DIB_RAMDISK_MODULES", modules)
@@ -417,7 +428,10 @@ fn modules_bring_what_they_need_and_firmware_is_what_they_ask_for() {
         create(&lab, &["--ramdisk-compression", "none"]).ok();
         let root = unpacked(&lab.out("r.initramfs"));
         let found = names_below(&root, "lib/modules");
-        let found: Vec<_> = found.split(' ').filter(|name| *name != "modules.dep").collect();
+        let found: Vec<_> = found
+            .split(' ')
+            .filter(|name| !name.starts_with("modules."))
+            .collect();
         assert_eq!(found.join(" "), has_modules, "{modules}");
         assert_eq!(names_below(&root, "lib/firmware"), has_firmware, "{firmware}");
         fs::remove_dir_all(root).unwrap();

@@ -401,18 +401,11 @@ impl<'a> Laying<'a> {
                 .unwrap_or(&path)
                 .to_string_lossy()
                 .into_owned();
-            let is_module = modules::is_module(&file);
-            let left_out = chosen
-                .as_ref()
-                .is_some_and(|chosen| is_module && !chosen.contains(&file));
-            if left_out
-                || modules::is_frame_buffer(&file)
-                || (chosen.is_some() && file.contains('/') && !is_module)
-            {
+            if !modules::is_laid(&file, chosen.as_ref()) {
                 continue;
             }
             target.copy_in_place(&path, &directory).host(tried)?;
-            if is_module && firmware == Firmware::Needed {
+            if modules::is_module(&file) && firmware == Firmware::Needed {
                 let asked = modules::firmware(self.source, &path);
                 names.extend(asked.host(|| format!("cannot read the module {}", path.display()))?);
             }

@@ -173,6 +173,20 @@ impl Index {
     }
 }
 
+/// Whether a file that lies among modules goes into the ramdisk: of all of them, or of those that were chosen.
+pub fn is_laid(file: &str, chosen: Option<&BTreeSet<String>>) -> bool {
+    if is_module(file) {
+        // Who names a frame buffer wants it, and what it needs.
+        return chosen.map_or_else(|| !is_frame_buffer(file), |chosen| chosen.contains(file));
+    }
+    if file.contains('/') {
+        return chosen.is_none();
+    }
+    // Beside the lists of modules some kernels keep themselves, their symbols and their configuration: nothing in a ramdisk
+    // reads these.
+    file.starts_with("modules.")
+}
+
 /// Whether a file is a driver of a frame buffer, which would take the console from the text mode.
 pub fn is_frame_buffer(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or_default();
@@ -311,6 +325,24 @@ kernel/crypto/crc32c-generic.ko.xz:
             ("kernel/drivers/gpu/drm/simplefb.ko", false),
         ] {
             assert_eq!(is_frame_buffer(file), is, "{file}");
+        }
+    }
+
+    #[test]
+    fn what_lies_beside_modules_is_laid_if_it_is_of_use() {
+        let chosen: BTreeSet<String> = ["kernel/drivers/video/fbdev/core/fb.ko".to_owned()].into();
+        for (file, of_all, of_chosen) in [
+            ("kernel/drivers/video/fbdev/core/fb.ko", false, true),
+            ("kernel/drivers/video/fbdev/vesafb.ko", false, false),
+            ("kernel/net/one.ko.gz", true, false),
+            ("vdso/vdso64.so", true, false),
+            ("modules.dep", true, true),
+            ("vmlinuz", false, false),
+            ("System.map", false, false),
+            ("symvers.xz", false, false),
+        ] {
+            let laid = (is_laid(file, None), is_laid(file, Some(&chosen)));
+            assert_eq!(laid, (of_all, of_chosen), "{file}");
         }
     }
 

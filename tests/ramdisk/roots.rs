@@ -64,9 +64,11 @@ fn packed(lab: &mut Lab, tool: &[&str], ending: &str) {
         "kernel/lib/needed.ko",
     ] {
         let path = place.join(path);
-        let xz = path.with_extension("ko.xz");
-        if xz.exists() {
-            oracle::run("xz", &["-d".as_ref(), xz.as_ref()]);
+        for (tool, ending) in [("xz", "ko.xz"), ("gzip", "ko.gz")] {
+            let packed = path.with_extension(ending);
+            if packed.exists() {
+                oracle::run(tool, &["-d".as_ref(), packed.as_ref()]);
+            }
         }
         pack(tool, &path);
     }

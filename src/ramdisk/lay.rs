@@ -245,10 +245,7 @@ impl<'a> Laying<'a> {
                     of.display()
                 ));
             }
-            // The C library of GNU loads the last one when a thread is cancelled, and says so nowhere.
-            let silent = loader
-                .beside(&path, "libgcc_s.so.1")
-                .filter(|_| !closure.libraries.is_empty());
+            let silent = loader.silent(&path, &closure);
             for library in closure.libraries.iter().chain(&silent) {
                 target.library(&library.asked, &library.path).host(tried)?;
             }

@@ -26,6 +26,11 @@ const USUAL: [&str; 7] = [
     "/usr/lib32",
 ];
 
+/// What the C library of GNU loads without saying so anywhere: when a thread is cancelled, and to look up names. From 2.34
+/// on it does the latter itself.
+const GLIBC: &str = "libc.so.6";
+const SILENT: [&str; 3] = ["libgcc_s.so.1", "libnss_dns.so.2", "libnss_files.so.2"];
+
 /// How many files of `/etc/ld.so.conf` are read, and how many directories they may name.
 const FILES_MAX: usize = 256;
 const DIRECTORIES_MAX: usize = 1024;
@@ -130,8 +135,25 @@ impl<'a> Loader<'a> {
         closure
     }
 
+    /// What the C library of a program may load besides, as far as it is there, and what that needs.
+    pub fn silent(&self, program: &Path, closure: &Closure) -> BTreeSet<Library> {
+        if !closure
+            .libraries
+            .iter()
+            .any(|library| library.asked == Path::new(GLIBC))
+        {
+            return BTreeSet::new();
+        }
+        let mut silent = BTreeSet::new();
+        for library in SILENT.iter().filter_map(|name| self.beside(program, name)) {
+            silent.extend(self.closure(&library.path).libraries);
+            silent.insert(library);
+        }
+        silent
+    }
+
     /// Finds a library by name, for the machine that a program is made for.
-    pub fn beside(&self, program: &Path, name: &str) -> Option<Library> {
+    fn beside(&self, program: &Path, name: &str) -> Option<Library> {
         let elf = self.read(program)?;
         let path = self.first(&self.directories, OsStr::new(name), elf.machine)?;
         Some(Library {
@@ -479,6 +501,53 @@ mod tests {
         );
         assert_eq!(rest.first(), Some(&"/lib64"));
         assert_eq!(rest.last(), Some(&"/usr/lib/arm-linux-gnueabihf"));
+    }
+
+    #[test]
+    fn what_the_c_library_loads_silently_comes_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let glibc = written::Elf {
+            needed: &["libc.so.6"],
+            ..written::Elf::default()
+        };
+        let services = written::Elf {
+            needed: &["libresolv.so.2", "libc.so.6"],
+            ..written::Elf::default()
+        };
+        let musl = written::Elf {
+            needed: &["libc.musl-x86_64.so.1"],
+            ..written::Elf::default()
+        };
+        let foreign = written::Elf {
+            machine: written::ARM64,
+            ..written::Elf::default()
+        };
+        for (path, elf) in [
+            ("bin/tool", glibc),
+            ("bin/other", musl),
+            ("bin/static", written::Elf::default()),
+            ("lib/libc.so.6", written::Elf::default()),
+            ("lib/libc.musl-x86_64.so.1", written::Elf::default()),
+            ("lib/libresolv.so.2", glibc),
+            ("lib/libnss_dns.so.2", services),
+            ("lib64/libnss_dns.so.2", foreign),
+            ("lib64/libnss_files.so.2", foreign),
+        ] {
+            elf.write(&dir.path().join(path));
+        }
+        let source = Source::new(dir.path());
+        let loader = Loader::new(&source);
+        let silent = |program: &str| {
+            let program = Path::new(program);
+            let silent = loader.silent(program, &loader.closure(program));
+            let paths = silent.iter().map(|library| library.path.display().to_string());
+            paths.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            silent("/bin/tool"),
+            "/lib/libc.so.6 /lib/libnss_dns.so.2 /lib/libresolv.so.2"
+        );
+        assert_eq!(silent("/bin/other") + &silent("/bin/static"), "");
     }
 
     #[test]

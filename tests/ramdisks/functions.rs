@@ -166,7 +166,10 @@ fn the_interface_of_the_boot_gets_the_address_that_was_said_or_one_by_dhcp() {
     }
     let files = [
         ("net/eth0/address", "52:54:00:12:34:56\n"),
+        ("net/eth0/device/vendor", ""),
         ("net/eth1/address", "52:54:00:ab:cd:ef\n"),
+        ("net/eth1/device/vendor", ""),
+        ("net/lo/address", "00:00:00:00:00:00\n"),
     ];
     let start = |words: &str| {
         let lines = format!(
@@ -192,6 +195,23 @@ sleep() {{ :; }}
     assert_eq!(said[2..], ["ifconfig eth1 10.0.0.2 netmask 255.255.255.0 up"]);
     let said = start(&format!("{mac} BOOT_IP="));
     assert_eq!(said[2..], ["udhcpc -n -q -t 5 -T 3 -i eth1 -s /udhcpc-script"]);
+    // Without a word of which, all of them ask; an address that was said is one's alone.
+    let ask = |name: &str| {
+        [
+            format!("ip link set {name} up"),
+            format!("udhcpc -n -q -t 5 -T 3 -i {name} -s /udhcpc-script"),
+        ]
+    };
+    for words in ["", "dhcp", "eth0:dhcp", ":::"] {
+        let said = start(&format!("BOOT_MAC= BOOT_INFINIBAND= BOOT_IP={words}"));
+        assert_eq!(said[1..], [ask("eth0"), ask("eth1")].concat(), "{words}");
+    }
+    let said = start("BOOT_MAC= BOOT_INFINIBAND= BOOT_IP=10.0.0.2:10.0.0.1::");
+    let alone = [
+        "ip link set eth0 up",
+        "ifconfig eth0 10.0.0.2 netmask 255.255.255.0 up",
+    ];
+    assert_eq!(said[1..], alone);
     let said = start("BOOT_MAC=52:54:00:00:00:00 BOOT_INFINIBAND= BOOT_IP=");
     let none = [
         "no interface has the address 52:54:00:00:00:00",

@@ -314,6 +314,7 @@ fn texts_are_a_urls_whatever_is_in_them() {
         ("a&b=c?d#e/f+g%h", "a%26b%3Dc%3Fd%23e%2Ff%2Bg%25h"),
         ("\"'$`\\!", "%22%27%24%60%5C%21"),
         ("ü\n", "%C3%BC%0A"),
+        ("-n", "-n"),
         ("", ""),
     ] {
         write(dir.path(), &[("text", text)]);

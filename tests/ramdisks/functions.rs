@@ -15,12 +15,12 @@ fn words_of_the_kernel_are_told_apart() {
     if !oracle::require(&["busybox"]) {
         return;
     }
-    let words = "quiet BOOT_IMAGE=/vmlinuz disk=sda,vda word=\"of honour\" \"whole=a b\" half=\"a b\"c empty= disk=twice \
-                 last=1\n";
+    let words = "quiet BOOT_IMAGE=/vmlinuz disk=sda,vda word=\"of honour\" \"whole=a b\" half=\"a b\"c empty= \
+                 two=b\"c d\"e\"f g\" disk=twice option=-n open=\"to the end\" last=1 end=\"goes on\n";
     let floppy = "disk=of-the-floppy\nlast=\"on a line\"\n";
     let files = [("words", words), ("floppy/parameters.txt", floppy)];
     let lines = r#"tell() { value=$(get_kernel_parameter "$1"); echo "$1: $? '$value'"; }
-for name in quiet disk word whole half empty last isk BOOT none; do tell $name; done
+for name in quiet disk word whole half empty two option last end isk BOOT none; do tell $name; done
 BOOT_METHOD=vmedia VMEDIA_DIR=$PWD/floppy
 for name in disk last word; do tell $name; done"#;
     let told = [
@@ -30,7 +30,10 @@ for name in disk last word; do tell $name; done"#;
         "whole: 0 'a b'",
         "half: 0 'a bc'",
         "empty: 0 ''",
+        "two: 0 'bc def g'",
+        "option: 0 '-n'",
         "last: 0 '1'",
+        "end: 0 'goes on '",
         "isk: 1 ''",
         "BOOT: 1 ''",
         "none: 1 ''",

@@ -66,7 +66,7 @@ fn prepare(lab: &mut Lab) {
         lab.set(name, value);
     }
     lab.hook("root.d/20-ramdisk-root", ROOT);
-    lab.file("probe/binary-deps.d/probe", "toy-script\nsort wget\n");
+    lab.file("probe/binary-deps.d/probe", "toy-script\nsort wget shutdown\n");
     lab.file("probe/init.d/05-first", "echo first\n");
     lab.file("probe/init.d/90-last", "echo last\n");
     lab.file("probe/udev.d/77-toy.rules", "# toy\n");
@@ -209,7 +209,15 @@ fn is_laid_out(root: &Path) {
         (link("bin/wget"), link("bin/ash")),
         ("busybox".into(), "busybox".into())
     );
-    for name in ["busybox", "bash", "toy-script", "udevadm", "modprobe", "lsmod"] {
+    for name in [
+        "busybox",
+        "bash",
+        "toy-script",
+        "udevadm",
+        "modprobe",
+        "lsmod",
+        "shutdown",
+    ] {
         let meta = fs::symlink_metadata(root.join("bin").join(name)).unwrap();
         assert!(
             meta.is_file() && meta.permissions().mode() & 0o111 == 0o111,

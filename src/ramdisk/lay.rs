@@ -128,7 +128,7 @@ impl<'a> Laying<'a> {
             wishes::wishes(&self.hooks, "binary-deps.d").host(|| "cannot read binary-deps.d".to_owned())?;
         let missing: Vec<&Wish> = wishes
             .iter()
-            .filter(|wish| self.find(&wish.word).is_none() && !self.of_busybox(&wish.word))
+            .filter(|wish| self.find(&wish.word).is_none() && !self.is_brought(&wish.word))
             .collect();
         if missing.is_empty() {
             return Ok(wishes);
@@ -150,6 +150,12 @@ impl<'a> Laying<'a> {
     fn of_busybox(&self, word: &str) -> bool {
         let itself = word == "busybox" && self.find(&self.busybox).is_some();
         itself || (self.applets.contains(word) && !OWN.contains(&word))
+    }
+
+    /// Whether the ramdisk has it, whatever the tree has: of busybox, or of the skeleton.
+    fn is_brought(&self, word: &str) -> bool {
+        let of_skeleton = !word.contains('/') && self.build.join("d/bin").join(word).is_file();
+        of_skeleton || self.of_busybox(word)
     }
 
     /// `/init`: its start, the fragments in the order of their names, its end.
@@ -190,7 +196,7 @@ impl<'a> Laying<'a> {
     /// The programs by the names that they get.
     fn programs(&self, wanted: &[Wish]) -> Result<BTreeMap<String, PathBuf>> {
         let mut programs: BTreeMap<String, PathBuf> = BTreeMap::new();
-        for wish in wanted.iter().filter(|wish| !self.of_busybox(&wish.word)) {
+        for wish in wanted.iter().filter(|wish| !self.is_brought(&wish.word)) {
             if let Some(path) = self.find(&wish.word) {
                 let name = wish.word.rsplit('/').next().unwrap_or(&wish.word);
                 if let Some(other) = programs.insert(name.to_owned(), path.clone())

@@ -17,7 +17,7 @@ cd "$2"
 find . -type f | sort >>/tmp/ramdisk
 find /usr/lib/dracut/modules.d -name '*.sh' | sort >>/tmp/ramdisk
 TEXT
-for tool in awk cut dracut ip ping reboot seq tail wget; do
+for tool in awk cut dracut ip ping reboot seq shutdown tail wget; do
     [ -e bin/$tool ] || printf '#!/bin/bash\nexit 0\n' >bin/$tool
     chmod 755 bin/$tool
 done

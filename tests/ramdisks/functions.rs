@@ -223,3 +223,41 @@ sleep() {{ :; }}
     assert_eq!(said[1..3], none);
     assert_eq!(said[3..], ["no interface has an address", "troubleshooting"]);
 }
+
+#[test]
+fn a_ramdisk_is_shut_down_as_other_systems_are() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    // Functions go before commands: nothing here ends the machine that runs this.
+    let stubs =
+        r#"for name in poweroff halt reboot sync sleep; do eval "$name() { echo \"$name \$*\"; }"; done"#;
+    let script = "/elements/ramdisk/extra-data.d/scripts/d/bin/shutdown";
+    for (words, told) in [
+        ("", &["sync ", "poweroff -f"][..]),
+        ("now", &["sync ", "poweroff -f"]),
+        ("-h now", &["sync ", "poweroff -f"]),
+        ("-P +0", &["sync ", "poweroff -f"]),
+        ("-H", &["sync ", "halt -f"]),
+        ("--reboot", &["sync ", "reboot -f"]),
+        ("-r +10 'until -h tomorrow'", &["sleep 10m", "sync ", "reboot -f"]),
+        (
+            "-r 23:59",
+            &["shutdown: '23:59' is neither an option of this one nor now or +MINUTES"],
+        ),
+        (
+            "-c",
+            &["shutdown: '-c' is neither an option of this one nor now or +MINUTES"],
+        ),
+        (
+            "+1a",
+            &["shutdown: '+1a' is neither an option of this one nor now or +MINUTES"],
+        ),
+    ] {
+        let lines = format!(
+            "{stubs}\n(set -- {words}; . {}{script}) 2>&1\ntrue",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        assert_eq!(said(IDLE, &[], &lines), told, "{words}");
+    }
+}

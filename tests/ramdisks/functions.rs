@@ -261,3 +261,94 @@ fn a_ramdisk_is_shut_down_as_other_systems_are() {
         assert_eq!(said(IDLE, &[], &lines), told, "{words}");
     }
 }
+
+/// Stands for the shell that someone would type into.
+const SHELL: &str = "bash() { echo \"bash for $TROUBLESHOOT\"; }\nsleep() { :; }\n";
+
+#[test]
+fn a_shell_is_started_for_who_asked_by_word_or_by_key() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let prompt = "Troubleshooting required, press t to launch shell.";
+    let started = ["Starting troubleshooting shell.", "bash for 1"];
+    let files = [("none", ""), ("other", "xyz"), ("wanted", "xt")];
+    let ask = |lines: &str| said(IDLE, &files, &format!("{SHELL}{lines}"));
+    assert_eq!(ask("TROUBLESHOOT=1; troubleshoot <none"), started);
+    for keys in ["none", "other"] {
+        let said = ask(&format!("TROUBLESHOOT=0; troubleshoot <{keys}"));
+        assert_eq!(said, [format!("{prompt}..........")], "{keys}");
+    }
+    let asked = [&format!("{prompt}.")[..], started[0], started[1]];
+    assert_eq!(ask("troubleshoot <wanted"), asked);
+    // Once is enough.
+    let said = ask("troubleshoot <wanted; troubleshoot <none");
+    assert_eq!(said, [&asked[..], &started].concat());
+}
+
+#[test]
+fn the_init_ends_in_a_reboot_and_in_a_shell_before_it_for_who_asked() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let end = |words: &str| {
+        let end = "/elements/ramdisk-base/extra-data.d/scripts/init-end";
+        // The function goes before the command, and what follows it is not for here.
+        let lines = format!(
+            "{SHELL}reboot() {{ echo \"reboot $*\"; exit; }}\n. {}{end}",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        said(
+            "ramdisk-base/init.d/20-init-variables",
+            &[("words", words)],
+            &lines,
+        )
+    };
+    let reboot = ["rebooting", "reboot -f"];
+    for words in ["quiet", "troubleshoot=0"] {
+        assert_eq!(end(words), reboot, "{words}");
+    }
+    let shell = ["Starting troubleshooting shell.", "bash for 1"];
+    assert_eq!(end("quiet troubleshoot"), [shell, reboot].concat());
+}
+
+#[test]
+fn parameters_come_from_a_virtual_floppy_where_the_boot_says_so() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let files = [
+        ("words", "boot_method=vmedia boot_server=none\n"),
+        ("medium/parameters.txt", "boot_server=10.0.0.1\n"),
+        ("block/sda/device/model", "DISK\n"),
+        ("block/sdb/device/model", "Virtual Media\n"),
+        ("by-label", ""),
+    ];
+    let configure = |more: &str| {
+        let lines = format!(
+            r#"VMEDIA_DIR=$PWD/floppy VMEDIA_MOUNT=$PWD/mnt VMEDIA_DEVICE=$PWD/none BLOCK_DIR=$PWD/block
+mount() {{ echo "mount ${{3##*/}}"; cp medium/* "$4"; }}
+umount() {{ rm "$1"/*; }}
+sleep() {{ echo "sleep $*"; }}
+troubleshoot() {{ echo troubleshooting; }}
+{more}
+. {}/elements/ramdisk-base/init.d/20-init-variables
+echo "server $BOOT_SERVER""#,
+            env!("CARGO_MANIFEST_DIR")
+        );
+        said(IDLE, &files, &lines)
+    };
+    let waited = ["sleep 1"; 5];
+    assert_eq!(
+        configure("VMEDIA_DEVICE=$PWD/by-label"),
+        ["mount by-label", "server 10.0.0.1"]
+    );
+    let by_model = [&waited[..], &["mount sdb", "server 10.0.0.1"]].concat();
+    assert_eq!(configure(""), by_model);
+    let said = configure("BLOCK_DIR=$PWD/medium");
+    let none = [
+        "no virtual floppy with parameters can be mounted",
+        "troubleshooting",
+    ];
+    assert_eq!(said[..7], [&waited[..], &none].concat());
+}

@@ -53,7 +53,7 @@ echo "witness: an address is $(ip -4 addr show | sed -n 's/.*inet \(10[.0-9]*\).
 echo "witness: $(lsmod | grep -c virtio) modules of virtio"
 err_msg "one error"
 echo "witness: $FIRST_ERR_MSG"
-troubleshoot </dev/null
+troubleshoot
 echo "witness has spoken"
 poweroff -f
 "#;
@@ -165,6 +165,13 @@ fn fragments_run(place: &Place<'_>, ramdisk: &Path, kernel: &Path) {
         append: "word=\"of honour\"",
         network: true,
         ports: &[],
+        typed: &[
+            ("press t to launch shell.", "t"),
+            (
+                "Starting troubleshooting shell.",
+                "echo \"witness: who types hears $((6 * 7))\"\nexit\n",
+            ),
+        ],
     };
     let console = boot::ramdisk_until(&["witness has spoken"], &machine, Duration::from_mins(8));
     for said in [
@@ -177,7 +184,7 @@ fn fragments_run(place: &Place<'_>, ramdisk: &Path, kernel: &Path) {
         "witness: it listens",
         "witness: it offers nothing more",
         "witness: one+error",
-        "Troubleshooting required, press t to launch shell.",
+        "witness: who types hears 42",
     ] {
         assert!(console.contains(said), "no '{said}':\n{console}");
     }
@@ -230,6 +237,7 @@ fn every_compression_boots(small: &Small, kernel: &Path) {
             append: "",
             network: false,
             ports: &[],
+            typed: &[],
         };
         let wanted = ["witness: the ramdisk is whole"];
         boot::ramdisk_until(&wanted, &machine, Duration::from_mins(8));

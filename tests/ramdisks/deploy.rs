@@ -104,6 +104,7 @@ pub(super) fn an_image_comes_to_the_disk(place: &Place<'_>, small: &Small) {
         append: &append,
         network: true,
         ports: &[(target, 3260), (done, PORT)],
+        typed: &[],
     };
     let limit = Duration::from_mins(8);
     thread::scope(|scope| {

@@ -64,6 +64,7 @@ pub(super) fn boots(place: &Place<'_>) {
         append: "word=honour ip=dhcp systemd.default_timeout_start_sec=420",
         network: true,
         ports: &[],
+        typed: &[],
     };
     let wanted = [
         "witness: a file of the element",

@@ -1,6 +1,6 @@
 //! A machine that boots: QEMU without acceleration, so that it runs where no virtualisation is lent.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -166,6 +166,8 @@ pub struct Ramdisk<'a> {
     pub network: bool,
     /// Ports of this machine that lead to ports of the other.
     pub ports: &'a [(u16, u16)],
+    /// What is typed on the serial console, and the words that each waits for, one after another.
+    pub typed: &'a [(&'a str, &'a str)],
 }
 
 /// Boots a ramdisk and waits for all of `wanted` on the serial console, as [`until`] does.
@@ -192,7 +194,7 @@ pub fn ramdisk_until(wanted: &[&str], ramdisk: &Ramdisk<'_>, limit: Duration) ->
         let network = std::iter::once(card).chain(ports).collect::<Vec<_>>().join(",");
         command.args(["-nic", &network]);
     }
-    watch(command, wanted, limit)
+    converse(command, ramdisk.typed, wanted, limit)
 }
 
 /// The firmware of emulated 64-bit ARM machines.
@@ -268,12 +270,18 @@ pub fn until(wanted: &[&str], machine: &Machine<'_>, limit: Duration) -> String 
     watch(machine.command(), wanted, limit)
 }
 
-fn watch(mut machine: Command, wanted: &[&str], limit: Duration) -> String {
+fn watch(machine: Command, wanted: &[&str], limit: Duration) -> String {
+    converse(machine, &[], wanted, limit)
+}
+
+/// Watches a machine, and types when what was waited for appears behind all that was waited for before.
+fn converse(mut machine: Command, mut typed: &[(&str, &str)], wanted: &[&str], limit: Duration) -> String {
     let mut machine = machine
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap_or_else(|error| panic!("qemu-system-x86_64: {error}"));
+    let mut keyboard = machine.stdin.take().expect("piped above");
     let mut console = machine.stdout.take().expect("piped above");
     let (sender, lines) = mpsc::channel();
     let reader = thread::spawn(move || {
@@ -287,10 +295,18 @@ fn watch(mut machine: Command, wanted: &[&str], limit: Duration) -> String {
     let deadline = Instant::now() + limit;
     let mut shown = Vec::new();
     let mut seen = false;
+    let mut from = 0;
     while !seen && let Ok(part) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
         shown.extend(part);
         let text = String::from_utf8_lossy(&shown);
         seen = wanted.iter().all(|words| text.contains(words));
+        if let [(words, keys), rest @ ..] = typed
+            && let Some(at) = text.get(from..).and_then(|text| text.find(words))
+        {
+            keyboard.write_all(keys.as_bytes()).expect("the machine listens");
+            from += at + words.len();
+            typed = rest;
+        }
     }
     drop(lines);
     let _ = machine.kill();

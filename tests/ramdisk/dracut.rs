@@ -75,6 +75,9 @@ fn dracut_is_told_what_elements_and_variables_say() {
     }
     assert_eq!(lab.text("r.kernel"), "a kernel\n");
 
+    // Directories and files that have nothing in them are no mistake.
+    std::fs::remove_file(lab.dir().join("elements/probe/udev.d/77-toy.rules")).unwrap();
+    lab.file("probe/dracut-drivers.d/empty", "");
     lab.set("DIB_MODULE_ROOT", "opt/kernel")
         .set("DIB_KERNEL_VERSION", "6.0-toy");
     let told = build(&lab, "none");

@@ -1,5 +1,7 @@
 //! `ramdisk-image-create` on the toy root: what goes into a ramdisk, how it is packed, and when there is none.
 
+#[path = "ramdisk/beside.rs"]
+mod beside;
 #[path = "ramdisk/dracut.rs"]
 mod dracut;
 #[path = "ramdisk/roots.rs"]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oracle::blackbox;
+use oracle::{blackbox, require};
 
 /// In place of sudo, which runs programs of the tree: what reads, reads below the directory; there is nothing to run.
 const SUDO: &str = r#"#!/bin/bash
@@ -101,4 +101,41 @@ fn a_kernel_beside_an_image_is_replaced_together_with_its_ramdisk() {
         ("image.vmlinuz", "a newer kernel"),
     ];
     assert_eq!(hook.out(), owned(&new));
+}
+
+#[test]
+fn a_disc_has_an_entry_by_the_name_of_any_image() {
+    if !require(&["grub-script-check"]) {
+        return;
+    }
+    let hook = Hook::new(&[
+        (
+            "fakes/dib-iso",
+            "#!/bin/bash\ncp \"${!#}/boot/grub/grub.cfg\" grub.cfg\n",
+        ),
+        ("tree/tmp/kernel", "kernel"),
+        ("tree/tmp/ramdisk", "ramdisk"),
+        ("tree/tmp/iso/image", "a loader"),
+        ("tree/usr/lib/grub/i386-pc/moddep.lst", ""),
+    ]);
+    for (image, entry) in [
+        ("image", "menuentry image {"),
+        (
+            r#"dir/my "own" $image}\"#,
+            r#"menuentry my\ \"own\"\ \$image\}\\ {"#,
+        ),
+        ("it's; reboot #", r"menuentry it\'s\;\ reboot\ \# {"),
+    ] {
+        let words = [("DIB_DEPLOY_ISO_KERNEL_CMDLINE_ARGS", "a=\"b c\" $d")];
+        assert!(hook.run("iso/cleanup.d/100-build-iso", image, &words), "{image}");
+        let configuration = hook.path("out/grub.cfg");
+        let text = fs::read_to_string(&configuration).unwrap();
+        let line = text.lines().find(|line| line.starts_with("menuentry"));
+        assert_eq!(line, Some(entry));
+        assert!(
+            text.contains("    linux /boot/vmlinuz a=\\\"b c\\\" \\$d\n"),
+            "{text}"
+        );
+        oracle::run("grub-script-check", &[configuration.as_ref()]);
+    }
 }

@@ -257,8 +257,13 @@ fn memory_that_fails_its_test_is_told() {
     let said = burn("burnin_memory=8\n", 1);
     let told = "memtester 8M 1\nmemtester finds faults in 8 MiB of memory\ntroubleshooting\n";
     assert!(said.ends_with(told), "{said}");
-    let said = burn("burnin_loops=0\n", 1);
-    assert!(!said.contains("memtester"), "{said}");
+    for words in ["burnin_loops=0\n", "burnin_loops=00\n"] {
+        let said = burn(words, 1);
+        assert!(!said.contains("memtester"), "{said}");
+    }
+    let said = burn("burnin_memory=8 burnin_loops=twice\n", 0);
+    let told = "burnin_loops=twice is no number, and has no effect\n";
+    assert!(said.contains("memtester 8M 1\n") && said.contains(told), "{said}");
     // Nine tenths of what is there, unless it is said.
     let said = burn("quiet\n", 0);
     let mib: u64 = said

@@ -256,6 +256,33 @@ fn programs_for_another_machine_bring_its_libraries() {
 }
 
 #[test]
+fn a_ramdisk_loads_the_drivers_of_mellanox_as_an_image_does() {
+    let Some(lab) = lab() else { return };
+    lab.hook(
+        "root.d/30-install",
+        "cp -L \"$(type -P install)\" \"$TARGET_ROOT/bin\"",
+    );
+    lab.hook(
+        "post-install.d/50-list",
+        "cp /etc/modules-load.d/mellanox.conf /etc/udev/rules.d/81-mellanox.rules /tmp/ramdisk-build/d",
+    );
+    create(&lab, &["--ramdisk-compression", "none", "mellanox"]).ok();
+    let root = unpacked(&lab.out("r.initramfs"));
+    // As the hook has it of the image.
+    let drivers = text(root.join("mellanox.conf"));
+    let drivers = drivers.lines().collect::<Vec<_>>().join(" ");
+    let rule = text(root.join("81-mellanox.rules"));
+    assert!(rule.contains(&format!("kmod load {drivers}\"")), "{rule}");
+    assert_eq!(text(root.join("lib/udev/rules.d/81-mellanox.rules")), rule);
+    let init = text(root.join("init"));
+    let fragment = init
+        .split("# init fragment from ")
+        .find(|part| part.starts_with("01-mellanox"));
+    let fragment = fragment.expect("the init has it");
+    assert!(fragment.contains(&format!("in {drivers}; do")), "{fragment}");
+}
+
+#[test]
 fn u_boot_starts_the_same_ramdisk_and_kernel() {
     let Some(lab) = lab() else { return };
     lab.hook("root.d/30-test", "cp -L \"$(type -P test)\" \"$TARGET_ROOT/bin\"");

@@ -328,3 +328,19 @@ fn texts_are_a_urls_whatever_is_in_them() {
         assert_eq!(said.lines().last().unwrap_or_default(), encoded, "{text:?}");
     }
 }
+
+#[test]
+fn drivers_that_a_kernel_has_not_are_no_trouble() {
+    if !oracle::require(&["busybox"]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let lines = format!(
+        "modprobe() {{ echo \"modprobe $*\"; return 1; }}\n. {}/elements/mellanox/init.d/01-mellanox\ntrue",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let said = run(IDLE, &lines, dir.path());
+    let drivers = "mlx4_en mlx4_ib mlx5_ib ib_ipoib ib_umad ib_uverbs";
+    let loads = drivers.split(' ').map(|driver| format!("modprobe -q {driver}\n"));
+    assert_eq!(said, loads.collect::<String>());
+}

@@ -446,6 +446,18 @@ fn modules_bring_what_they_need_and_firmware_is_what_they_ask_for() {
         assert_eq!(names_below(&root, "lib/firmware"), has_firmware, "{firmware}");
         fs::remove_dir_all(root).unwrap();
     }
+    let large = fs::File::create(tree.join("firmware/toy/a.fw")).unwrap();
+    large.set_len(100 << 20).unwrap();
+    for (firmware, advice) in [
+        ("all", "DIB_RAMDISK_FIRMWARE=needed takes"),
+        ("needed", "DIB_RAMDISK_MODULES can name fewer"),
+    ] {
+        lab.set("DIB_RAMDISK_MODULES", "wanted")
+            .set("DIB_RAMDISK_FIRMWARE", firmware);
+        let said = create(&lab, &["--ramdisk-compression", "none"]).ok();
+        let told = format!("100.0 MiB of firmware are in the ramdisk: {advice}");
+        assert!(said.out.contains(&told), "no '{told}' in {}", said.out);
+    }
     lab.set("DIB_RAMDISK_MODULES", "wantd");
     let said = create(&lab, &[]);
     let told = "kernel 6.1-toy has no module 'wantd'";

@@ -15,6 +15,7 @@ use super::target::{Target, told};
 use super::wishes::{self, Wish};
 use super::{BUILD, HOOKS};
 use crate::error::{Context, Error, Kind, Result};
+use crate::room::mib;
 use crate::{given, ui};
 
 /// What busybox has too, and has less of: its `ip` is short of much, its loader of modules unpacks not all that kernels
@@ -50,6 +51,9 @@ const TREE_RULES: [(&str, bool); 4] = [
 
 /// What those rules run.
 const UDEV_PROGRAMS: [&str; 4] = ["firmware", "ata_id", "scsi_id", "cdrom_id"];
+
+/// Bytes of firmware that are told: a machine that boots over the network loads them each time.
+const MUCH_FIRMWARE: u64 = 64 << 20;
 
 /// What the kernel looks at of a file to know what it is run by.
 const HEAD: u64 = 256;
@@ -431,9 +435,25 @@ impl<'a> Laying<'a> {
                 .into_iter()
                 .collect(),
         };
-        paths
-            .iter()
-            .try_for_each(|path| target.copy_in_place(path, &place))
+        let mut len = 0_u64;
+        for path in &paths {
+            target.copy_in_place(path, &place)?;
+            let meta = fs::symlink_metadata(self.source.outside(path))?;
+            len = len.saturating_add(if meta.is_file() { meta.len() } else { 0 });
+        }
+        if len >= MUCH_FIRMWARE {
+            let less = match wanted {
+                Firmware::All => {
+                    "DIB_RAMDISK_FIRMWARE=needed takes what its modules ask for, none leaves all out"
+                }
+                _ => "DIB_RAMDISK_MODULES can name fewer modules, which ask for less",
+            };
+            ui::warn(format_args!(
+                "{} of firmware are in the ramdisk: {less}",
+                mib(len)
+            ));
+        }
+        Ok(())
     }
 }
 

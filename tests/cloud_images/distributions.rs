@@ -218,6 +218,10 @@ fn packages_of_suse_need_the_hosts_zypper() {
         assert!(calls.contains(call), "no {call} in {calls}");
     }
     assert!(cloud.calls().contains("rpm --rebuilddb") && cloud.calls().contains("kernel-default"));
+    assert_eq!(
+        cloud.seen("etc/dracut.conf.d/10-dib-generic.conf"),
+        "hostonly=\"no\"\n"
+    );
     assert_eq!(cloud.seen("etc/hostname"), "opensuse\n");
 }
 
@@ -245,7 +249,9 @@ fn openeuler_comes_from_its_repositories() {
             .text("repos")
             .contains("repo.openeuler.org/openEuler-$releasever/OS/$basearch/")
     );
-    assert!(cloud.calls().contains("cloud-init"), "{}", cloud.calls());
+    for package in ["cloud-init", "dracut-config-generic"] {
+        assert!(cloud.calls().contains(package), "{}", cloud.calls());
+    }
 }
 
 #[test]

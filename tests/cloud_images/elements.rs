@@ -717,7 +717,9 @@ fn packages_of_red_hat_need_the_hosts_dnf() {
         "{calls}"
     );
     assert!(cloud.lab.text("repos").contains("[updates]"));
-    assert!(cloud.calls().contains("rpm --rebuilddb") && cloud.calls().contains("NetworkManager"));
+    for call in ["rpm --rebuilddb", "NetworkManager", "dracut-config-generic"] {
+        assert!(cloud.calls().contains(call), "no {call} in {}", cloud.calls());
+    }
     assert_eq!(cloud.seen("etc/hostname"), "fedora\n");
     cloud
         .lab

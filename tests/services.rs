@@ -10,6 +10,7 @@ use crate::lab::{Lab, Said};
 mod boot;
 mod configuration;
 mod operation;
+mod packages;
 mod python;
 
 /// Notes down, line by line, what is called, and does nothing.

@@ -1,0 +1,48 @@
+//! What packages are called, by distribution and release: the maps of the library as pkg-map reads them.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use crate::lab::{DIB, Lab};
+
+/// What an element's map gives for names, on a distribution of a release.
+#[track_caller]
+fn mapped(element: &str, distribution: &str, release: &str, names: &[&str]) -> String {
+    let lab = Lab::unprivileged();
+    let applet = lab.dir().join("pkg-map");
+    symlink(DIB, &applet).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let map = root.join("elements").join(element).join("pkg-map");
+    let options = [
+        "--pkg-map",
+        map.to_str().unwrap(),
+        "--distro",
+        distribution,
+        "--release",
+        release,
+        "--",
+    ];
+    let said = lab.run(applet.to_str().unwrap(), &[&options, names].concat()).ok();
+    said.out.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_client_of_dhcp_is_one_that_the_release_has() {
+    for element in ["debootstrap/dhcp_client", "dhcp-all-interfaces/dhcp-client"] {
+        let (element, name) = element.split_once('/').unwrap();
+        for (distribution, release, package) in [
+            ("debian", "bullseye", "isc-dhcp-client"),
+            ("debian", "trixie", "dhcpcd-base"),
+            ("ubuntu", "bionic", "isc-dhcp-client"),
+            ("ubuntu", "focal", "isc-dhcp-client"),
+            ("ubuntu", "jammy", "isc-dhcp-client"),
+            ("ubuntu", "noble", "dhcpcd-base"),
+        ] {
+            assert_eq!(
+                mapped(element, distribution, release, &[name]),
+                package,
+                "{element}: {distribution} {release}"
+            );
+        }
+    }
+}

@@ -46,3 +46,22 @@ fn the_client_of_dhcp_is_one_that_the_release_has() {
         }
     }
 }
+
+#[test]
+fn utilities_of_posix_are_in_packages_of_each_family() {
+    let names = ["ctags", "gettext", "mailx"];
+    for (distribution, release, packages) in [
+        ("debian", "trixie", "universal-ctags gettext-base bsd-mailx"),
+        ("ubuntu", "noble", "universal-ctags gettext-base bsd-mailx"),
+        ("fedora", "41", "ctags gettext s-nail"),
+        ("centos", "9-stream", "ctags gettext s-nail"),
+        ("rocky", "8", "ctags gettext mailx"),
+        ("opensuse", "15.6", "ctags gettext-runtime mailx"),
+    ] {
+        assert_eq!(
+            mapped("posix", distribution, release, &names),
+            packages,
+            "{distribution} {release}"
+        );
+    }
+}

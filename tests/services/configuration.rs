@@ -358,3 +358,31 @@ fn elements_run_the_same_where_nothing_can_be_mounted() {
         .mode();
     assert_eq!(mode & 0o777, 0o644);
 }
+
+#[test]
+fn algorithms_of_ssh_come_before_the_distributions_wherever_those_are() {
+    let Some(mut lab) = lab() else { return };
+    lab.set("DISTRO_NAME", "opensuse").set("DIB_RELEASE", "tumbleweed");
+    let configured = |place: &str, text: &str| {
+        lab.hook(
+            "root.d/50-own",
+            &format!("mkdir -p $TARGET_ROOT/{place}; printf '{text}' >$TARGET_ROOT/{place}/sshd_config"),
+        );
+        build(&lab, &["openssh-server"]).ok();
+        lab.text("modes")
+    };
+    let modes = configured("usr/etc/ssh", "Include /etc/ssh/sshd_config.d/*.conf\\nPort 22\\n");
+    assert!(!modes.contains(" etc/ssh/sshd_config\n"), "{modes}");
+    assert!(
+        lab.text("etc/ssh/sshd_config.d/00-dib-hardening.conf")
+            .starts_with("KexAlgorithms ")
+    );
+    has(&lab, "600 0:0 etc/ssh/sshd_config.d/00-dib-hardening.conf");
+    // Where nothing is included, the whole configuration becomes the machine's own.
+    configured("usr/etc/ssh", "Port 22\\n");
+    let own = lab.text("etc/ssh/sshd_config");
+    assert!(
+        own.starts_with("KexAlgorithms ") && own.ends_with("\nPort 22\n"),
+        "{own}"
+    );
+}

@@ -274,11 +274,23 @@ fn selinux_and_the_journal_are_as_asked_for() {
             "mkdir $TARGET_ROOT/etc/selinux; printf '# SELINUX= is\\nSELINUX=enforcing\\nSELINUXTYPE=targeted\\n' >$TARGET_ROOT/etc/selinux/config",
         );
         build(&lab, &[element]).ok();
-        assert_eq!(
-            lab.text("etc/selinux/config"),
-            format!("# SELINUX= is\nSELINUX={mode}\nSELINUXTYPE=targeted\n")
+        let expected = format!("# SELINUX= is\nSELINUX={mode}\nSELINUXTYPE=targeted\n");
+        assert_eq!(lab.text("etc/selinux/config"), expected);
+        // A root that packages make has no policy before.
+        lab.hook("root.d/50-own", "").hook(
+            "install.d/50-policy",
+            "mkdir /etc/selinux; printf '# SELINUX= is\\nSELINUX=enforcing\\nSELINUXTYPE=targeted\\n' >/etc/selinux/config",
         );
+        build(&lab, &[element]).ok();
+        assert_eq!(lab.text("etc/selinux/config"), expected);
+        lab.remove("probe/install.d/50-policy");
     }
+    lab.hook(
+        "root.d/50-own",
+        "mkdir $TARGET_ROOT/etc/selinux; echo SELINUX=enforcing >$TARGET_ROOT/etc/selinux/config",
+    );
+    build(&lab, &["disable-selinux", "selinux-permissive"]).ok();
+    assert_eq!(lab.text("etc/selinux/config"), "SELINUX=disabled\n");
     lab.set("SHOW", "etc/systemd");
     build(&lab, &["journal-to-console"]).ok();
     assert_eq!(

@@ -374,7 +374,8 @@ fn elements_run_the_same_where_nothing_can_be_mounted() {
 #[test]
 fn algorithms_of_ssh_come_before_the_distributions_wherever_those_are() {
     let Some(mut lab) = lab() else { return };
-    lab.set("DISTRO_NAME", "opensuse").set("DIB_RELEASE", "tumbleweed");
+    lab.set("DISTRO_NAME", "opensuse")
+        .set("DIB_RELEASE", "tumbleweed");
     let configured = |place: &str, text: &str| {
         lab.hook(
             "root.d/50-own",
@@ -383,7 +384,10 @@ fn algorithms_of_ssh_come_before_the_distributions_wherever_those_are() {
         build(&lab, &["openssh-server"]).ok();
         lab.text("modes")
     };
-    let modes = configured("usr/etc/ssh", "Include /etc/ssh/sshd_config.d/*.conf\\nPort 22\\n");
+    let modes = configured(
+        "usr/etc/ssh",
+        "Include /etc/ssh/sshd_config.d/*.conf\\nPort 22\\n",
+    );
     assert!(!modes.contains(" etc/ssh/sshd_config\n"), "{modes}");
     assert!(
         lab.text("etc/ssh/sshd_config.d/00-dib-hardening.conf")

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::{FAKE, build, has, home, lab};
+use crate::lab::Lab;
 
 #[test]
 fn devuser_has_the_builders_keys_and_what_is_asked_for() {
@@ -299,4 +300,41 @@ fn machines_prove_by_keylime_what_they_have_booted() {
             .concat()
             .contains("DIB_KEYLIME_AGENT_REGISTRAR_IP is not set")
     );
+}
+
+#[test]
+fn what_a_build_configures_of_yum_ends_with_it_however_often_it_runs() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.hook("root.d/40-tools", "cp -L $(type -P tail test) $TARGET_ROOT/bin");
+    lab.set("DISTRO_NAME", "fedora")
+        .set("DIB_RELEASE", "41")
+        .set("DIB_YUM_REPO_CONF", "new.repo own.repo same.repo")
+        .set("http_proxy", "http://proxy.example.org:3128");
+    for name in ["new", "own", "same"] {
+        fs::write(lab.out(&format!("{name}.repo")), format!("[{name}]\n")).unwrap();
+    }
+    lab.hook(
+        "root.d/50-own",
+        "cd $TARGET_ROOT; mkdir -p etc/dnf etc/yum.repos.d; touch usr/bin/python3
+        printf '[main]\\nkeepcache=0\\n' >etc/dnf/dnf.conf
+        echo '[image]' >etc/yum.repos.d/own.repo; echo '[same]' >etc/yum.repos.d/same.repo",
+    );
+    lab.hook(
+        "pre-install.d/01-again",
+        "/tmp/in_target.d/pre-install.d/00-build-configuration
+        grep -q '^cachedir=/tmp/yum/' /etc/dnf/dnf.conf; grep -q '^keepcache=1' /etc/dnf/dnf.conf
+        cd /etc/yum.repos.d; [ \"$(cat new.repo own.repo same.repo)\" = $'[new]\\n[own]\\n[same]' ]",
+    );
+    lab.hook(
+        "cleanup.d/99-reset-configuration-again",
+        "$TMP_HOOKS_PATH/cleanup.d/99-reset-configuration
+        cp -r $TARGET_ROOT/etc/dnf $TARGET_ROOT/etc/yum.repos.d .",
+    );
+    build(&lab, &["yum"]).ok();
+    assert_eq!(lab.text("dnf/dnf.conf"), "[main]\nkeepcache=0\n");
+    assert_eq!(lab.text("yum.repos.d/own.repo"), "[image]\n");
+    assert_eq!(lab.text("yum.repos.d/same.repo"), "[same]\n");
+    let left =
+        fs::read_dir(lab.out("yum.repos.d")).unwrap().count() + fs::read_dir(lab.out("dnf")).unwrap().count();
+    assert_eq!(left, 3, "nothing of the build is left");
 }

@@ -22,7 +22,9 @@ fn mapped(element: &str, distribution: &str, release: &str, names: &[&str]) -> S
         release,
         "--",
     ];
-    let said = lab.run(applet.to_str().unwrap(), &[&options, names].concat()).ok();
+    let said = lab
+        .run(applet.to_str().unwrap(), &[&options, names].concat())
+        .ok();
     said.out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

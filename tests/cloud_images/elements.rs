@@ -12,11 +12,10 @@ use crate::lab::{DIB, Lab};
 use crate::rung::{Rung, Stairs};
 
 /// Programs of the distributions that hooks call: each notes down that it was.
-const STUBS: [&str; 7] = [
+const STUBS: [&str; 6] = [
     "apt-get",
     "dkms",
     "dpkg-divert",
-    "subscription-manager",
     "systemctl",
     "systemd-machine-id-setup",
     "yum",
@@ -96,6 +95,10 @@ pub(super) fn furnish(root: &Path) {
         script(name, "");
     }
     script("dpkg-query", "case \"$*\" in *xapian*) exit 1 ;; esac\n");
+    script(
+        "subscription-manager",
+        "case $1 in\nidentity) [ -e /registered ] ;;\nregister) touch /registered ;;\nunregister) rm /registered ;;\nesac\n",
+    );
     script(
         "systemd-machine-id-setup",
         "echo 0123456789abcdef0123456789abcdef >/etc/machine-id\n",
@@ -581,11 +584,18 @@ fn rhel_is_what_the_user_has() {
         .set("REG_ORG", "7")
         .set("REG_ACTIVATION_KEY", "images")
         .set("REG_REPOS", "one,two");
+    // Each hook a second time: a machine is registered once, and once no more.
+    for hook in ["pre-install.d/01-register", "finalise.d/60-unregister"] {
+        cloud
+            .lab
+            .hook(&format!("{hook}-again"), &format!("/tmp/in_target.d/{hook}"));
+    }
     cloud.lab.build(&args).ok();
     let calls = cloud.calls();
     let ours: Vec<_> = calls
         .lines()
         .filter_map(|line| line.strip_prefix("subscription-manager "))
+        .filter(|call| *call != "identity")
         .collect();
     assert_eq!(
         ours,
@@ -594,6 +604,7 @@ fn rhel_is_what_the_user_has() {
             "repos --enable=one",
             "repos --enable=two",
             "unregister",
+            "clean",
             "clean"
         ]
     );

@@ -26,6 +26,11 @@ fn lab() -> Option<Lab> {
             "echo ran ${0##*/} in $PWD with ${DIB_RELEASE-nothing}",
         );
     }
+    // A hook may run twice.
+    lab.hook(
+        "finalise.d/02-again",
+        "[ ! -d /etc/first-boot.d ] || /tmp/in_target.d/finalise.d/01-first-boot",
+    );
     lab.file("probe/first-boot.d/40-plain", "#!")
         .file("probe/first-boot.d/50-data", "data")
         .file("probe/first-boot.d/dir/10-x", "#!/bin/sh\nexit 1\n");

@@ -291,8 +291,10 @@ fn dracut_gets_the_modules_and_their_packages() {
     assert_eq!(
         lab.text("calls"),
         "install-packages -m dracut-regenerate cryptsetup lvm2\ninstall-packages dracut procps\n\
-         dracut --force --quiet --no-hostonly --add crypt lvm --kver 6.1.0 /boot/initrd.img-6.1.0\n"
+         dracut --force --quiet --no-hostonly --kver 6.1.0 /boot/initrd.img-6.1.0\n"
     );
+    let modules = "etc/dracut.conf.d/60-dib-dracut-regenerate.conf";
+    assert_eq!(lab.text(modules), "add_dracutmodules+=\" crypt lvm \"\n");
     lab.set(
         "DIB_DRACUT_ENABLED_MODULES",
         "- name: \"multipath\" # of disks\n  packages: [device-mapper-multipath, kpartx]\n- packages:\n    - lvm2\n  name: lvm\n- name: bare\n",
@@ -300,10 +302,10 @@ fn dracut_gets_the_modules_and_their_packages() {
     build(&lab, &["dracut-regenerate"]).ok();
     let calls = lab.text("calls");
     assert!(
-        calls.starts_with("install-packages -m dracut-regenerate device-mapper-multipath kpartx lvm2\n")
-            && calls.contains(" --add multipath lvm bare "),
+        calls.starts_with("install-packages -m dracut-regenerate device-mapper-multipath kpartx lvm2\n"),
         "{calls}"
     );
+    assert_eq!(lab.text(modules), "add_dracutmodules+=\" multipath lvm bare \"\n");
     for (list, complaint) in [
         ("crypt lvm", "'crypt lvm' is not understood"),
         ("[]", "names no module"),
@@ -378,6 +380,29 @@ fn roots_on_iscsi_are_found_by_the_initramfs() {
         lab.text("calls"),
         "install-packages dracut-network iscsi-initiator-utils\ndracut --force --quiet --regenerate-all\n"
     );
+}
+
+#[test]
+fn the_last_initramfs_has_the_modules_of_all_elements() {
+    let Some(mut lab) = lab() else { return };
+    lab.set("DISTRO_NAME", "centos").set("DIB_RELEASE", "9-stream");
+    // As dracut does, it takes what every configuration adds; what it is told beside that is of this one call.
+    lab.file(
+        "probe/bin/dracut",
+        "#!/bin/bash\nfor conf in /etc/dracut.conf.d/*.conf; do . $conf; done\n\
+         case \"$*\" in *' --add '*) echo $* >>/calls;; esac\necho \"dracut$add_dracutmodules\" >>/calls\n",
+    );
+    lab.hook(
+        "root.d/50-own",
+        "cd $TARGET_ROOT; mkdir -p boot lib/modules/6.1.0; cp -L $(type -P head) bin; touch etc/redhat-release
+        touch boot/vmlinuz-6.1.0 boot/initramfs-6.1.0.img",
+    );
+    build(&lab, &["dracut-regenerate", "iscsi-boot"]).ok();
+    let calls = lab.text("calls");
+    let last = calls.lines().last().unwrap();
+    for module in ["crypt", "lvm", "network", "iscsi"] {
+        assert!(last.contains(module), "no {module} in {calls}");
+    }
 }
 
 #[test]

@@ -175,6 +175,51 @@ fn dhcp_on_all_interfaces_is_the_scripts_or_network_managers() {
 }
 
 #[test]
+fn dhcp_is_asked_for_on_each_interface_of_alpine_too() {
+    let Some(mut lab) = lab() else { return };
+    for name in ["rc-update", "ifup"] {
+        lab.file(&format!("probe/bin/{name}"), FAKE);
+    }
+    lab.file("probe/bin/ip", "#!/bin/sh\n");
+    lab.set("DISTRO_NAME", "alpine")
+        .set("DIB_RELEASE", "3.22")
+        .set("DIB_INIT_SYSTEM", "openrc")
+        .set("SHOW", "etc run");
+    lab.hook(
+        "root.d/50-own",
+        "mkdir -p $TARGET_ROOT/etc/network $TARGET_ROOT/etc/init.d; printf 'auto eth0\\niface eth0 inet dhcp\\n' >$TARGET_ROOT/etc/network/interfaces",
+    );
+    lab.hook(
+        "cleanup.d/50-boot",
+        "cd $TARGET_ROOT
+        for name in eth0 eth1; do
+            mkdir -p net/$name/device; echo 1 >net/$name/type; echo 1 >net/$name/carrier
+        done
+        sed 's,=/sys/class/net$,=/net,' usr/local/sbin/dhcp-all-interfaces.sh >script
+        chroot . env PATH=/usr/local/bin:/usr/bin:/bin sh /script >/dev/null",
+    );
+    build(&lab, &["dhcp-all-interfaces"]).ok();
+    has(&lab, "755 0:0 etc/init.d/dhcp-all-interfaces");
+    let calls = lab.text("calls");
+    for call in [
+        "rc-update add dhcp-all-interfaces default",
+        "ifup -i /run/network/interfaces.d/eth1 eth1",
+    ] {
+        assert!(calls.lines().any(|known| known == call), "no '{call}' in {calls}");
+    }
+    assert!(!calls.contains("eth0"), "{calls}");
+    assert_eq!(
+        lab.text("run/network/interfaces.d/eth1"),
+        "iface eth1 inet dhcp\n"
+    );
+    // Its ifup would take the pattern for a name, and configure nothing any more.
+    assert_eq!(
+        lab.text("etc/network/interfaces"),
+        "auto eth0\niface eth0 inet dhcp\n"
+    );
+}
+
+#[test]
 fn files_of_the_host_are_missed_before_anything_is_built() {
     let Some(mut lab) = lab() else { return };
     lab.hook("root.d/90-late", "echo too late >late");

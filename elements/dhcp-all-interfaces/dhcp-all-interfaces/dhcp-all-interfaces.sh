@@ -84,7 +84,12 @@ ask() {
     elif [ -f /etc/network/interfaces ] && command -v ifup >/dev/null; then
         mkdir -p /run/network/interfaces.d
         printf 'iface %s inet dhcp\n' "$1" >"/run/network/interfaces.d/$1"
-        ifup "$1"
+        if grep -qxF 'source /run/network/interfaces.d/*' /etc/network/interfaces; then
+            ifup "$1"
+        else
+            # Alpine's ifup knows no patterns behind `source`.
+            ifup -i "/run/network/interfaces.d/$1" "$1"
+        fi
     elif command -v wicked >/dev/null; then
         printf "BOOTPROTO='dhcp'\nSTARTMODE='auto'\n" >"/etc/sysconfig/network/ifcfg-$1"
         wicked ifup --timeout "$timeout" "$1"

@@ -169,6 +169,34 @@ fn cloud_init_is_told_where_to_look_and_what_to_grow() {
 }
 
 #[test]
+fn cloud_init_runs_at_boot_by_each_init_system() {
+    let Some(mut lab) = lab() else { return };
+    lab.file("probe/bin/rc-update", FAKE);
+    lab.hook(
+        "root.d/50-own",
+        "cd $TARGET_ROOT; mkdir -p etc/init.d usr/lib/systemd/system
+        for name in cloud-init-local cloud-init cloud-config cloud-final; do
+            touch etc/init.d/$name usr/lib/systemd/system/$name.service
+        done",
+    );
+    build(&lab, &["cloud-init"]).ok();
+    let calls = lab.text("calls");
+    assert!(
+        calls.contains("systemctl --quiet enable cloud-init-local.service\n") && !calls.contains("rc-update"),
+        "{calls}"
+    );
+    lab.set("DISTRO_NAME", "alpine")
+        .set("DIB_RELEASE", "3.22")
+        .set("DIB_INIT_SYSTEM", "openrc");
+    build(&lab, &["cloud-init"]).ok();
+    assert_eq!(
+        lab.text("calls"),
+        "install-packages cloud-init\nrc-update --quiet add cloud-init-local boot\nrc-update --quiet add cloud-init default\n\
+         rc-update --quiet add cloud-config default\nrc-update --quiet add cloud-final default\n"
+    );
+}
+
+#[test]
 fn modules_are_configured_and_their_initramfs_made_anew() {
     let Some(mut lab) = lab() else { return };
     lab.file("probe/modprobe.d/mine.conf", "options loop max_loop=8\n")

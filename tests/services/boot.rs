@@ -482,3 +482,14 @@ fn fips_mode_is_set_before_packages_come() {
             .contains("\nfips-mode-setup --enable --no-bootcfg\n")
     );
 }
+
+#[test]
+fn what_has_no_boot_loader_is_refused_before_anything_is_built() {
+    let Some(mut lab) = lab() else { return };
+    lab.hook("root.d/01-first", "echo too late >late");
+    for arch in ["ppc64el", "ppc64le"] {
+        lab.set("ARCH", arch);
+        build(&lab, &["bootloader"]).failed(1, &format!("nothing is known that boots {arch},"));
+    }
+    assert!(!lab.out("late").exists());
+}

@@ -12,7 +12,11 @@ esac
 export DIB_BOOTLOADER
 case "${ARCH:-}" in
 arm64 | aarch64) _dib_serial=ttyAMA0,115200 ;;
-ppc*) _dib_serial=hvc0 ;;
+ppc*)
+    echo "bootloader: nothing is known that boots $ARCH, whose firmware reads a PReP partition:" \
+        "build without this element and vm, or with an element that provides bootloader" >&2
+    exit 1
+    ;;
 *) _dib_serial=ttyS0,115200 ;;
 esac
 export DIB_BOOTLOADER_DEFAULT_CMDLINE=${DIB_BOOTLOADER_DEFAULT_CMDLINE:-nofb nomodeset gfxpayload=text}

@@ -67,3 +67,18 @@ fn utilities_of_posix_are_in_packages_of_each_family() {
         );
     }
 }
+
+#[test]
+fn what_grows_partitions_is_the_same_for_both_who_ask() {
+    for element in ["growroot", "cloud-init-growpart"] {
+        for (distribution, release, packages) in [
+            ("debian", "trixie", "cloud-guest-utils fdisk"),
+            ("alpine", "3.22", "cloud-utils-growpart"),
+            ("fedora", "41", "cloud-utils-growpart"),
+            ("opensuse", "15.6", "growpart"),
+        ] {
+            let found = mapped(element, distribution, release, &["growpart"]);
+            assert_eq!(found, packages, "{element}: {distribution}");
+        }
+    }
+}

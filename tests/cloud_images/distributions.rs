@@ -207,6 +207,15 @@ fn packages_of_suse_need_the_hosts_zypper() {
     }
     let script = "echo \"$@\" >>zypper-calls\n[[ \" $* \" != *' install '* ]] || cp -a $CLOUD_ROOT/. $4\n";
     programs(&mut cloud.lab, &[("zypper", script)]);
+    // As a boot loader is installed, when the caches are clear already.
+    cloud.lab.hook(
+        "finalise.d/50-late",
+        "mkdir -p /var/cache/zypp/raw/oss /var/cache/zypp/solv/oss",
+    );
+    cloud.lab.hook(
+        "cleanup.d/90-caches",
+        "[ -z \"$(ls $TARGET_ROOT/var/cache/zypp)\" ]",
+    );
     cloud.lab.set("DIB_OPENSUSE_MIRROR", "http://mirror.test/");
     cloud.lab.build(&args).ok();
     let calls = cloud.lab.text("zypper-calls");

@@ -475,6 +475,24 @@ fn fips_mode_is_set_before_packages_come() {
         lab.text("calls"),
         "install-packages crypto-policies-scripts\nupdate-crypto-policies --no-reload --set FIPS\ninstall.d with DIB_FIPS=1\n"
     );
+    // The initramfs that the root came with is made anew; one that was made since has the module.
+    lab.file("probe/bin/dracut", FAKE);
+    lab.hook(
+        "root.d/50-own",
+        "cd $TARGET_ROOT; mkdir -p boot lib/modules/5.14.0
+        touch -d 2001-01-01 boot/initramfs-5.14.0.img boot/initramfs-0-rescue.img",
+    );
+    lab.hook(
+        "install.d/50-kernel",
+        "mkdir -p /lib/modules/5.14.1; touch -d '+1 hour' /boot/initramfs-5.14.1.img",
+    );
+    build(&lab, &["fips"]).ok();
+    let calls = lab.text("calls");
+    let last = calls.split_once("DIB_FIPS=1\n").unwrap().1;
+    assert_eq!(
+        last,
+        "dracut --force --no-hostonly --quiet /boot/initramfs-5.14.0.img 5.14.0\n"
+    );
     lab.file("probe/bin/fips-mode-setup", FAKE);
     build(&lab, &["fips"]).ok();
     assert!(

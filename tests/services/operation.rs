@@ -383,3 +383,23 @@ fn what_a_build_configures_of_yum_ends_with_it_however_often_it_runs() {
         fs::read_dir(lab.out("yum.repos.d")).unwrap().count() + fs::read_dir(lab.out("dnf")).unwrap().count();
     assert_eq!(left, 3, "nothing of the build is left");
 }
+
+#[test]
+fn no_link_of_the_tree_leads_the_list_of_elements_to_the_host() {
+    let Some(mut lab) = lab() else { return };
+    let outside = lab.dir().join("outside");
+    fs::create_dir(&outside).unwrap();
+    let outside = outside.display().to_string();
+    lab.hook(
+        "root.d/50-own",
+        &format!("cd $TARGET_ROOT; mkdir -p srv .{outside}; ln -s {outside} srv/lists"),
+    );
+    lab.hook(
+        "cleanup.d/10-take",
+        &format!("cp $TARGET_ROOT{outside}/elements ."),
+    );
+    lab.set("DIB_ELEMENT_MANIFEST_PATH", "/srv/lists/elements");
+    build(&lab, &["element-manifest"]).ok();
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    assert!(lab.text("elements").lines().any(|name| name == "probe"));
+}

@@ -258,6 +258,16 @@ fn files_of_the_host_are_missed_before_anything_is_built() {
         lab.text("calls"),
         "install-packages dnf-automatic\nsystemctl --quiet enable dnf-automatic.timer\n"
     );
+    lab.set("DISTRO_NAME", "fedora").set("DIB_RELEASE", "42");
+    lab.hook(
+        "install.d/90-dnf5",
+        "mkdir -p /usr/lib/systemd/system; touch /usr/lib/systemd/system/dnf5-automatic.timer",
+    );
+    build(&lab, &["autoupdates"]).ok();
+    assert!(
+        lab.text("calls")
+            .ends_with("systemctl --quiet enable dnf5-automatic.timer\n")
+    );
 }
 
 #[test]

@@ -263,12 +263,12 @@ fn growvols_is_started_by_systemd_on_wish() {
     has(&lab, "755 0:0 usr/local/sbin/growvols");
     assert!(!lab.text("calls").contains("systemctl"));
     lab.set("DIB_GROWVOLS_TRIGGER", "systemd")
-        .set("DIB_GROWVOLS_ARGS", "img-rootfs=20% fs_home=20GiB")
+        .set("DIB_GROWVOLS_ARGS", "cloudimg-rootfs=20% fs_home=20GiB")
         .set("DIB_GROWVOLS_GROUP", "vg");
     build(&lab, &["growvols"]).ok();
     assert_eq!(
         lab.text("etc/default/growvols"),
-        "GROWVOLS_ARGS=\"--group vg img-rootfs=20% fs_home=20GiB\"\n"
+        "GROWVOLS_ARGS=\"--group vg cloudimg-rootfs=20% fs_home=20GiB\"\n"
     );
     assert!(
         lab.text("calls")

@@ -41,7 +41,9 @@ const HEAD: &str = "\
 This file is made of the elements: `DIB_BLESS=1 cargo test --test tests library` writes it, and a test compares it. `dib elements
 show NAME` tells all about one; each has a README of its own. How to write one: [GUIDE.md](GUIDE.md).
 
-A case `element/case` is `element/test-elements/case`, and `dib test-element element/case` builds it.
+A case `element/case` is `element/test-elements/case`, and `dib test-element element/case` builds it. `tests/services.rs` and
+`tests/cloud_images.rs` build on toy roots, where the tools of a distribution are stand-ins: what hooks do is seen there, not what
+real packages make of it.
 ";
 
 fn root() -> &'static Path {

@@ -262,7 +262,9 @@ fn unit_tests_of_elements_run() {
     );
     test("other", "self.assertEqual(1, 2)");
     lab.file("untested/README.md", "");
-    let said = lab.run(DIB, &["test-element", "--unit"]).failed(1, "");
+    let said = lab
+        .run(DIB, &["test-element", "--unit", "with-dashes", "other"])
+        .failed(1, "");
     assert!(
         said.out.contains("ok       with-dashes/tests (")
             && said.out.contains("    | AssertionError: 1 != 2")

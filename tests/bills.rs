@@ -320,6 +320,122 @@ fn packages_of_rpm_are_told_by_rpm_itself() {
     }
 }
 
+/// apk's database of installed packages, as apk-tools 2 writes it: the C library, a package of Python, and the group that
+/// `apk add --virtual` makes of what it was given.
+const APK_BASE: &str = "\
+C:Q1+Kt9B0wYm3ZaYvUr2TzQqC2m0cE=
+P:musl
+V:1.2.5-r10
+A:x86_64
+S:407278
+I:667648
+T:the musl c library (libc) implementation
+U:https://musl.libc.org/
+L:MIT
+o:musl
+m:Natanael Copa <ncopa@alpinelinux.org>
+t:1739465134
+c:d40a5c0a4e5e0e2b1b1f4d4d0d9b5a1c3e7f9a10
+p:so:libc.musl-x86_64.so.1=1
+F:lib
+R:ld-musl-x86_64.so.1
+a:0:0:755
+Z:Q1Dnlk4rZQ8m8Cd7RqTnWkz0s7sJc=
+R:libc.musl-x86_64.so.1
+a:0:0:777
+Z:Q17yJ3JFNypA4mxhJJr0ou6CzsJVI=
+
+";
+const APK_MORE: &str = "\
+C:Q1g5b1sI7e2cJ4m0Y8rQ1f6t3LwzU=
+P:py3-yaml
+V:6.0.2-r0
+A:x86_64
+S:183412
+I:889344
+T:Python3 bindings for YAML
+U:https://pyyaml.org/
+L:MIT
+o:py3-yaml
+m:
+t:1733425012
+c:0f5a3c1e6b7d8a9b0c1d2e3f4a5b6c7d8e9f0a1b
+D:python3~3.12 so:libc.musl-x86_64.so.1 !py-yaml
+p:cmd:yaml=6.0.2-r0 py3.12:yaml=6.0.2-r0
+F:usr
+F:usr/lib
+F:usr/lib/python3.12
+F:usr/lib/python3.12/site-packages
+F:usr/lib/python3.12/site-packages/PyYAML-6.0.2.dist-info
+M:0:0:750
+R:METADATA
+Z:Q1m7s8J2nq0d4sVtq9fQ3v5m1b9Zc=
+
+C:Q1AAAAAAAAAAAAAAAAAAAAAAAAAAA=
+P:.build
+V:20250718.101112
+A:noarch
+S:0
+I:0
+D:py3-yaml
+
+";
+
+#[test]
+fn packages_of_apk_are_those_of_its_database() {
+    let Some(mut lab) = Lab::new() else { return };
+    lab.set("DISTRO_NAME", "alpine")
+        .file("probe/element-deps", "package-installs\n")
+        .file("probe/package-installs.yaml", "py3-yaml:\n")
+        .file("probe/base", APK_BASE)
+        .file("probe/more", APK_MORE)
+        .hook(
+            "root.d/50-apk",
+            "mkdir -p $TARGET_ROOT/lib/apk/db
+            printf 'ID=alpine\\nVERSION_ID=3.22.1\\n' >$TARGET_ROOT/etc/os-release
+            cp $TMP_HOOKS_PATH/base $TARGET_ROOT/lib/apk/db/installed",
+        )
+        .file(
+            "probe/bin/install-packages",
+            "#!/bin/bash\nset -eu\n[ \"$*\" = py3-yaml ]\ncat /tmp/in_target.d/more >>/lib/apk/db/installed\n\
+             info=/usr/lib/python3.12/site-packages/PyYAML-6.0.2.dist-info\nmkdir -p $info\n\
+             printf 'Name: PyYAML\\nVersion: 6.0.2\\n\\n' >$info/METADATA\n",
+        );
+    lab.build(&["--sbom", "-o", "apk", "-t", "raw", "mini-os", "probe"])
+        .ok();
+    assert_eq!(
+        told(&read(&lab, "apk.cdx.json")),
+        [
+            "pkg:apk/alpine/musl@1.2.5-r10?arch=x86_64&distro=alpine-3.22.1 probe",
+            "pkg:apk/alpine/py3-yaml@6.0.2-r0?arch=x86_64&distro=alpine-3.22.1 probe",
+            "pkg:pypi/pyyaml@6.0.2 probe",
+        ]
+    );
+    let spdx = read(&lab, "apk.spdx.json");
+    let packages = spdx["packages"].as_array().unwrap();
+    let musl = packages.iter().find(|package| package["name"] == "musl").unwrap();
+    assert_eq!(musl["licenseComments"], "the package says: MIT");
+    assert_eq!(
+        musl["supplier"],
+        "Organization: Natanael Copa <ncopa@alpinelinux.org>"
+    );
+    // The package of Python lies in the one of apk.
+    let relations = spdx["relationships"].as_array().unwrap().iter();
+    let within = |relation: &&Value| relation["relatedSpdxElement"] == "SPDXRef-package-3";
+    let owners: Vec<_> = relations
+        .filter(within)
+        .map(|relation| &relation["spdxElementId"])
+        .collect();
+    assert_eq!(owners, ["SPDXRef-image", "SPDXRef-package-2"]);
+    if let Some(python) = judges() {
+        let python = python.to_str().unwrap();
+        let said = lab
+            .run(python, &["-c", JUDGES, "apk.spdx.json", "apk.cdx.json"])
+            .ok();
+        assert_eq!(said.out, "4 packages\n");
+    }
+}
+
 #[test]
 fn bills_are_only_written_where_they_are_wanted_and_can_be() {
     let Some(mut lab) = lab() else { return };

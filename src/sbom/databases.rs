@@ -79,6 +79,10 @@ pub fn apk(installed: &[u8]) -> Vec<Package> {
                 continue;
             };
             let value = clean(value);
+            // A field may be there and say nothing.
+            if value.is_empty() {
+                continue;
+            }
             match letter {
                 "P" => package.name = value,
                 "V" => package.version = value,

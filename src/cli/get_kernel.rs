@@ -4,7 +4,6 @@
 
 use std::ffi::OsString;
 use std::fs::Permissions;
-use std::io::Write as _;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use super::after_help;
 use super::inspect::finder;
 use crate::environment::Environment;
 use crate::error::{Context as _, Error, Kind, Result};
-use crate::inspect::copied::copied;
+use crate::inspect::copied::copied_into;
 use crate::inspect::find::Finder;
 use crate::inspect::kernels::{Wanted, choose};
 use crate::inspect::report::printable;
@@ -110,10 +109,8 @@ fn taken(finder: &Finder, path: &[u8], to: &Path, image: &Path) -> Result<NamedT
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut file = NamedTempFile::new_in(dir).host(writing)?;
-    let copied = copied(view, spot, len, |bytes| {
-        file.as_file_mut().write_all(bytes).map(|()| true)
-    });
+    let file = NamedTempFile::new_in(dir).host(writing)?;
+    let copied = copied_into(view, spot, len, file.as_file());
     copied.image(tried)?.host(writing)?;
     let synced = file.as_file().sync_all();
     let allowed = file.as_file().set_permissions(Permissions::from_mode(0o644));

@@ -1,6 +1,9 @@
 //! The bytes of a file of an image, in order: read in pieces, so that a file of any length takes little memory, and by
 //! several threads, since what is compressed takes its time.
 
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -14,6 +17,10 @@ const PIECE: u64 = 512 << 10;
 const THREADS_MAX: usize = 4;
 /// Pieces that each thread is ahead.
 const AHEAD: usize = 2;
+
+/// Bytes that are a hole where they are zero.
+const BLOCK: usize = 4096;
+static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 type Piece = Result<Vec<u8>, Error>;
 
@@ -47,6 +54,22 @@ pub fn copied<E>(
         }
         Ok(Ok(true))
     })
+}
+
+/// Writes a regular file into a new one, where what is zero stays a hole: a few bytes of an image may claim a file that
+/// no disk has room for.
+pub fn copied_into(view: &View, spot: Spot, len: u64, to: &File) -> Result<io::Result<()>, Error> {
+    let mut at = 0;
+    let copied = copied(view, spot, len, |piece| {
+        for block in piece.chunks(BLOCK) {
+            if *block != ZEROS[..block.len()] {
+                to.write_all_at(block, at)?;
+            }
+            at += block.len() as u64;
+        }
+        Ok(true)
+    });
+    Ok(copied?.and_then(|_| to.set_len(len)))
 }
 
 /// Reads some of the pieces of a file.

@@ -7,9 +7,15 @@ use std::cmp::Ordering;
 use super::InspectError;
 use super::compose::joined;
 use super::find::{Finder, matches};
+use super::report::printable;
 
 /// Texts of a root that are read.
 const TEXT_MAX: usize = 64 << 10;
+
+/// Bytes of a kernel at most: a hundred times what the largest has, and less than hurts a disk.
+pub const KERNEL_MAX: u64 = 1 << 30;
+/// Bytes of a ramdisk at most: a machine of x86 loads none from 2 GiB on.
+pub const RAMDISK_MAX: u64 = 2 << 30;
 
 /// A kernel and its initial ramdisk, by paths without links and without a leading `/`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +47,18 @@ pub enum Missing {
     /// A rule applies, and what it looks for is not there.
     #[error("/boot has no {0}: {1} is there")]
     NoFile(String, String),
+    /// What is chosen claims to be what none can be.
+    #[error("/{path} has {len} bytes, and {what} has {max} at most")]
+    TooLong {
+        /// Which.
+        path: String,
+        /// Bytes that it claims.
+        len: u64,
+        /// What it should be.
+        what: &'static str,
+        /// Bytes that such a one may have.
+        max: u64,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,14 +91,19 @@ pub fn choose(finder: &mut Finder, wanted: &Wanted) -> Result<Pair, Missing> {
             Rule::Gentoo => (any(&names, &[b"vmlinuz-*"])?, any(&names, &[b"initramfs-*"])?),
         }
     };
-    let mut path = |name: &[u8]| match finder.one(&[b"/", &joined(&boot, name)[..]].concat()) {
-        Ok(Some((path, spot))) if !finder.view().is_directory(spot) => Ok(path),
-        Ok(_) => Err(no_file(name, &names)),
-        Err(error) => Err(error.into()),
+    let mut path = |name: &[u8], what, max| {
+        let found = finder.one(&[b"/", &joined(&boot, name)[..]].concat())?;
+        let length = |(path, spot)| Some((path, finder.view().length(spot)?));
+        let (path, len) = found.and_then(length).ok_or_else(|| no_file(name, &names))?;
+        if len > max {
+            let path = printable(&path);
+            return Err(Missing::TooLong { path, len, what, max });
+        }
+        Ok(path)
     };
     Ok(Pair {
-        kernel: path(&kernel)?,
-        initrd: path(&initrd)?,
+        kernel: path(&kernel, "a kernel", KERNEL_MAX)?,
+        initrd: path(&initrd, "a ramdisk", RAMDISK_MAX)?,
     })
 }
 

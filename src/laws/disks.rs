@@ -16,9 +16,11 @@ use uuid::Uuid;
 
 use crate::environment::Environment;
 use crate::inspect::check::Verdict;
+use crate::inspect::copied::copied_into;
 use crate::inspect::diff::compare;
 use crate::inspect::find::Finder;
 use crate::inspect::image::Image;
+use crate::inspect::kernels::{self, Wanted};
 use crate::inspect::layout::choice;
 use crate::inspect::report::Report;
 
@@ -108,6 +110,33 @@ fn look_into(path: &Path, scratch: &Path, whole: bool) {
     });
     if let Err(error) = looked {
         assert!(!error.to_string().is_empty());
+    }
+    let taken = Image::open(path, &choice, scratch).map(|image| take_kernel(image, scratch));
+    assert!(taken.is_ok() || !whole);
+}
+
+/// Takes kernel and ramdisk out of an image: neither has more bytes than such files have, and both are written whole.
+fn take_kernel(image: Image, dir: &Path) {
+    let Ok(mut finder) = Finder::new(image, None, &[b"boot", b"etc"]) else {
+        return;
+    };
+    let pair = match kernels::choose(&mut finder, &Wanted::default()) {
+        Ok(pair) => pair,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    for (path, max) in [
+        (pair.kernel, kernels::KERNEL_MAX),
+        (pair.initrd, kernels::RAMDISK_MAX),
+    ] {
+        let view = finder.view();
+        let spot = view.at(&path).expect("what is chosen is there");
+        let len = view.length(spot).expect("what is chosen is a regular file");
+        assert!(len <= max);
+        let to = tempfile::tempfile_in(dir).expect("the directory is the law's");
+        if let Ok(written) = copied_into(view, spot, len, &to) {
+            written.expect("there is room for what an image of a few MiB holds");
+            assert_eq!(to.metadata().expect("it is open").len(), len);
+        }
     }
 }
 
@@ -214,6 +243,7 @@ fn small_root() -> (Tree, MemoryStore) {
                     "fstab",
                     b"LABEL=ESP /boot vfat defaults 0 2\nUUID=x / ext4 defaults 0 1\n",
                 ),
+                ("debian_version", b"12.1\n"),
                 ("os-release", b"PRETTY_NAME='A system'\n"),
             ],
         ),

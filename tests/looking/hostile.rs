@@ -1,11 +1,11 @@
 //! Images that lie: every command ends, with an error or with what can be said.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use image_core::laws::Draw;
 
-use super::{TOOLS, disks};
+use super::{TOOLS, disks, ext, put};
 use crate::lab::{DIB, GET_KERNEL, Lab};
 
 #[test]
@@ -64,4 +64,50 @@ fn what_is_cut_off_is_an_error() {
             said.err
         );
     }
+}
+
+/// Few bytes of an image can claim a file that fills a disk.
+#[test]
+fn a_kernel_takes_no_more_of_the_disk_than_of_the_image() {
+    if !oracle::require(&["mke2fs"]) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    let tree = lab.out("root");
+    put(&tree, "etc/debian_version", b"12.1\n");
+    put(&tree, "boot/vmlinuz-1", b"kernel");
+    put(&tree, "boot/initrd.img-1", b"ramdisk");
+    let claim = |name: &str, len: u64| {
+        let file = File::options().write(true).open(tree.join("boot").join(name));
+        file.unwrap().set_len(len).unwrap();
+    };
+    let take = || {
+        ext(&tree, &lab.out("hostile"), 20, &["-t", "ext4"]);
+        lab.run(GET_KERNEL, &["hostile", "-d", "."])
+    };
+    claim("vmlinuz-1", 64 << 20);
+    take().ok();
+    let taken = fs::metadata(lab.out("baremetal-vmlinuz")).unwrap();
+    let allocated = taken.blocks() * 512;
+    assert!(
+        taken.len() == 64 << 20 && allocated < 1 << 20,
+        "{allocated} bytes on disk"
+    );
+    let whole = fs::read(lab.out("baremetal-vmlinuz")).unwrap();
+    assert!(whole.starts_with(b"kernel") && whole[6..].iter().all(|byte| *byte == 0));
+    for suffix in ["vmlinuz", "initrd"] {
+        fs::remove_file(lab.out(&format!("baremetal-{suffix}"))).unwrap();
+    }
+    claim("vmlinuz-1", 6 << 30);
+    take().failed(
+        1,
+        "no kernel can be taken out of hostile: /boot/vmlinuz-1 has 6442450944 bytes, and a kernel has 1073741824 at most",
+    );
+    claim("vmlinuz-1", 6);
+    claim("initrd.img-1", 6 << 30);
+    take().failed(
+        1,
+        "/boot/initrd.img-1 has 6442450944 bytes, and a ramdisk has 2147483648 at most",
+    );
+    assert_eq!(lab.names(), ["hostile", "root"], "nothing is left");
 }

@@ -45,6 +45,18 @@ fn a_kernel_and_its_ramdisk_are_chosen_by_distribution() {
             "vmlinuz-3-generic.efi.signed initrd.img-3-generic",
         ),
         (
+            "etc/debian_version dib-signed-kernel-version boot/vmlinuz-4-other boot/vmlinuz-3-generic boot/initrd.img-3-generic",
+            "vmlinuz-3-generic initrd.img-3-generic",
+        ),
+        (
+            "etc/debian_version dib-signed-kernel-version boot/vmlinuz-4-other boot/initrd.img-4-other",
+            "vmlinuz-4-other initrd.img-4-other",
+        ),
+        (
+            "etc/debian_version boot/vmlinuz-7/a boot/vmlinuz-6.1 boot/initrd.img-7/a boot/initrd.img-6.1",
+            "vmlinuz-6.1 initrd.img-6.1",
+        ),
+        (
             "etc/redhat-release boot/vmlinuz-5.14.0-9 boot/vmlinuz-5.14.0-70 boot/vmlinuz-6+debug boot/initramfs-5.14.0-70.img boot/initramfs-5.14.0-9.img",
             "vmlinuz-5.14.0-70 initramfs-5.14.0-70.img",
         ),

@@ -63,6 +63,13 @@ pub fn run(args: &Args, environment: &Environment) -> Result<()> {
     let mut finder = finder(image, None, &[b"boot", b"etc"], environment)?;
     let tried = || format!("no kernel can be taken out of {}", image.display());
     let pair = choose(&mut finder, &wanted).image(tried)?;
+    if pair.differs() {
+        ui::warn(format_args!(
+            "/{} is by its name not the ramdisk of /{}",
+            printable(&pair.initrd),
+            printable(&pair.kernel)
+        ));
+    }
     let place = |suffix: &str| {
         let name = [args.prefix.as_bytes(), suffix.as_bytes()].concat();
         args.dir.join(OsString::from_vec(name))

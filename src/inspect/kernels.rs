@@ -9,6 +9,8 @@ use super::compose::joined;
 use super::find::{Finder, matches};
 use super::report::printable;
 
+/// Links of `/boot` that are followed to see what they lead to: a system has a few.
+const LINKS_MAX: usize = 64;
 /// Texts of a root that are read.
 const TEXT_MAX: usize = 64 << 10;
 
@@ -24,6 +26,26 @@ pub struct Pair {
     pub kernel: Vec<u8>,
     /// Its ramdisk.
     pub initrd: Vec<u8>,
+}
+
+impl Pair {
+    /// Whether the ramdisk is of another version than the kernel, as their names say.
+    pub fn differs(&self) -> bool {
+        let kernel = version(&self.kernel, b"vmlinu", b".efi.signed");
+        let initrd = version(&self.initrd, b"init", b".img");
+        kernel
+            .zip(initrd)
+            .is_some_and(|(kernel, initrd)| kernel != initrd)
+    }
+}
+
+/// What follows the first hyphen of a file's name, without a suffix, if the name begins as it should.
+fn version<'a>(path: &'a [u8], begins: &[u8], suffix: &[u8]) -> Option<&'a [u8]> {
+    let name = path.rsplit(|byte| *byte == b'/').next()?;
+    let at = name.iter().position(|byte| *byte == b'-')?;
+    let version = &name[at + 1..];
+    name.starts_with(begins)
+        .then(|| version.strip_suffix(suffix).unwrap_or(version))
 }
 
 /// What of its environment the choice depends on.
@@ -80,7 +102,7 @@ const SIGNS: [(&str, Rule); 4] = [
 /// Chooses.
 pub fn choose(finder: &mut Finder, wanted: &Wanted) -> Result<Pair, Missing> {
     let boot = finder.one(b"/boot")?.map(|(path, _)| path).unwrap_or_default();
-    let names: Vec<Vec<u8>> = finder.list(&boot)?.into_iter().map(|(name, _)| name).collect();
+    let names = files(finder, &boot)?;
     let (kernel, initrd) = if let Some((kernel, initrd)) = &wanted.patterns {
         (any(&names, &[kernel])?, any(&names, &[initrd])?)
     } else {
@@ -105,6 +127,26 @@ pub fn choose(finder: &mut Finder, wanted: &Wanted) -> Result<Pair, Missing> {
         kernel: path(&kernel, "a kernel", KERNEL_MAX)?,
         initrd: path(&initrd, "a ramdisk", RAMDISK_MAX)?,
     })
+}
+
+/// The names of a directory's regular files, and of links to such.
+fn files(finder: &mut Finder, dir: &[u8]) -> Result<Vec<Vec<u8>>, InspectError> {
+    let (mut names, mut links) = (Vec::new(), Vec::new());
+    for (name, spot) in finder.list(dir)? {
+        if finder.view().length(spot).is_some() {
+            names.push(name);
+        } else if finder.view().target(spot).is_some() && links.len() < LINKS_MAX {
+            links.push(name);
+        }
+    }
+    for name in links {
+        let led = finder.one(&[b"/", &joined(dir, &name)[..]].concat())?;
+        if led.is_some_and(|(_, spot)| finder.view().length(spot).is_some()) {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn rule(finder: &mut Finder, wanted: &Wanted) -> Result<Rule, Missing> {
@@ -154,12 +196,9 @@ fn debian(finder: &mut Finder, names: &[Vec<u8>]) -> Result<(Vec<u8>, Vec<u8>), 
         .map_err(InspectError::from)?
         .unwrap_or_default();
     let initrd = any(names, &[b"initrd*generic", b"initrd*"])?;
-    let kernel = if signed.trim_ascii().is_empty() {
-        any(names, &[b"vmlinu*generic", b"vmlinu*"])?
-    } else {
-        any(names, &[b"vmlinu*generic.efi.signed"])?
-    };
-    Ok((kernel, initrd))
+    let kernels: [&[u8]; 3] = [b"vmlinu*generic.efi.signed", b"vmlinu*generic", b"vmlinu*"];
+    let unsigned = usize::from(signed.trim_ascii().is_empty());
+    Ok((any(names, &kernels[unsigned..])?, initrd))
 }
 
 /// The newest that the first of some patterns matches that matches any.
@@ -383,6 +422,22 @@ mod tests {
         assert_eq!(initrd, b"initramfs-5.0.i686.PAE.img");
         let told = red_hat(&names(&["vmlinuz-5.1"])).unwrap_err().to_string();
         assert_eq!(told, "/boot has no initramfs-5.1.img: vmlinuz-5.1 is there");
+    }
+
+    #[test]
+    fn a_ramdisk_of_another_version_is_noticed() {
+        for (kernel, initrd, differs) in [
+            ("boot/vmlinuz-6.2", "boot/initrd.img-6.1", true),
+            ("boot/vmlinuz-6.2", "boot/initrd.img-6.2", false),
+            ("vmlinuz-5.generic.efi.signed", "initrd.img-5.generic", false),
+            ("boot/vmlinux-6.2", "boot/initramfs-6.2.img", false),
+            ("boot/vmlinuz", "boot/initrd-6.2", false),
+            ("boot/own-5.bin", "boot/initrd.img-6", false),
+        ] {
+            let [kernel, initrd] = [kernel, initrd].map(|name| name.as_bytes().to_vec());
+            let pair = Pair { kernel, initrd };
+            assert_eq!(pair.differs(), differs, "{pair:?}");
+        }
     }
 
     #[test]

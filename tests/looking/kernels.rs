@@ -155,6 +155,69 @@ fn each_system_has_its_rule() {
     taken(&lab, "baremetal");
 }
 
+/// What the shell's `select_boot_kernel_initrd` chooses, which elements call, is chosen here.
+#[test]
+fn what_is_signed_is_preferred_and_not_demanded() {
+    let lab = Lab::unprivileged();
+    let tree = lab.out("tree");
+    for (others, meant) in [
+        (
+            &["vmlinuz-6-generic"][..],
+            ["vmlinuz-5-generic.efi.signed", "initrd.img-5-generic"],
+        ),
+        (
+            &["vmlinuz-6-other"],
+            ["vmlinuz-5-generic", "initrd.img-5-generic"],
+        ),
+        (&["vmlinuz-5-other"], ["vmlinuz-6-other", "initrd.img-6-other"]),
+    ] {
+        system(&tree, "debian_version", others, meant);
+        put(&tree, "dib-signed-kernel-version", b"5\n");
+        let said = lab.run(GET_KERNEL, &["-i", "tree", "-d", "."]).ok();
+        assert_eq!(said.err, "");
+        taken(&lab, "baremetal");
+    }
+}
+
+#[test]
+fn a_directory_is_no_kernel() {
+    let lab = Lab::unprivileged();
+    let tree = lab.out("tree");
+    for (sign, meant) in [
+        ("redhat-release", ["vmlinuz-6.11", "initramfs-6.11.img"]),
+        ("debian_version", ["vmlinuz-6.11", "initrd.img-6.11"]),
+        ("gentoo-release", ["vmlinuz-6.11", "initramfs-6.11.img"]),
+    ] {
+        system(&tree, sign, &[], meant);
+        let boot = tree.join("boot");
+        for name in ["vmlinuz-7", "initramfs-7.img", "initrd.img-7"] {
+            fs::create_dir(boot.join(name)).unwrap();
+        }
+        symlink("vmlinuz-7", boot.join("vmlinuz-8")).unwrap();
+        symlink("nowhere", boot.join("initrd.img-8")).unwrap();
+        lab.run(GET_KERNEL, &["-i", "tree", "-d", "."]).ok();
+        taken(&lab, "baremetal");
+    }
+}
+
+#[test]
+fn a_ramdisk_of_another_version_is_taken_with_a_warning() {
+    let lab = Lab::unprivileged();
+    let tree = lab.out("tree");
+    system(
+        &tree,
+        "debian_version",
+        &["initrd.img-6.0"],
+        ["vmlinuz-6.2", "initrd.img-6.1"],
+    );
+    let said = lab.run(GET_KERNEL, &["-i", "tree", "-d", "."]).ok();
+    assert_eq!(
+        said.err,
+        "warning: /boot/initrd.img-6.1 is by its name not the ramdisk of /boot/vmlinuz-6.2\n"
+    );
+    taken(&lab, "baremetal");
+}
+
 #[test]
 fn there_are_both_files_or_none() {
     let lab = Lab::unprivileged();

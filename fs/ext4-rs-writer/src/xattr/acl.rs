@@ -29,6 +29,9 @@ const GROUP: u16 = 0x08;
 const MASK: u16 = 0x10;
 const OTHER: u16 = 0x20;
 
+/// The id that the kernel takes for none.
+const NO_ID: u32 = u32::MAX;
+
 /// What is wrong with an ACL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
@@ -53,6 +56,12 @@ pub enum Fault {
         entry: usize,
         /// Its permissions.
         perm: u16,
+    },
+    /// A user or a group of the id that is nobody's.
+    #[error("entry {entry} names the id 4294967295, which no user and no group has")]
+    NoId {
+        /// Which entry, from 0.
+        entry: usize,
     },
     /// The owner, the group or the others are missing, or the mask although users or groups are named.
     #[error("it has no entry with the tag {0:#x}")]
@@ -117,6 +126,9 @@ fn check(entries: &[Entry]) -> Result<(), Fault> {
         }
         if perm > 7 {
             return Err(Fault::Permissions { entry: i, perm });
+        }
+        if matches!(tag, USER | GROUP) && entry.id.get() == NO_ID {
+            return Err(Fault::NoId { entry: i });
         }
         seen |= tag;
     }
@@ -194,6 +206,14 @@ mod tests {
                 },
             ),
             (acl(&[(USER_OBJ, 8, 0)]), Fault::Permissions { entry: 0, perm: 8 }),
+            (
+                acl(&[(USER_OBJ, 7, 0), (USER, 7, NO_ID)]),
+                Fault::NoId { entry: 1 },
+            ),
+            (
+                acl(&[(USER_OBJ, 7, 0), (GROUP_OBJ, 5, 0), (GROUP, 7, NO_ID)]),
+                Fault::NoId { entry: 2 },
+            ),
             (acl(&minimal[..2]), Fault::Missing(OTHER)),
             (
                 acl(&[(USER_OBJ, 7, 0), (USER, 7, 1), (GROUP_OBJ, 5, 0), (OTHER, 5, 0)]),

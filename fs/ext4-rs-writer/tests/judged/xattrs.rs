@@ -434,6 +434,57 @@ fn acls_admit_whom_they_name() {
     });
 }
 
+/// Ids at the border, in an entry that names a user or a group: the kernel takes those that we take.
+#[test]
+fn the_kernel_refuses_the_ids_of_acls_that_are_refused() {
+    let with = |tag: u16, id: u32| {
+        let mut entries = vec![(1, 7, 0), (4, 5, 0), (0x10, 5, 0), (0x20, 0, 0)];
+        entries.insert(if tag == 2 { 1 } else { 2 }, (tag, 5, id));
+        acl(&entries)
+    };
+    let taken = |value: &[u8]| {
+        let mut forest = Forest::new();
+        forest.xattrs(&[("system.posix_acl_access", value)]);
+        forest.file(ROOT, "file", 0);
+        match layout(&forest.build(), &options()) {
+            Ok(_) => true,
+            Err(error) => {
+                let told = error.to_string();
+                assert!(
+                    told.contains("/file") && told.contains("names the id 4294967295"),
+                    "{told}"
+                );
+                false
+            }
+        }
+    };
+    let cases = [(2, u32::MAX - 1), (2, u32::MAX), (8, u32::MAX - 1), (8, u32::MAX)];
+    for (tag, id) in cases {
+        assert_eq!(taken(&with(tag, id)), id != u32::MAX, "{tag} {id}");
+    }
+    if !oracle::mounted::require() || !oracle::require(&["setfattr"]) {
+        return;
+    }
+    let mut forest = Forest::new();
+    forest.file(ROOT, "file", 0);
+    let image = judged(&forest.build(), &options());
+    oracle::mounted::write(&image.path, |root| {
+        for (tag, id) in cases {
+            let digits: Vec<String> = with(tag, id).iter().map(|byte| format!("{byte:02x}")).collect();
+            let path = root.join("file");
+            let args = [
+                "-n",
+                "system.posix_acl_access",
+                "-v",
+                &format!("0x{}", digits.concat()),
+            ];
+            let args = args.iter().map(std::ffi::OsStr::new).chain([path.as_os_str()]);
+            let set = oracle::output("setfattr", &args.collect::<Vec<_>>());
+            assert_eq!(set.status.success(), id != u32::MAX, "{tag} {id}: {set:?}");
+        }
+    });
+}
+
 #[test]
 fn what_no_kernel_would_take_is_refused_by_path() {
     let refused = |name: &str, value: &[u8]| {

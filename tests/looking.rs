@@ -201,6 +201,111 @@ fn an_image_is_told_as_other_tools_see_it() {
     }
 }
 
+/// A container: its name, how qemu-img makes it, its form, bytes of its blocks, and who is said to have made it.
+type Contained = (
+    &'static str,
+    &'static str,
+    &'static str,
+    Option<u64>,
+    Option<&'static str>,
+);
+
+const CONTAINERS: [Contained; 7] = [
+    (
+        "a.vhd",
+        "vpc subformat=dynamic,force_size=on",
+        "dynamic",
+        Some(2 << 20),
+        Some("qem2"),
+    ),
+    (
+        "b.vhd",
+        "vpc subformat=fixed,force_size=on",
+        "fixed",
+        None,
+        Some("qem2"),
+    ),
+    (
+        "c.vhd",
+        "vpc subformat=dynamic",
+        "dynamic",
+        Some(2 << 20),
+        Some("qemu"),
+    ),
+    (
+        "d.vmdk",
+        "vmdk subformat=monolithicSparse",
+        "monolithicSparse",
+        Some(65_536),
+        None,
+    ),
+    (
+        "e.vmdk",
+        "vmdk subformat=streamOptimized",
+        "streamOptimized",
+        Some(65_536),
+        None,
+    ),
+    (
+        "f.vdi",
+        "vdi static=off",
+        "dynamic",
+        Some(1 << 20),
+        Some("QEMU VM Virtual Disk Image"),
+    ),
+    (
+        "g.vdi",
+        "vdi static=on",
+        "static",
+        Some(1 << 20),
+        Some("QEMU VM Virtual Disk Image"),
+    ),
+];
+
+/// What each container says of itself, as qemu-img says it.
+#[test]
+fn a_container_is_told_as_other_tools_see_it() {
+    if !oracle::require(&["qemu-img"]) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    let mut disk = vec![0; 8 << 20];
+    disk[3 << 20..][..5].copy_from_slice(b"bytes");
+    fs::write(lab.out("disk.raw"), disk).unwrap();
+    for (name, options, subformat, block, creator) in CONTAINERS {
+        let (format, options) = options.split_once(' ').unwrap();
+        convert(&lab, "disk.raw", name, &["-O", format, "-o", options]);
+        let path = lab.out(name).display().to_string();
+        let theirs = tool("qemu-img", &["info", "--output=json", "-f", format, &path]);
+        let theirs: Value = serde_json::from_str(&theirs).unwrap();
+        let container = &json(&lab.run(DIB, &["inspect", "--json", name]).ok())["container"];
+        assert_eq!(container["virtual_size"], theirs["virtual-size"], "{name}");
+        assert_eq!(container["allocated"], theirs["actual-size"], "{name}");
+        let said = &theirs["format-specific"]["data"]["create-type"];
+        assert!(
+            said.is_null() || *said == container["subformat"],
+            "{name}: {said}"
+        );
+        let told = ["subformat", "block_size", "creator"].map(|key| &container[key]);
+        let meant = [subformat.into(), Value::from(block), Value::from(creator)];
+        assert_eq!(told, meant.each_ref(), "{name}");
+        let text = lab.run(DIB, &["inspect", name]).ok().out;
+        assert!(text.contains(&format!(", {subformat}, a disk of 8.")), "{text}");
+    }
+    // What its parent has cannot be told; what the disk says of itself can.
+    let mut bytes = fs::read(lab.out("f.vdi")).unwrap();
+    bytes[76] = 4;
+    fs::write(lab.out("child.vdi"), bytes).unwrap();
+    let told = json(&lab.run(DIB, &["inspect", "--json", "child.vdi"]).ok());
+    assert_eq!(told["container"]["subformat"], "differencing");
+    assert_eq!(told["container"]["virtual_size"], 8 << 20);
+    assert!(
+        told["unread"].as_str().unwrap().contains("type 0x4"),
+        "{}",
+        told["unread"]
+    );
+}
+
 #[test]
 fn what_cannot_be_read_is_told_and_no_failure() {
     if !oracle::require(&["qemu-img"]) {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use image_core::read_at::ImageFile;
-use image_formats::qcow2;
+use image_formats::{qcow2, vdi, vhd, vmdk};
 
 use super::{InspectError, about};
 
@@ -21,10 +21,25 @@ pub struct Wrapping {
     pub allocated: u64,
     /// What a qcow2 image says of itself.
     pub qcow2: Option<qcow2::Facts>,
+    /// What a VHD, VDI or VMDK image says of itself.
+    pub blocks: Option<BlockFacts>,
+}
+
+/// What a container of blocks says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockFacts {
+    /// Bytes of the guest.
+    pub virtual_size: u64,
+    /// Its form, in the words of its format.
+    pub subformat: &'static str,
+    /// Bytes in a block, or a grain, if it has any.
+    pub block_size: Option<u64>,
+    /// Who is said to have made it.
+    pub creator: Option<Vec<u8>>,
 }
 
 /// Marks at the start, or so many bytes before the end.
-const MARKS: [(Place, &[u8], &str); 10] = [
+const MARKS: [(Place, &[u8], &str); 11] = [
     (Place::Start(0), b"QFI\xfb", "qcow2"),
     (Place::Start(0), &[0x1f, 0x8b], "gzip"),
     (Place::Start(0), b"\xfd7zXZ\0", "xz"),
@@ -34,6 +49,7 @@ const MARKS: [(Place, &[u8], &str); 10] = [
     (Place::Start(0), b"vhdxfile", "vhdx"),
     (Place::Start(64), &[0x7f, 0x10, 0xda, 0xbe], "vdi"),
     (Place::Start(257), b"ustar", "tar"),
+    (Place::Start(0), b"conectix", "vhd"),
     (Place::End(512), b"conectix", "vhd"),
 ];
 
@@ -52,6 +68,7 @@ impl Wrapping {
             len: meta.len(),
             allocated: meta.blocks().saturating_mul(512),
             qcow2: None,
+            blocks: None,
         };
         if meta.is_dir() {
             return Ok(wrapping);
@@ -61,9 +78,45 @@ impl Wrapping {
         if wrapping.kind == "qcow2" {
             let image = ImageFile::new(file, path).map_err(about(path))?;
             wrapping.qcow2 = Some(qcow2::Facts::of(&image)?);
+        } else if ["vhd", "vdi", "vmdk"].contains(&wrapping.kind) {
+            let image = ImageFile::new(file, path).map_err(about(path))?;
+            // Who opens the image hears why it cannot be read.
+            wrapping.blocks = block_facts(wrapping.kind, &image).ok();
         }
         Ok(wrapping)
     }
+}
+
+fn block_facts(kind: &str, image: &ImageFile) -> Result<BlockFacts, InspectError> {
+    Ok(match kind {
+        "vhd" => {
+            let facts = vhd::Facts::of(image)?;
+            BlockFacts {
+                virtual_size: facts.virtual_size,
+                subformat: facts.subformat,
+                block_size: facts.block_size.map(u64::from),
+                creator: Some(facts.creator.trim_ascii_end().to_vec()),
+            }
+        }
+        "vdi" => {
+            let facts = vdi::Facts::of(image)?;
+            BlockFacts {
+                virtual_size: facts.virtual_size,
+                subformat: facts.subformat,
+                block_size: Some(facts.block_size.into()),
+                creator: Some(facts.creator),
+            }
+        }
+        _ => {
+            let facts = vmdk::Facts::of(image)?;
+            BlockFacts {
+                virtual_size: facts.virtual_size,
+                subformat: facts.subformat,
+                block_size: Some(facts.grain_size),
+                creator: None,
+            }
+        }
+    })
 }
 
 fn kind(file: &File, len: u64) -> &'static str {

@@ -23,10 +23,13 @@ pub const SCHEMA: &str = "\
 JSON, version 1:
   version      1; within a version fields are only added
   image        the path as it was given
-  container    {type, file_size, allocated, virtual_size, version, cluster_size, compression, refcount_bits, snapshots,
-               dirty, corrupt, encrypted, backing_file}; type is raw, qcow2, vhd, vhdx, vmdk, vdi, tar, directory, or how
-               the whole file is compressed: gzip, bzip2, xz, zstd; virtual_size is null where there is no disk; version
-               and what follows it are null but for qcow2; a backing file is named and never opened
+  container    {type, file_size, allocated, virtual_size, subformat, block_size, creator, version, cluster_size,
+               compression, refcount_bits, snapshots, dirty, corrupt, encrypted, backing_file}; type is raw, qcow2, vhd,
+               vhdx, vmdk, vdi, tar, directory, or how the whole file is compressed: gzip, bzip2, xz, zstd; virtual_size
+               is null where there is no disk; subformat (fixed, dynamic, static, monolithicSparse, ...) and block_size,
+               that of a grain for vmdk, are null but for vhd, vmdk and vdi; creator, the program that is said to have
+               made it, is null but for vhd and vdi; version and what follows it are null but for qcow2; a backing file
+               is named and never opened
   table        null, or {label, id, sector, partitions}; label is gpt or msdos
                a partition: {number, name, type, type_name, start, size, uuid}; start and size in bytes
   filesystems  {partition, type, label, uuid, size, used, free, features, state, mount_point}; partition is null where the
@@ -54,6 +57,9 @@ struct Container {
     file_size: u64,
     allocated: u64,
     virtual_size: Option<u64>,
+    subformat: Option<&'static str>,
+    block_size: Option<u64>,
+    creator: Option<String>,
     version: Option<u32>,
     cluster_size: Option<u64>,
     compression: Option<&'static str>,
@@ -142,7 +148,9 @@ impl Report {
                 return Ok(report);
             }
         };
-        report.container.virtual_size = image.disk.as_ref().map(|disk| disk.len());
+        if let Some(disk) = &image.disk {
+            report.container.virtual_size = Some(disk.len());
+        }
         report.table = table(&image);
         report.filesystems = filesystems(&image);
         if let Err(error) = report.files(image) {
@@ -173,11 +181,16 @@ impl Report {
 
 fn container(wrapping: &Wrapping) -> Container {
     let qcow2 = wrapping.qcow2.as_ref();
+    let blocks = wrapping.blocks.as_ref();
+    let sizes = qcow2.map(|facts| facts.virtual_size);
     Container {
         r#type: wrapping.kind,
         file_size: wrapping.len,
         allocated: wrapping.allocated,
-        virtual_size: qcow2.map(|facts| facts.virtual_size),
+        virtual_size: sizes.or_else(|| blocks.map(|facts| facts.virtual_size)),
+        subformat: blocks.map(|facts| facts.subformat),
+        block_size: blocks.and_then(|facts| facts.block_size),
+        creator: blocks.and_then(|facts| facts.creator.as_deref().map(shown)),
         version: qcow2.map(|facts| facts.version),
         cluster_size: qcow2.and_then(|facts| facts.cluster_size),
         compression: qcow2.map(|facts| facts.compression),
@@ -287,12 +300,21 @@ impl fmt::Display for Container {
         if let Some(version) = self.version {
             write!(f, " version {version}")?;
         }
+        if let Some(subformat) = self.subformat {
+            write!(f, ", {subformat}")?;
+        }
         if let Some(size) = self.virtual_size {
             write!(f, ", a disk of {}", bytes(size))?;
         }
         write!(f, ", {} on disk", bytes(self.allocated))?;
         if let (Some(cluster), Some(compression)) = (self.cluster_size, self.compression) {
             write!(f, ", clusters of {}, {compression}", bytes(cluster))?;
+        }
+        if let Some(block) = self.block_size {
+            write!(f, ", blocks of {}", bytes(block))?;
+        }
+        if let Some(creator) = &self.creator {
+            write!(f, ", made by '{}'", printable(creator.as_bytes()))?;
         }
         let told = [
             (self.dirty, "dirty"),

@@ -11,15 +11,18 @@
 //! | `header` | footer and header, as they stand on disk |
 //! | `layout` | [`plan`]: a disk as a pure function of the guest's map |
 //! | `check` | [`check()`]: whether the parts of a disk agree |
+//! | `facts` | [`Facts`]: what a disk says of itself, be it one that cannot be read |
 //! | `reader` | [`Guest`]: the guest of a disk, its own or another program's |
 
 mod check;
+mod facts;
 mod header;
 mod layout;
 pub mod options;
 mod reader;
 
 pub use check::check;
+pub use facts::Facts;
 pub use layout::{Error, check_len, plan};
 pub use options::{Options, Profile};
 pub use reader::{Guest, ReadError};

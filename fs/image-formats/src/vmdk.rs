@@ -13,9 +13,11 @@
 //! | `layout` | [`plan`]: a sparse disk as a pure function of the guest's map |
 //! | `sink` | [`StreamSink`]: one pass from guest to stream-optimized disk |
 //! | `check` | [`check()`]: whether the parts of a disk agree |
+//! | `facts` | [`Facts`]: what a disk says of itself, be it one that cannot be read |
 //! | `reader` | [`Guest`]: the guest of either, its own or another program's |
 
 mod check;
+mod facts;
 mod header;
 mod layout;
 pub mod options;
@@ -23,6 +25,7 @@ mod reader;
 mod sink;
 
 pub use check::check;
+pub use facts::Facts;
 pub use layout::{Error, check_len, plan};
 pub use options::Options;
 pub use reader::{Guest, ReadError};

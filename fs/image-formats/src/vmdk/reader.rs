@@ -193,34 +193,45 @@ impl Guest {
     }
 }
 
-fn header_at(image: &dyn ReadAt, at: u64) -> io::Result<Header> {
+pub(super) fn header_at(image: &dyn ReadAt, at: u64) -> io::Result<Header> {
     let mut header = Header::new_zeroed();
     image.read_exact_at(header.as_mut_bytes(), at)?;
     Ok(header)
 }
 
-/// Refuses disks whose text says that they need other files.
-fn refuse_parents(image: &dyn ReadAt, header: &Header) -> Result<(), ReadError> {
-    let at = header.descriptor_offset.get().saturating_mul(SECTOR);
-    let len = header.descriptor_size.get().saturating_mul(SECTOR).min(TEXT_MAX);
-    if at == 0 || len == 0 {
-        return Ok(());
+/// The text of a disk, empty if it has none.
+pub(super) struct Description(String);
+
+impl Description {
+    pub(super) fn read(image: &dyn ReadAt, header: &Header) -> io::Result<Self> {
+        let at = header.descriptor_offset.get().saturating_mul(SECTOR);
+        let len = header.descriptor_size.get().saturating_mul(SECTOR).min(TEXT_MAX);
+        if at == 0 || len == 0 {
+            return Ok(Self(String::new()));
+        }
+        let mut text = vec![0; usize::try_from(len).expect("64 KiB at most")];
+        image.read_exact_at(&mut text, at)?;
+        Ok(Self(String::from_utf8_lossy(&text).into_owned()))
     }
-    let mut text = vec![0; usize::try_from(len).expect("64 KiB at most")];
-    image.read_exact_at(&mut text, at)?;
-    let text = String::from_utf8_lossy(&text);
-    let value = |key: &str| {
-        let lines = text.lines().map(|line| line.trim().trim_end_matches('\0'));
+
+    pub(super) fn value(&self, key: &str) -> Option<String> {
+        let lines = self.0.lines().map(|line| line.trim().trim_end_matches('\0'));
         let mut values = lines.filter_map(|line| line.strip_prefix(key)?.trim_start().strip_prefix('='));
         values
             .next()
             .map(|value| value.trim().trim_matches('"').to_owned())
-    };
-    let parent = value("parentCID").is_some_and(|parent| !parent.eq_ignore_ascii_case("ffffffff"));
-    if parent || value("parentFileNameHint").is_some() {
+    }
+}
+
+/// Refuses disks whose text says that they need other files.
+fn refuse_parents(image: &dyn ReadAt, header: &Header) -> Result<(), ReadError> {
+    let text = Description::read(image, header)?;
+    let parent = text.value("parentCID");
+    let parent = parent.is_some_and(|parent| !parent.eq_ignore_ascii_case("ffffffff"));
+    if parent || text.value("parentFileNameHint").is_some() {
         return Err(ReadError::Unsupported("a disk with a parent"));
     }
-    match value("createType").as_deref() {
+    match text.value("createType").as_deref() {
         None | Some("monolithicSparse" | "streamOptimized") => Ok(()),
         Some("twoGbMaxExtentSparse") => Err(ReadError::Unsupported("several files")),
         Some(_) => Err(ReadError::Unsupported("a type that is no single file")),

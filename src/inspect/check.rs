@@ -4,17 +4,17 @@ use std::fmt;
 use std::fs::File;
 use std::path::Path;
 
-use image_core::read_at::ImageFile;
+use image_core::ReadAt as _;
 use image_formats::oci::Choice;
 use image_formats::{qcow2, vdi, vhd, vmdk};
 use serde::Serialize;
 
 use super::contents::Contents;
 use super::image::Image;
-use super::kind::Wrapping;
+use super::kind::{Wrapping, kind};
 use super::report::printable;
 use super::unseen::{self, Unseen};
-use super::{InspectError, about, contents, table, unreadable};
+use super::{InspectError, container, contents, table, unreadable};
 use crate::error::told;
 
 /// What the JSON of `dib check` holds.
@@ -23,9 +23,12 @@ JSON, version 1:
   version   1; within a version fields are only added
   image     the path as it was given
   checked   what was checked: {structure, place}; structure is qcow2, vhd, vdi, vmdk, table, ext4, vfat,
-            squashfs, cpio or archive
+            squashfs, cpio, archive, or what the whole file is compressed by: gzip, bzip2, xz or zstd
   findings  what is wrong: {structure, place, what}
   unchecked what was not checked: {place, why}";
+
+/// What may compress a whole file: reading it to its end is what checks its sums.
+const COMPRESSIONS: [&str; 4] = ["gzip", "bzip2", "xz", "zstd"];
 
 /// What was checked, and what is wrong.
 #[derive(Clone, Debug, Serialize)]
@@ -68,8 +71,21 @@ impl Verdict {
             findings: Vec::new(),
             unchecked: Vec::new(),
         };
-        verdict.container(path)?;
-        let mut image = match Image::open(path, choice, scratch) {
+        let opened = if path.is_dir() {
+            Image::open(path, choice, scratch)
+        } else {
+            let file = match container::unpacked(path, scratch) {
+                Err(error @ InspectError::Compression(_)) => {
+                    let found = std::iter::once(told(&error));
+                    verdict.add(Wrapping::of(path)?.kind, "the whole file", found);
+                    return Ok(verdict);
+                }
+                file => file?,
+            };
+            verdict.container(&file, path)?;
+            Image::open_unpacked(file, path, choice, scratch)
+        };
+        let mut image = match opened {
             Err(InspectError::Table(what)) => {
                 verdict.add("table", "the partition table", [what].into_iter());
                 return Ok(verdict);
@@ -128,16 +144,20 @@ impl Verdict {
         }));
     }
 
-    fn container(&mut self, path: &Path) -> Result<(), InspectError> {
+    /// Checks the container that a file is, which may be what another one decompressed to.
+    fn container(&mut self, file: &File, path: &Path) -> Result<(), InspectError> {
         fn texts<F: ToString>(found: &[F]) -> Vec<String> {
             found.iter().map(F::to_string).collect()
         }
-        let kind = Wrapping::of(path)?.kind;
+        let outer = Wrapping::of(path)?.kind;
+        if COMPRESSIONS.contains(&outer) {
+            self.checked(outer, "the whole file");
+        }
+        let image = container::image_of(file, path)?;
+        let kind = kind(file, image.len());
         if !["qcow2", "vhd", "vdi", "vmdk"].contains(&kind) {
             return Ok(());
         }
-        let file = File::open(path).map_err(about(path))?;
-        let image = ImageFile::new(file, path).map_err(about(path))?;
         let found = match kind {
             "qcow2" => texts(&qcow2::check(&image)?),
             "vhd" => texts(&vhd::check(&image)?),

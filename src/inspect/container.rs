@@ -62,9 +62,8 @@ pub struct Opened {
     pub file: Option<File>,
 }
 
-/// Opens an image. What has to be decompressed lies in `scratch`, without a name.
-pub fn open(path: &Path, scratch: &Path) -> Result<Opened, InspectError> {
-    let file = unpacked(path, scratch)?;
+/// Opens what [`unpacked`] gave.
+pub fn open_unpacked(file: File, path: &Path) -> Result<Opened, InspectError> {
     Ok(match contained(&file, path)? {
         Some(guest) => Opened {
             bytes: guest,
@@ -77,7 +76,7 @@ pub fn open(path: &Path, scratch: &Path) -> Result<Opened, InspectError> {
     })
 }
 
-/// Opens an image as [`open`] does, but as a disk that knows where it has holes. Also says whether it is a container.
+/// Opens an image as a disk that knows where it has holes. Also says whether it is a container.
 pub fn guest(path: &Path, scratch: &Path) -> Result<(Arc<dyn Guest>, bool), InspectError> {
     let file = unpacked(path, scratch)?;
     if let Some(guest) = contained(&file, path)? {
@@ -87,8 +86,8 @@ pub fn guest(path: &Path, scratch: &Path) -> Result<(Arc<dyn Guest>, bool), Insp
     Ok((Arc::new(raw), false))
 }
 
-/// The file itself, or what it decompresses to.
-fn unpacked(path: &Path, scratch: &Path) -> Result<File, InspectError> {
+/// The file itself, or what it decompresses to, which lies in `scratch`, without a name.
+pub fn unpacked(path: &Path, scratch: &Path) -> Result<File, InspectError> {
     let mut file = File::open(path).map_err(about(path))?;
     for _ in 0..LAYERS_MAX {
         if !is_compressed(&file).map_err(about(path))? {
@@ -150,7 +149,8 @@ fn decompress(file: File, scratch: &Path) -> Result<File, InspectError> {
     Ok(to)
 }
 
-fn image_of(file: &File, path: &Path) -> Result<ImageFile, InspectError> {
+/// A file's bytes, which `path` names.
+pub fn image_of(file: &File, path: &Path) -> Result<ImageFile, InspectError> {
     let own = file.try_clone().map_err(about(path))?;
     ImageFile::new(own, path).map_err(about(path))
 }

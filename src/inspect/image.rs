@@ -1,5 +1,6 @@
 //! An image of any kind, opened: what contains it, its partitions, and what each holds; nothing of the files is read yet.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,16 +46,8 @@ pub struct Image {
 impl Image {
     /// Opens one. Of a container image the one of `choice` is taken; what has to be unpacked lies in `scratch`.
     pub fn open(path: &Path, choice: &Choice, scratch: &Path) -> Result<Self, InspectError> {
-        let wrapping = Wrapping::of(path)?;
-        let image = |wrapping| Self {
-            path: path.to_owned(),
-            wrapping,
-            disk: None,
-            table: None,
-            volumes: Vec::new(),
-            packed: None,
-        };
         if path.is_dir() {
+            let wrapping = Wrapping::of(path)?;
             let packed = if path.join("oci-layout").is_file() {
                 let (tree, store) = layout::of_dir(path, choice, scratch)?;
                 Files::new(tree, store)
@@ -65,10 +58,23 @@ impl Image {
             let packed = Some(packed);
             return Ok(Self {
                 packed,
-                ..image(wrapping)
+                ..Self::empty(path, wrapping)
             });
         }
-        let opened = container::open(path, scratch)?;
+        let file = container::unpacked(path, scratch)?;
+        Self::open_unpacked(file, path, choice, scratch)
+    }
+
+    /// Opens one that is no directory, and of which this is what it decompresses to.
+    pub fn open_unpacked(
+        file: File,
+        path: &Path,
+        choice: &Choice,
+        scratch: &Path,
+    ) -> Result<Self, InspectError> {
+        let image = |wrapping| Self::empty(path, wrapping);
+        let wrapping = Wrapping::of(path)?;
+        let opened = container::open_unpacked(file, path)?;
         let whole = contents::of(&opened.bytes)?;
         if whole == Contents::Tar {
             let file = opened
@@ -88,6 +94,17 @@ impl Image {
             volumes,
             ..image(wrapping)
         })
+    }
+
+    fn empty(path: &Path, wrapping: Wrapping) -> Self {
+        Self {
+            path: path.to_owned(),
+            wrapping,
+            disk: None,
+            table: None,
+            volumes: Vec::new(),
+            packed: None,
+        }
     }
 
     /// What names a volume in messages.

@@ -119,7 +119,8 @@ fn block_facts(kind: &str, image: &ImageFile) -> Result<BlockFacts, InspectError
     })
 }
 
-fn kind(file: &File, len: u64) -> &'static str {
+/// The kind of a regular file with so many bytes.
+pub fn kind(file: &File, len: u64) -> &'static str {
     for (place, mark, kind) in MARKS {
         let at = match place {
             Place::Start(at) => Some(at),

@@ -543,3 +543,59 @@ fn each_damage_of_a_vmdk_is_found() {
         )]
     });
 }
+
+/// What lies in a compressed file is checked as it would be outside of it, and the compression, too.
+#[test]
+fn what_is_compressed_as_a_whole_is_checked_within() {
+    if !oracle::require(&TOOLS) || !oracle::require(&["gzip", "xz", "zstd", "bzip2"]) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    disks(&lab);
+    tool(
+        "tar",
+        &[
+            "-C",
+            &lab.out("root").display().to_string(),
+            "-cf",
+            &lab.out("root.tar").display().to_string(),
+            ".",
+        ],
+    );
+    for (program, suffix, structure) in [
+        ("gzip", "gz", "gzip"),
+        ("xz", "xz", "xz"),
+        ("zstd", "zst", "zstd"),
+        ("bzip2", "bz2", "bzip2"),
+    ] {
+        let mut packed = Vec::new();
+        for (name, inside) in [
+            ("disk.raw", "table (the disk), vfat (partition 1), "),
+            ("disk.qcow2", "qcow2 (the container), table (the disk), "),
+            ("root.tar", "archive (the whole)\n"),
+        ] {
+            tool(program, &["-k", "-1", "-q", &lab.out(name).display().to_string()]);
+            let file = format!("{name}.{suffix}");
+            let said = lab.run(DIB, &["check", &file]).ok().out;
+            let all = format!("{file}: nothing is wrong with {structure} (the whole file), {inside}");
+            assert!(said.starts_with(&all), "{said}");
+            packed.push(file);
+        }
+        // The end of the file: sums, and what says that it is the end.
+        let whole = fs::read(lab.out(&packed[0])).unwrap();
+        fs::write(lab.out("short"), &whole[..whole.len() - 20]).unwrap();
+        let said = lab.run(DIB, &["check", "short"]);
+        assert_eq!(said.status, 1, "{structure}: {}{}", said.out, said.err);
+        let found = format!("{structure}: the whole file: cannot decompress it");
+        assert!(said.out.starts_with(&found), "{}", said.out);
+    }
+    // A damage of the container is found through the compression.
+    let mut bytes = fs::read(lab.out("disk.qcow2")).unwrap();
+    bytes[79] = 2;
+    fs::write(lab.out("bad.qcow2"), bytes).unwrap();
+    tool("gzip", &["-1", &lab.out("bad.qcow2").display().to_string()]);
+    let said = lab.run(DIB, &["check", "bad.qcow2.gz"]);
+    assert_eq!(said.status, 1, "{}", said.out);
+    let found = "qcow2: the container: the header says that the image is corrupt";
+    assert!(said.out.contains(found), "{}", said.out);
+}

@@ -5,6 +5,7 @@
 //! | [`raw`] | a raw disk, and where its file has holes |
 //! | [`container`] | a file → the bytes of a disk or an archive, whatever compresses or contains them |
 //! | [`table`] | a disk → its partitions |
+//! | [`volumes`] | physical volumes of LVM → the logical ones |
 //! | [`contents`] | a partition → what it holds, and a file system → its tree and the store of its files |
 //! | [`layout`] | a container image, an archive or a directory → the tree of its root |
 //! | [`root`] | an image → the trees that make up its root, each whole and with its mount point |
@@ -42,6 +43,7 @@ pub mod root;
 pub mod table;
 pub mod unseen;
 pub mod view;
+pub mod volumes;
 
 use std::path::{Path, PathBuf};
 

@@ -4,6 +4,7 @@ mod checking;
 mod comparing;
 mod hostile;
 mod kernels;
+mod volumes;
 
 use std::ffi::OsStr;
 use std::fs::{self, File};

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use image_core::ReadAt as _;
 use image_formats::oci::Choice;
-use image_formats::{qcow2, vdi, vhd, vmdk};
+use image_formats::{lvm, qcow2, vdi, vhd, vmdk};
 use serde::Serialize;
 
 use super::contents::Contents;
-use super::image::Image;
+use super::image::{Image, Volume};
 use super::kind::{Wrapping, kind};
 use super::report::printable;
 use super::unseen::{self, Unseen};
@@ -22,7 +22,7 @@ pub const SCHEMA: &str = "\
 JSON, version 1:
   version   1; within a version fields are only added
   image     the path as it was given
-  checked   what was checked: {structure, place}; structure is qcow2, vhd, vdi, vmdk, table, ext4, vfat,
+  checked   what was checked: {structure, place}; structure is qcow2, vhd, vdi, vmdk, table, lvm, ext4, vfat,
             squashfs, cpio, archive, or what the whole file is compressed by: gzip, bzip2, xz or zstd
   findings  what is wrong: {structure, place, what}
   unchecked what was not checked: {place, why}";
@@ -98,7 +98,7 @@ impl Verdict {
             verdict.add("archive", "the whole", std::iter::empty());
         }
         if let Some(disk) = &image.disk
-            && image.volumes.iter().all(|volume| volume.partition.is_some())
+            && !image.volumes.iter().any(Volume::is_whole)
         {
             let found = match table::check::check(disk) {
                 Err(_) if !verdict.is_clean() => return Ok(verdict),
@@ -191,6 +191,12 @@ impl Verdict {
                     read.err().as_ref().into_iter().map(|error| told(error)),
                 );
             }
+            Contents::Physical => self.checked("lvm", &place),
+            Contents::Other(contents::PHYSICAL) => match lvm::read(&volume.bytes) {
+                // Of another version: that it is not read is told where that is told of all.
+                Ok(_) | Err(lvm::ReadError::NoLabel) => {}
+                Err(error) => self.add("lvm", &place, std::iter::once(error.to_string())),
+            },
             Contents::Tar | Contents::Other(_) | Contents::Unknown => {}
         }
         Ok(())

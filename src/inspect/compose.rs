@@ -65,7 +65,7 @@ pub fn places(image: &Image, only: Option<u32>) -> Result<Vec<Place>, InspectErr
         at: Vec::new(),
         volume: root,
     }];
-    if image.partition(root).is_none() {
+    if image.volumes[root].is_whole() {
         return Ok(places);
     }
     for line in fstab_of(image, root)? {
@@ -139,6 +139,7 @@ fn listed(image: &Image) -> String {
     let each = image.volumes.iter().enumerate().map(|(volume, found)| {
         let kind = match found.contents {
             Contents::Other(kind) => kind,
+            Contents::Physical => contents::PHYSICAL,
             _ => "nothing that is known",
         };
         format!("{} holds {kind}", image.place(volume))
@@ -147,7 +148,7 @@ fn listed(image: &Image) -> String {
 }
 
 fn looks_like_root(image: &Image, volume: usize) -> Result<bool, InspectError> {
-    if image.partition(volume).is_none() {
+    if image.volumes[volume].is_whole() {
         return Ok(true);
     }
     let place = Place {
@@ -179,6 +180,7 @@ fn is_named(image: &Image, volume: usize, line: &fstab::Line) -> bool {
     match line.by {
         By::PartUuid => partition.is_some_and(|it| it.uuid == line.name),
         By::PartLabel => partition.is_some_and(|it| it.name == line.name),
+        By::Logical => found.logical.as_deref().is_some_and(|it| it == line.name),
         By::Label | By::Uuid => {
             filesystem::of(&found.bytes, found.contents).is_ok_and(|about| match line.by {
                 By::Label => about.label.as_deref() == Some(&line.name),

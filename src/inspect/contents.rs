@@ -22,12 +22,16 @@ pub enum Contents {
     Cpio,
     /// A tar archive.
     Tar,
+    /// A physical volume of LVM, whose logical ones are volumes of the image.
+    Physical,
     /// Something that is known by name and not read.
     Other(&'static str),
     /// Nothing that is known.
     Unknown,
 }
 
+/// What a physical volume of LVM is called whose description cannot be read.
+pub const PHYSICAL: &str = "a physical volume of LVM";
 /// What swap space is called.
 pub const SWAP: &str = "swap space";
 
@@ -48,7 +52,7 @@ const MARKS: [(u64, &[u8], Contents); 14] = [
     (0x8001, b"CD001", Contents::Other("an ISO 9660 file system")),
     (3, b"NTFS    ", Contents::Other("an NTFS file system")),
     (0, b"LUKS\xba\xbe", Contents::Other("an encrypted volume (LUKS)")),
-    (512, b"LABELONE", Contents::Other("a physical volume of LVM")),
+    (512, b"LABELONE", Contents::Other(PHYSICAL)),
     (4086, b"SWAPSPACE2", Contents::Other(SWAP)),
     (3, b"EXFAT   ", Contents::Other("an exFAT file system")),
 ];
@@ -140,6 +144,7 @@ pub fn read_some(
         }
         Contents::Cpio => Ok(cpio::read(bytes).map(|(tree, store)| Files::new(tree, store))?),
         Contents::Tar => Err(not_read("a tar archive")),
+        Contents::Physical => Err(not_read(PHYSICAL)),
         Contents::Other(kind) => Err(not_read(kind)),
         Contents::Unknown => Err(not_read("nothing that is known")),
     }

@@ -54,6 +54,7 @@ pub fn of(bytes: &Bytes, contents: Contents) -> Result<About, InspectError> {
         Contents::Other(kind) => other(bytes, kind),
         Contents::Cpio => Ok(plain("cpio")),
         Contents::Tar => Ok(plain("tar")),
+        Contents::Physical => Ok(plain("LVM2")),
         Contents::Unknown => Ok(plain("unknown")),
     }
 }

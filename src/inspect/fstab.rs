@@ -1,7 +1,8 @@
 //! What a root's `/etc/fstab` says about where its other partitions belong.
 //!
-//! Only what names a file system by itself counts: `LABEL=`, `UUID=`, `PARTLABEL=`, `PARTUUID=` and the links below
-//! `/dev/disk/by-*`. A device's own name depends on the machine.
+//! Only what names a file system by itself counts: `LABEL=`, `UUID=`, `PARTLABEL=`, `PARTUUID=`, the links below
+//! `/dev/disk/by-*`, and logical volumes, `/dev/GROUP/NAME` and `/dev/mapper/GROUP-NAME`. The name of another device depends
+//! on the machine.
 
 /// A file system of which a table says where it belongs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub enum By {
     PartLabel,
     /// The UUID of its partition.
     PartUuid,
+    /// A logical volume's name: `GROUP/NAME`.
+    Logical,
 }
 
 const NAMINGS: [(&str, &str, By); 4] = [
@@ -45,18 +48,32 @@ pub fn lines(text: &[u8]) -> Vec<Line> {
         let mut words = line.split_ascii_whitespace();
         let (device, at) = (words.next()?, words.next()?);
         let device = device.replace('"', "");
-        let (name, by) = NAMINGS.iter().find_map(|(tag, link, by)| {
+        let tagged = NAMINGS.iter().find_map(|(tag, link, by)| {
             let name = device.strip_prefix(tag).or_else(|| device.strip_prefix(link))?;
             Some((unescaped(name), *by))
-        })?;
+        });
+        let (name, by) = tagged.or_else(|| Some((logical(&device)?, By::Logical)))?;
         let name = match by {
             By::Uuid | By::PartUuid => name.to_ascii_lowercase(),
-            By::Label | By::PartLabel => name,
+            By::Label | By::PartLabel | By::Logical => name,
         };
         let at = mount_point(&unescaped(at))?;
         Some(Line { by, name, at })
     });
     found.collect()
+}
+
+/// A device of a logical volume as `GROUP/NAME`. The device mapper joins both by the one hyphen that it does not double.
+fn logical(device: &str) -> Option<String> {
+    let name = device.strip_prefix("/dev/")?;
+    let Some(mapped) = name.strip_prefix("mapper/") else {
+        let one = name.matches('/').count() == 1;
+        return one.then(|| name.to_owned());
+    };
+    let undoubled = mapped.replace("--", "\0");
+    let (group, volume) = undoubled.split_once('-')?;
+    let whole = format!("{group}/{volume}");
+    (!volume.contains('-')).then(|| whole.replace('\0', "-"))
 }
 
 /// A path as parts that lead down, or `None` if it is the root or none.
@@ -98,7 +115,8 @@ mod tests {
     fn lines_that_name_a_file_system_by_itself_count() {
         let text = b"# a comment\nLABEL=cloudimg-rootfs / ext4 defaults 0 1\nUUID=\"AB-CD\" /boot/efi vfat defaults 0 0\n\
             LABEL=my\\040data /srv//data/ ext4\n/dev/vda2 /boot ext4 defaults\nPARTUUID=0A /a/../b ext4\nUUID=x swap swap\n\
-            \t/dev/disk/by-partlabel/boot\t/boot\text4\nLABEL=lone\n";
+            \t/dev/disk/by-partlabel/boot\t/boot\text4\nLABEL=lone\n/dev/mapper/my--vg-var /var ext4\n/dev/vg/a-b /b ext4\n\
+            /dev/mapper/luks /c ext4\n/dev/mapper/a-b-c /d ext4\n";
         let line = |by, name: &str, at: &[u8]| Line {
             by,
             name: name.to_owned(),
@@ -110,6 +128,8 @@ mod tests {
                 line(By::Uuid, "ab-cd", b"boot/efi"),
                 line(By::Label, "my data", b"srv/data"),
                 line(By::PartLabel, "boot", b"boot"),
+                line(By::Logical, "my-vg/var", b"var"),
+                line(By::Logical, "vg/a-b", b"b"),
             ]
         );
     }

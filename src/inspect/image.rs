@@ -13,17 +13,27 @@ use super::container::{self, Bytes};
 use super::contents::{self, Contents, Files};
 use super::kind::Wrapping;
 use super::table::{self, Table};
+use super::volumes::add_logical;
 use super::{InspectError, about, layout};
 
-/// What holds files or something else: a partition, or a whole disk without a table.
+/// What holds files or something else: a partition, a logical volume, or a whole disk without a table.
 #[derive(Clone, Debug)]
 pub struct Volume {
     /// Which partition it is, if it is one, by its place in the table.
     pub partition: Option<usize>,
+    /// Its name, with that of its group, if it is a logical volume: `GROUP/NAME`.
+    pub logical: Option<String>,
     /// Its bytes.
     pub bytes: Bytes,
     /// What they are.
     pub contents: Contents,
+}
+
+impl Volume {
+    /// Whether it is a whole disk without a table.
+    pub fn is_whole(&self) -> bool {
+        self.partition.is_none() && self.logical.is_none()
+    }
 }
 
 /// An image.
@@ -87,7 +97,8 @@ impl Image {
                 ..image(wrapping)
             });
         }
-        let (table, volumes) = on_disk(&opened.bytes, whole)?;
+        let (table, mut volumes) = on_disk(&opened.bytes, whole)?;
+        add_logical(&mut volumes)?;
         Ok(Self {
             disk: Some(opened.bytes),
             table,
@@ -109,9 +120,11 @@ impl Image {
 
     /// What names a volume in messages.
     pub fn place(&self, volume: usize) -> String {
-        match self.partition(volume) {
-            Some(partition) => format!("partition {}", partition.number),
-            None => "the image".to_owned(),
+        let logical = self.volumes.get(volume).and_then(|it| it.logical.as_ref());
+        match (self.partition(volume), logical) {
+            (Some(partition), _) => format!("partition {}", partition.number),
+            (None, Some(name)) => format!("volume {name}"),
+            (None, None) => "the image".to_owned(),
         }
     }
 
@@ -131,6 +144,7 @@ fn on_disk(disk: &Bytes, whole: Contents) -> Result<(Option<Table>, Vec<Volume>)
     let Some(table) = table else {
         let volume = Volume {
             partition: None,
+            logical: None,
             bytes: Arc::clone(disk),
             contents: whole,
         };
@@ -145,6 +159,7 @@ fn on_disk(disk: &Bytes, whole: Contents) -> Result<(Option<Table>, Vec<Volume>)
         let contents = contents::of(&bytes)?;
         volumes.push(Volume {
             partition: Some(at),
+            logical: None,
             bytes,
             contents,
         });

@@ -32,8 +32,9 @@ JSON, version 1:
                is named and never opened
   table        null, or {label, id, sector, partitions}; label is gpt or msdos
                a partition: {number, name, type, type_name, start, size, uuid}; start and size in bytes
-  filesystems  {partition, type, label, uuid, size, used, free, features, state, mount_point}; partition is null where the
-               whole disk is one file system; mount_point is null where it belongs nowhere
+  filesystems  {partition, volume, type, label, uuid, size, used, free, features, state, mount_point}; volume is null, or
+               the name of a logical volume of LVM, GROUP/NAME; partition is null for such a one, and where the whole disk
+               is one file system; mount_point is null where it belongs nowhere
   kernels      the newest first: {version, path, initrd}
   os           by name: the values of the root's os-release
   unread       null, or why the files, or the disk, could not be read";
@@ -93,6 +94,7 @@ struct PartitionFacts {
 #[derive(Clone, Debug, Serialize)]
 struct FileSystem {
     partition: Option<u32>,
+    volume: Option<String>,
     r#type: String,
     label: Option<String>,
     uuid: Option<String>,
@@ -236,6 +238,7 @@ fn filesystems(image: &Image) -> Vec<FileSystem> {
             .map_or((None, None), |about| (about.size, about.free));
         FileSystem {
             partition: image.partition(at).map(|partition| partition.number),
+            volume: volume.logical.clone(),
             r#type: about
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |about| about.kind.clone()),
@@ -359,12 +362,12 @@ impl fmt::Display for PartitionFacts {
 
 impl fmt::Display for FileSystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let begin = if self.partition.is_some() {
-            "  holds     "
-        } else {
-            "holds       "
-        };
-        write!(f, "{begin}{}", printable(self.r#type.as_bytes()))?;
+        match (&self.partition, &self.volume) {
+            (Some(_), _) => f.write_str("  holds     ")?,
+            (None, Some(name)) => write!(f, "volume      {}: ", printable(name.as_bytes()))?,
+            (None, None) => f.write_str("holds       ")?,
+        }
+        f.write_str(&printable(self.r#type.as_bytes()))?;
         if let Some(label) = &self.label {
             write!(f, ", label '{}'", printable(label.as_bytes()))?;
         }

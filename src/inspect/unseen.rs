@@ -47,7 +47,7 @@ pub fn of(image: &Image, places: &[Place]) -> Vec<Unseen> {
 /// What a volume holds, if that is not read. Swap space, the place of a boot loader and what is empty have no files.
 fn not_read(image: &Image, volume: usize) -> Option<&'static str> {
     match image.volumes[volume].contents {
-        Contents::Other(SWAP) => None,
+        Contents::Other(SWAP) | Contents::Physical => None,
         contents if contents.is_read() => None,
         Contents::Other(kind) => Some(kind),
         Contents::Tar => Some("a tar archive"),

@@ -1,7 +1,7 @@
 //! Read at: the bytes of an image that is read, at any place, by several threads at once.
 //!
 //! A reader of a format is written for [`ReadAt`] alone, so that it neither knows nor cares whether its image is a
-//! [file](ImageFile), [a part](Slice) of one (a partition, say), the guest inside another format, or bytes in memory. Nothing
+//! [file](ImageFile), [a part](Slice) of one (a partition, say), [several](Joined) as one, the guest inside another format, or bytes in memory. Nothing
 //! has a position of its own: that is what lets the threads of a copy share one image. Code written for [`Read`] and
 //! [`Seek`] gets a position by a [`Cursor`].
 
@@ -136,6 +136,59 @@ impl<R: ReadAt> ReadAt for Slice<R> {
 
     fn check(&self) -> Result<(), store::Error> {
         self.whole.check()
+    }
+}
+
+/// Parts one after the other, as if they were one: a logical volume from runs of its disk.
+#[derive(Clone, Debug)]
+pub struct Joined<R> {
+    /// Each part with the byte at which it begins.
+    parts: Vec<(u64, R)>,
+    len: u64,
+}
+
+impl<R: ReadAt> Joined<R> {
+    /// Joins parts, or gives `None` if together they have more bytes than can be counted.
+    pub fn new(parts: impl IntoIterator<Item = R>) -> Option<Self> {
+        let mut joined = Self {
+            parts: Vec::new(),
+            len: 0,
+        };
+        for part in parts {
+            let start = joined.len;
+            joined.len = start.checked_add(part.len())?;
+            joined.parts.push((start, part));
+        }
+        Some(joined)
+    }
+}
+
+impl<R: ReadAt> ReadAt for Joined<R> {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        within(offset, buf.len(), self.len)?;
+        let first = self.parts.partition_point(|(start, _)| *start <= offset);
+        let (mut rest, mut at) = (buf, offset);
+        for (start, part) in self.parts.iter().skip(first.saturating_sub(1)) {
+            let inside = at.saturating_sub(*start);
+            let left = part.len().saturating_sub(inside);
+            let here = usize::try_from(left).map_or(rest.len(), |left| left.min(rest.len()));
+            let (head, tail) = rest.split_at_mut(here);
+            part.read_exact_at(head, inside)?;
+            if tail.is_empty() {
+                break;
+            }
+            at = start.saturating_add(part.len());
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), store::Error> {
+        self.parts.iter().try_for_each(|(_, part)| part.check())
     }
 }
 
@@ -286,6 +339,22 @@ mod tests {
         #[expect(clippy::reversed_empty_ranges, reason = "it is refused")]
         let reversed = 5..4;
         assert!(Slice::new(image, reversed).is_none());
+    }
+
+    #[test]
+    fn joined_parts_are_read_across_their_borders() {
+        let parts = ["01", "", "234", "5"].map(|part| part.as_bytes().to_vec());
+        let joined = Joined::new(parts).unwrap();
+        assert_eq!(joined.len(), 6);
+        for start in 0..=6_u8 {
+            for end in start..=6 {
+                let want: Vec<u8> = (start..end).map(|at| b'0' + at).collect();
+                let found = read(&joined, start.into(), (end - start).into());
+                assert_eq!(found, Some(want), "{start}..{end}");
+            }
+        }
+        assert_eq!(read(&joined, 5, 2), None);
+        assert_eq!(Joined::<Vec<u8>>::new([]).unwrap().len(), 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod disks;
 mod fat_plan;
 mod iso_plan;
 mod lvm_plan;
+mod lvm_reader;
 mod oci;
 mod squashfs;
 
@@ -41,6 +42,7 @@ pub use disks::disk_layouts;
 pub use fat_plan::fat_plan;
 pub use iso_plan::iso_plan;
 pub use lvm_plan::lvm_plan;
+pub use lvm_reader::lvm_reader;
 pub use oci::oci;
 pub use squashfs::{squashfs, squashfs_codecs};
 

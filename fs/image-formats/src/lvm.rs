@@ -14,9 +14,13 @@
 //!
 //! Logical volumes take extents in order, one after the other, from one physical volume after the other: [`Planned::places`]
 //! says where, so that a file system planned elsewhere can be sliced into them.
+//!
+//! [`read`] goes the other way, on what anyone made: label, area and text to the places of all linear volumes.
 
-mod disk;
+mod config;
+pub(crate) mod disk;
 mod names;
+mod reader;
 mod text;
 
 use std::collections::HashSet;
@@ -27,6 +31,7 @@ use image_core::map::MapError;
 use image_core::tree::Time;
 
 pub use names::BadName;
+pub use reader::{Found, FoundGroup, FoundVolume, ReadError, Run, Uuid, read};
 
 /// Where the extents of a physical volume begin.
 const DATA: u64 = 1 << 20;

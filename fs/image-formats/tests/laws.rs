@@ -43,6 +43,11 @@ proptest! {
     }
 
     #[test]
+    fn lvm_reader(bytes in vec(any::<u8>(), 0..200)) {
+        laws::lvm_reader(&bytes);
+    }
+
+    #[test]
     fn tar_reader(bytes in vec(any::<u8>(), 0..300)) {
         laws::tar_reader(&bytes, tempfile::tempfile().unwrap());
     }

@@ -1,7 +1,7 @@
 //! LVM's own opinion of physical volumes, which it reads through loop devices.
 //!
-//! LVM is told which devices there are, so that it sees nothing else of the host, and no device mapper is needed for
-//! reading.
+//! LVM is told which devices there are, so that it sees nothing else of the host. No device mapper is needed for reading,
+//! nor for writing what describes a group.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub fn require() -> bool {
         && (Path::new("/dev/loop-control").exists() || crate::skip("no /dev/loop-control"))
 }
 
-/// Images attached to loop devices for reading, as long as this lives.
+/// Images attached to loop devices, as long as this lives.
 #[derive(Debug)]
 pub struct Volumes {
     devices: Vec<String>,
@@ -23,14 +23,23 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// Attaches images.
+    /// Attaches images for reading.
     pub fn attach(images: &[&Path]) -> Self {
+        Self::attach_by(images, &["-r"])
+    }
+
+    /// Attaches images so that LVM may write on them.
+    pub fn attach_to_write(images: &[&Path]) -> Self {
+        Self::attach_by(images, &[])
+    }
+
+    fn attach_by(images: &[&Path], options: &[&str]) -> Self {
         let mut volumes = Self {
             devices: Vec::new(),
             system: tempfile::tempdir().expect("a temporary directory"),
         };
         for image in images {
-            let device = attach(image);
+            let device = attach(image, options);
             volumes.devices.push(device);
         }
         volumes
@@ -75,10 +84,13 @@ impl Drop for Volumes {
     }
 }
 
-fn attach(image: &Path) -> String {
+fn attach(image: &Path, options: &[&str]) -> String {
     // Two tests may be given the same free loop device; the one that comes second asks again.
     for _ in 0..20 {
-        let args: [&OsStr; 4] = ["-r".as_ref(), "-f".as_ref(), "--show".as_ref(), image.as_os_str()];
+        let options = options.iter().map(OsStr::new);
+        let args: Vec<&OsStr> = options
+            .chain(["-f".as_ref(), "--show".as_ref(), image.as_os_str()])
+            .collect();
         let output = crate::output("losetup", &args);
         if output.status.success() {
             return String::from_utf8_lossy(&output.stdout).trim().to_owned();

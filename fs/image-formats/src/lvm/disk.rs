@@ -2,7 +2,7 @@
 
 use image_core::Map;
 use zerocopy::little_endian::{U32, U64};
-use zerocopy::{Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{DATA, Error, Physical, SECTOR};
 
@@ -10,15 +10,19 @@ use super::{DATA, Error, Physical, SECTOR};
 const AREA: u64 = 4096;
 /// Bytes in it.
 const AREA_LEN: u64 = DATA - AREA;
+/// What makes a metadata area one.
+pub(super) const MAGIC: [u8; 16] = *b" LVM2 x[5A%r0N*>";
+/// The one version of metadata areas.
+pub(super) const VERSION: u32 = 1;
 /// What all checksums begin with.
 const CRC_START: u32 = 0xf597_a6cf;
 
 /// An area, or the end of a list of them.
-#[derive(Clone, Copy, Debug, IntoBytes, KnownLayout, Immutable)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-struct DiskLocn {
-    offset: U64,
-    size: U64,
+pub(super) struct DiskLocn {
+    pub(super) offset: U64,
+    pub(super) size: U64,
 }
 const NO_AREA: DiskLocn = DiskLocn {
     offset: U64::ZERO,
@@ -50,33 +54,34 @@ struct Label {
 const _: () = assert!(size_of::<Label>() == 160 && std::mem::offset_of!(Label, pv_uuid) == 32);
 
 /// What a metadata area begins with.
-#[derive(Clone, Copy, Debug, IntoBytes, KnownLayout, Immutable)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-struct MdaHeader {
+pub(super) struct MdaHeader {
     /// Of all that follows in its sector.
     checksum: U32,
-    magic: [u8; 16],
-    version: U32,
-    start: U64,
-    size: U64,
+    pub(super) magic: [u8; 16],
+    pub(super) version: U32,
+    pub(super) start: U64,
+    pub(super) size: U64,
     /// The text that counts.
-    text: RawLocn,
+    pub(super) text: RawLocn,
 }
 const _: () = assert!(size_of::<MdaHeader>() == 64);
 
 /// A text in the ring.
-#[derive(Clone, Copy, Debug, IntoBytes, KnownLayout, Immutable)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
-struct RawLocn {
+pub(super) struct RawLocn {
     /// From the beginning of the area on.
-    offset: U64,
-    size: U64,
-    checksum: U32,
-    flags: U32,
+    pub(super) offset: U64,
+    pub(super) size: U64,
+    pub(super) checksum: U32,
+    /// Bit 0: the text does not count.
+    pub(super) flags: U32,
 }
 
 /// A physical volume with its label and the text of its group.
-pub(super) fn label(physical: &Physical, text: &[u8]) -> Result<Map, Error> {
+pub(crate) fn label(physical: &Physical, text: &[u8]) -> Result<Map, Error> {
     let len = u64::try_from(text.len()).expect("a usize fits a u64");
     let most = AREA_LEN.saturating_sub(SECTOR) / 2;
     if len > most {
@@ -102,8 +107,8 @@ pub(super) fn label(physical: &Physical, text: &[u8]) -> Result<Map, Error> {
     };
     let header = MdaHeader {
         checksum: 0.into(),
-        magic: *b" LVM2 x[5A%r0N*>",
-        version: 1.into(),
+        magic: MAGIC,
+        version: VERSION.into(),
         start: AREA.into(),
         size: AREA_LEN.into(),
         text: RawLocn {
@@ -131,7 +136,7 @@ fn sector(structure: &[u8], checksum: usize) -> Vec<u8> {
 }
 
 /// The CRC-32 of Ethernet, but begun with another number and not inverted at the end.
-fn crc(bytes: &[u8]) -> u32 {
+pub(super) fn crc(bytes: &[u8]) -> u32 {
     bytes.iter().fold(CRC_START, |sum, byte| {
         (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
             let carry = if sum & 1 == 1 { 0xedb8_8320 } else { 0 };

@@ -1,5 +1,6 @@
 //! Images that hold the tree itself, and no disk.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -48,6 +49,43 @@ const FILES: [&str; 10] = [
     "tar.zst",
     "tgz",
 ];
+
+/// Prints the names in all layers of an image of containers, of either layout.
+const LAYERS: &str = "\
+import io, json, sys, tarfile
+outer = tarfile.open(sys.argv[1])
+load = lambda name: json.load(outer.extractfile(name))
+blob = lambda of: 'blobs/' + of['digest'].replace(':', '/')
+if 'manifest.json' in outer.getnames():
+    layers = load('manifest.json')[0]['Layers']
+else:
+    layers = [blob(layer) for layer in load(blob(load('index.json')['manifests'][0]))['layers']]
+for layer in layers:
+    print(*tarfile.open(fileobj=io.BytesIO(outer.extractfile(layer).read())).getnames(), sep='\\n')
+";
+
+/// The paths in an archive of any type, as another program lists them, without a slash at either end.
+fn paths(archive: &Path) -> BTreeSet<String> {
+    let path = archive.as_os_str();
+    let name = archive.file_name().unwrap().to_str().unwrap();
+    let (told, above) = match name.split_once('.').unwrap().1 {
+        "squash" => (oracle::run("unsquashfs", &["-l".as_ref(), path]), "squashfs-root"),
+        "docker.tar" | "oci.tar" => (
+            oracle::run("python3", &["-c".as_ref(), LAYERS.as_ref(), path]),
+            "",
+        ),
+        "aci" => (oracle::run("tar", &["-tf".as_ref(), path]), "rootfs"),
+        "cpio" => (
+            oracle::run("cpio", &["-it".as_ref(), "--quiet".as_ref(), "-F".as_ref(), path]),
+            "",
+        ),
+        _ => (oracle::run("tar", &["-tf".as_ref(), path]), ""),
+    };
+    let paths = told.lines().filter(|line| *line != "manifest" || name != "n.aci");
+    let paths = paths.filter_map(|line| line.trim_start_matches("./").strip_prefix(above));
+    let paths = paths.map(|path| path.trim_matches('/').to_owned());
+    paths.filter(|path| !path.is_empty() && path != ".").collect()
+}
 
 /// A laboratory with a tree, and how images of all types are made of it.
 fn with_tree() -> Lab {
@@ -135,10 +173,26 @@ fn archives_are_trees_for_assemble_again() {
     assert!(a == b && a == c);
 }
 
+/// Every archive has what the first tar has, by other programs' lists, and empty directories for what the host mounts.
+fn hold_the_same_and_nothing_of_the_host(lab: &Lab, names: &[&str]) {
+    let all = paths(&lab.out("n.tar"));
+    assert!(all.contains("srv/tmp/kept") && all.contains("bin"), "{all:?}");
+    for name in names {
+        let found = paths(&lab.out(name));
+        for directory in ["dev", "proc", "sys", "tmp"] {
+            let below = format!("{directory}/");
+            assert!(found.contains(directory), "{name} has no {directory}");
+            let inside: Vec<_> = found.iter().filter(|path| path.starts_with(&below)).collect();
+            assert!(inside.is_empty(), "{name}: {inside:?}");
+        }
+        assert_eq!(found, all, "{name}");
+    }
+}
+
 #[test]
 fn a_built_archive_has_nothing_of_the_host_and_empty_directories_for_it() {
     let Some(mut lab) = Lab::new() else { return };
-    if !oracle::require(&["tar", "unsquashfs", "skopeo"]) {
+    if !oracle::require(&["tar", "unsquashfs", "skopeo", "python3", "cpio", "zstd", "xz"]) {
         return;
     }
     lab.hook(
@@ -154,7 +208,7 @@ fn a_built_archive_has_nothing_of_the_host_and_empty_directories_for_it() {
         "-o",
         "n",
         "-t",
-        "tar,tgz,squashfs,docker,oci,cpio,aci",
+        "tar,tgz,tar.zst,tar.xz,squashfs,docker,oci,cpio,aci",
         "--docker-target",
         "team/mini:1.0",
     ];
@@ -168,9 +222,12 @@ fn a_built_archive_has_nothing_of_the_host_and_empty_directories_for_it() {
         "n.oci.tar",
         "n.squash",
         "n.tar",
+        "n.tar.xz",
+        "n.tar.zst",
         "n.tgz",
     ];
     assert_eq!(names, want);
+    hold_the_same_and_nothing_of_the_host(&lab, &want[1..]);
     let members = listed(&lab.out("n.tar"));
     assert!(members.iter().all(|name| name.starts_with("./")), "{members:?}");
     for directory in ["dev", "proc", "sys", "tmp"] {

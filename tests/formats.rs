@@ -1,6 +1,8 @@
 //! What formats are asked for besides their words: compressors, layouts, engines; and who takes the images.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
@@ -12,6 +14,7 @@ fn lab() -> Lab {
     fs::create_dir_all(lab.out("tree/etc")).unwrap();
     fs::write(lab.out("tree/etc/file"), "text\n".repeat(50_000)).unwrap();
     fs::write(lab.out("layout.yaml"), LAYOUT).unwrap();
+    fs::write(lab.out("old.yaml"), OLD_LAYOUT).unwrap();
     lab
 }
 
@@ -23,6 +26,15 @@ const LAYOUT: &str = "
       partitions:
         - {name: ESP, type: EF00, size: 40MiB, mkfs: {type: vfat, label: ESP, mount: {mount_point: /boot/efi}}}
         - {name: root, size: 100%, mkfs: {type: ext4, mount: {mount_point: /}}}
+";
+
+const OLD_LAYOUT: &str = "
+- local_loop:
+    name: image0
+    partitioning:
+      label: mbr
+      partitions:
+        - {name: root, flags: [boot, primary], size: 100%, mkfs: {type: ext4, mount: {mount_point: /}}}
 ";
 
 /// Assembles `NAME` of the tree, in types.
@@ -63,7 +75,24 @@ fn the_gatekeeper_of_openstack_calls_every_disk_safe() {
         "vhd",
         &["--vhd-creator", "azure", "--image-size", "0.25"],
     );
+    assemble(&lab, "mbr", "raw,qcow2", &["--block-device", "old.yaml"]);
+    let convert = |name: &str, types: &str, more: &[&str]| {
+        let args = ["convert", "disk.qcow2", "-o", name, "-t", types];
+        lab.run(DIB, &[&args[..], more].concat()).ok();
+    };
+    convert("new", "raw,qcow2,vhd,vdi,vmdk", &[]);
+    let stream = ["--qemu-img-options", "subformat=streamOptimized"];
+    convert("sent", "vmdk", &stream);
     for (name, seen) in [
+        // Its name for a table of either kind.
+        ("mbr.raw", "gpt"),
+        ("mbr.qcow2", "qcow2"),
+        ("new.raw", "gpt"),
+        ("new.qcow2", "qcow2"),
+        ("new.vhd", "vhd"),
+        ("new.vdi", "vdi"),
+        ("new.vmdk", "vmdk"),
+        ("sent.vmdk", "vmdk"),
         ("bare.raw", "raw"),
         ("bare.qcow2", "qcow2"),
         ("bare.vhd", "vhd"),
@@ -268,4 +297,197 @@ fn an_image_of_standard_output_has_nothing_beside_it() {
         listed.contains("./etc/dib-manifests/dib-element-manifest\n"),
         "{listed}"
     );
+}
+
+/// A stream-optimized disk, read as one that can go neither back nor forth: its guest, grain by grain.
+struct Stream<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    /// Where each grain was, by its number.
+    grains: BTreeMap<u64, u64>,
+    /// Where tables were, and what they say.
+    tables: BTreeMap<u64, Vec<u64>>,
+    guest: Vec<u8>,
+}
+
+const SECTOR: usize = 512;
+/// Sectors in a grain, and entries in a table.
+const GRAIN: usize = 128;
+const ENTRIES: usize = 512;
+
+impl<'a> Stream<'a> {
+    fn take(&mut self, len: usize) -> &'a [u8] {
+        let taken = &self.bytes[self.at..self.at + len];
+        self.at += len;
+        taken
+    }
+
+    fn entries(&mut self, sectors: u64) -> (u64, Vec<u64>) {
+        let at = (self.at / SECTOR) as u64;
+        let bytes = self.take(usize::try_from(sectors).unwrap() * SECTOR);
+        let entries = bytes
+            .chunks(4)
+            .map(|four| u32::from_le_bytes(four.try_into().unwrap()).into());
+        (at, entries.collect())
+    }
+
+    fn grain(&mut self, sector: u64, size: usize) {
+        let number = sector / GRAIN as u64;
+        let at = (self.at / SECTOR) as u64;
+        assert_eq!(sector % GRAIN as u64, 0);
+        assert!(self.grains.keys().all(|before| *before < number), "grains ascend");
+        // A grain that comes behind its table would be in none.
+        assert!(self.tables.len() as u64 <= number / ENTRIES as u64);
+        let packed = &self.bytes[self.at + 12..][..size];
+        let mut grain = Vec::new();
+        flate2::read::ZlibDecoder::new(packed)
+            .read_to_end(&mut grain)
+            .unwrap();
+        let start = usize::try_from(sector).unwrap() * SECTOR;
+        let len = grain.len().min(self.guest.len() - start);
+        self.guest[start..start + len].copy_from_slice(&grain[..len]);
+        self.grains.insert(number, at);
+        let padded = (12 + size).next_multiple_of(SECTOR);
+        assert!(self.take(padded)[12 + size..].iter().all(|byte| *byte == 0));
+    }
+
+    /// Whether footer, directory and tables say where everything was.
+    fn agrees(&self, directory: (u64, Vec<u64>), footer: &[u8]) {
+        let head = &self.bytes[..SECTOR];
+        let (at, directory) = directory;
+        assert_eq!(number(footer, 56), at, "the footer knows the directory");
+        assert!([u64::MAX, at].contains(&number(head, 56)));
+        assert_eq!((&footer[..56], &footer[64..]), (&head[..56], &head[64..]));
+        let tables = self.guest.len().div_ceil(GRAIN * ENTRIES * SECTOR);
+        for (table, at) in (0..).zip(&directory) {
+            let entries = self.tables.get(at);
+            assert!(
+                entries.is_some() || *at == 0,
+                "table {table} is not where the directory says"
+            );
+            for entry in 0..ENTRIES {
+                let grain = (table * ENTRIES + entry) as u64;
+                let says = entries.map_or(0, |entries| entries[entry]);
+                assert_eq!(
+                    says,
+                    self.grains.get(&grain).copied().unwrap_or(0),
+                    "grain {grain}"
+                );
+            }
+        }
+        assert!(directory.len() >= tables);
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// Reads a stream to its end; gives the guest.
+fn streamed(bytes: &[u8]) -> Vec<u8> {
+    let head = &bytes[..SECTOR];
+    assert_eq!((&head[..4], head[4]), (&b"KDMV"[..], 3));
+    assert_eq!(
+        u32::from_le_bytes(head[8..12].try_into().unwrap()) >> 16,
+        3,
+        "compressed, with markers"
+    );
+    assert_eq!(
+        (number(head, 20), &head[44..48]),
+        (GRAIN as u64, &[0, 2, 0, 0][..])
+    );
+    let capacity = usize::try_from(number(head, 12)).unwrap();
+    let overhead = usize::try_from(number(head, 64)).unwrap();
+    let text = usize::try_from(number(head, 28) + number(head, 36)).unwrap();
+    assert!(text <= overhead, "the text stands before the grains");
+    let mut stream = Stream {
+        bytes,
+        at: overhead * SECTOR,
+        grains: BTreeMap::new(),
+        tables: BTreeMap::new(),
+        guest: vec![0; capacity * SECTOR],
+    };
+    let mut directory = None;
+    let mut footer = None;
+    loop {
+        let value = number(bytes, stream.at);
+        let size = u32::from_le_bytes(bytes[stream.at + 8..][..4].try_into().unwrap());
+        if size > 0 {
+            assert!(directory.is_none(), "a grain stands behind the directory");
+            stream.grain(value, size as usize);
+            continue;
+        }
+        let marker = stream.take(SECTOR);
+        assert!(marker[16..].iter().all(|byte| *byte == 0));
+        match marker[12] {
+            1 => {
+                assert!(
+                    directory.is_none() && value == 4,
+                    "a table stands behind the directory"
+                );
+                let (at, entries) = stream.entries(value);
+                stream.tables.insert(at, entries);
+            }
+            2 => {
+                assert!(directory.is_none() && footer.is_none());
+                directory = Some(stream.entries(value));
+            }
+            3 => {
+                assert!(directory.is_some() && footer.is_none() && value == 1);
+                footer = Some(stream.take(SECTOR));
+            }
+            0 => {
+                assert_eq!(
+                    (value, stream.at),
+                    (0, bytes.len()),
+                    "the stream ends with its marker"
+                );
+                break;
+            }
+            other => panic!("a marker of type {other}"),
+        }
+    }
+    stream.agrees(directory.unwrap(), footer.unwrap());
+    stream.guest
+}
+
+/// `ESXi` reads a stream while it comes: the order of its parts is part of the format.
+#[test]
+fn a_stream_can_be_read_from_its_beginning_to_its_end() {
+    let lab = lab();
+    // Four tables, of which the second has no grain; the last grain is short.
+    let len = (101 << 20) + 7 * SECTOR;
+    let mut disk = vec![0; len];
+    for (i, byte) in disk[..3 << 20].iter_mut().enumerate() {
+        *byte = (i.wrapping_mul(i) >> 3).to_le_bytes()[0];
+    }
+    disk[(31 << 20) + 17] = 1;
+    disk[70 << 20..][..5].copy_from_slice(b"grain");
+    disk[len - 3..].copy_from_slice(b"end");
+    fs::write(lab.out("disk"), &disk).unwrap();
+    for (name, words) in [
+        ("a", ""),
+        ("b", ",vmdk_layout=front"),
+        ("c", ",compression_level=1"),
+    ] {
+        let words = format!("subformat=streamOptimized{words}");
+        let args = [
+            "convert",
+            "disk",
+            "-o",
+            name,
+            "-t",
+            "vmdk",
+            "--qemu-img-options",
+            &words,
+        ];
+        lab.run(DIB, &args).ok();
+        let guest = streamed(&fs::read(lab.out(&format!("{name}.vmdk"))).unwrap());
+        assert!(guest == disk, "{words}");
+    }
+    fs::write(lab.out("empty"), vec![0; 1 << 20]).unwrap();
+    let words = ["-t", "vmdk", "--qemu-img-options", "subformat=streamOptimized"];
+    lab.run(DIB, &[&["convert", "empty", "-o", "d"], &words[..]].concat())
+        .ok();
+    assert!(streamed(&fs::read(lab.out("d.vmdk")).unwrap()) == vec![0; 1 << 20]);
 }

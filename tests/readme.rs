@@ -1,5 +1,6 @@
 //! README.md is a promise: what it shows is done here, word by word.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -145,4 +146,67 @@ fn the_job_that_it_shows_builds() {
     stairs.run_program(words[0], &words[1..]).ok();
     assert!(stairs.lab.names().contains(&"web.qcow2".to_owned()));
     assert_eq!(stairs.lab.left_behind(), [""; 0]);
+}
+
+/// What follows `-o NAME` in a row of the table of types: each command of the row with its options.
+fn commands(row: &str) -> Vec<Vec<&str>> {
+    let spans = row.split('`').skip(1).step_by(2);
+    let mut commands: Vec<Vec<&str>> = Vec::new();
+    for span in spans {
+        let words: Vec<&str> = span.split(' ').collect();
+        match (words[0], commands.last()) {
+            ("-t" | "-o" | "dib", _) => commands.push(words),
+            // Of the one before it; that it loads is seen where there is an engine.
+            ("--docker-load", Some(_)) => {}
+            (word, Some(before)) if word.starts_with('-') => commands.push([before, &words[..]].concat()),
+            _ => commands.push(["-t", span].to_vec()),
+        }
+    }
+    commands
+}
+
+/// The table of types: each command of it makes the files that it says, of which the last row makes others.
+#[test]
+fn every_type_of_its_table_is_made_as_it_says() {
+    let Some(lab) = Lab::new() else { return };
+    let text = readme();
+    let (_, table) = text.split_once("| for | write |\n|---|---|\n").unwrap();
+    let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).collect();
+    assert!(rows.len() > 10, "{rows:?}");
+    let mut types = BTreeSet::new();
+    for row in rows {
+        let (_, row) = row.trim_matches('|').split_once('|').unwrap();
+        for words in commands(row) {
+            let kind = words[words.iter().position(|word| *word == "-t").unwrap() + 1];
+            if words[0] == "dib" {
+                lab.run(DIB, &words[1..]).ok();
+            } else if words[0] == "-o" {
+                let said = lab.build(&[&words[..], &["mini-os"]].concat()).ok();
+                assert!(said.out.len() > 1 << 20, "{words:?}");
+                continue;
+            } else {
+                lab.build(&[&["-o", "image"], &words[..], &["mini-os"]].concat())
+                    .ok();
+            }
+            for kind in kind.split(',') {
+                let suffix = match kind {
+                    "squashfs" => "squash",
+                    "docker" => "docker.tar",
+                    "oci" => "oci.tar",
+                    other => other,
+                };
+                assert!(lab.out(&format!("image.{suffix}")).exists(), "{words:?}");
+                types.insert(kind.to_owned());
+            }
+            // `dib convert` reads what the first row makes.
+            for name in lab.names().iter().filter(|name| *name != "image.qcow2") {
+                fs::remove_file(lab.out(name)).unwrap();
+            }
+        }
+    }
+    let all = [
+        "aci", "cpio", "docker", "oci", "qcow2", "raw", "squashfs", "tar", "tar.xz", "tar.zst", "tgz", "vdi",
+        "vhd", "vmdk",
+    ];
+    assert!(types.iter().eq(all), "{types:?}");
 }

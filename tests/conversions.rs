@@ -1,5 +1,7 @@
 //! Containers of disks: several of one build, those that consumers take, and `dib convert` between all of them.
 
+mod lying;
+
 use std::fs;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;

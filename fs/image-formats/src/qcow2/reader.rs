@@ -61,6 +61,14 @@ pub enum ReadError {
         /// The guest cluster.
         guest: u64,
     },
+    /// A cluster is not in the file, which may have been cut off.
+    #[error("guest cluster {guest} lies at byte {host}, past the end of the file")]
+    Outside {
+        /// Which, by its number in the guest.
+        guest: u64,
+        /// Where it should begin.
+        host: u64,
+    },
     /// What was asked for passes the end of the guest.
     #[error("{len} bytes at byte {offset} pass the end of the guest at byte {virtual_size}")]
     OutOfBounds {
@@ -209,6 +217,10 @@ impl<R: Read + Seek> Reader<R> {
             Meaning::Unallocated | Meaning::Zero => buf.fill(0),
             Meaning::Plain(host) if host.is_multiple_of(size.bytes().get()) => {
                 let read = read_up_to(&mut self.inner, host.saturating_add(within), buf)?;
+                // The file may end in its last cluster, which is zero from there on.
+                if read == 0 && host >= self.inner.seek(SeekFrom::End(0))? {
+                    return Err(ReadError::Outside { guest, host });
+                }
                 buf[read..].fill(0);
             }
             Meaning::Plain(_) => {

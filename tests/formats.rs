@@ -10,7 +10,9 @@ use crate::lab::{DIB, DISK_IMAGE_CREATE, Lab};
 
 /// A laboratory with a small tree and a layout of partitions.
 fn lab() -> Lab {
-    let lab = Lab::unprivileged();
+    let mut lab = Lab::unprivileged();
+    // Images of one tree are the same in the next second, too.
+    lab.set("SOURCE_DATE_EPOCH", "1700000000");
     fs::create_dir_all(lab.out("tree/etc")).unwrap();
     fs::write(lab.out("tree/etc/file"), "text\n".repeat(50_000)).unwrap();
     fs::write(lab.out("layout.yaml"), LAYOUT).unwrap();

@@ -45,54 +45,32 @@ const GLIMPSE: usize = 4 << 10;
 /// Units that a thread takes at a time.
 const UNITS: u64 = 64;
 
-/// The most pieces that a guest is cut into: what is known of them takes 256 MiB. A disk of 2 TiB has as many, if of each
-/// two units one is a hole.
-const PIECES_MAX: usize = 1 << 24;
+/// The most pieces that a guest is cut into by what its container says, and again by what it holds: with what is planned
+/// of them they take some 150 MiB.
+const PIECES_MAX: usize = 1 << 19;
+/// The largest hole that is taken for data where there would be more pieces.
+const FILLED_MAX: u64 = 1 << 20;
 
-/// A guest as a map of one file, that of its [`GuestStore`]. What is zero is a hole, whether or not the container says so.
+/// A guest as a map of one file, that of its [`GuestStore`]. What is zero is a hole, whether or not the container says so;
+/// but where that made more pieces than memory is for, the smallest holes are data.
 pub fn map(guest: &dyn Guest, threads: NonZero<usize>) -> io::Result<Map> {
     map_of(guest, threads, PIECES_MAX)
 }
 
 fn map_of(guest: &dyn Guest, threads: NonZero<usize>, pieces_max: usize) -> io::Result<Map> {
-    let mut known: Vec<Range<u64>> = Vec::new();
-    let mut unknown: Vec<Range<u64>> = Vec::new();
-    let mut told = 0;
-    guest.stretches(&mut |stretch| {
-        told = one_more(told, pieces_max)?;
-        let to = if stretch.compressed {
-            &mut known
-        } else {
-            &mut unknown
-        };
-        to.push(stretch.range);
-        Ok(())
-    })?;
-    let cut = Mutex::new(Cut {
-        stretches: unknown.into_iter(),
-        rest: 0..0,
-    });
-    let next = || cut.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let pieces = AtomicUsize::new(told);
-    let work = || {
-        let mut found = Vec::new();
-        let mut buf = vec![0; UNIT];
-        while let Some(job) = next() {
-            let before = found.len();
-            look(guest, &job, &mut buf, &mut found)?;
-            let more = found.len().saturating_sub(before);
-            let pieces = pieces.fetch_add(more, Ordering::Relaxed);
-            one_more(pieces.saturating_add(more), pieces_max)?;
+    let mut filled = 0;
+    let known = loop {
+        // All is looked at again, since what one thread found says nothing of the others: the same guest is to be cut
+        // the same each time.
+        if let Some(known) = pieces(guest, threads, pieces_max, filled)? {
+            break known;
         }
-        Ok::<_, io::Error>(found)
+        if filled >= FILLED_MAX {
+            let why = format!("the disk has more than {pieces_max} pieces of data");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        }
+        filled = u64::try_from(UNIT).expect("64 KiB").max(filled.saturating_mul(2));
     };
-    let looked = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.get()).map(|_| scope.spawn(work)).collect();
-        let ends = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
-        let died = |_| io::Error::other("a thread that looks for zeros has died");
-        ends.map(|end| end.map_err(died)?).collect::<io::Result<Vec<_>>>()
-    })?;
-    known.extend(looked.into_iter().flatten());
     let mut image = Map::builder(guest.len());
     image.reserve(known.len());
     for Range { start, end } in known {
@@ -101,14 +79,84 @@ fn map_of(guest: &dyn Guest, threads: NonZero<usize>, pieces_max: usize) -> io::
     image.build().map_err(invalid)
 }
 
-/// Counts a piece, of which there may be too many: a few tables that say the same often make guests of any size.
-fn one_more(pieces: usize, pieces_max: usize) -> io::Result<usize> {
-    let more = pieces.saturating_add(1);
-    if more > pieces_max {
-        let why = format!("the disk has more than {pieces_max} pieces of data");
-        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+/// The pieces of a guest that hold data, ascending, with holes of up to `filled` bytes between them taken for data; `None`
+/// if there are too many.
+fn pieces(
+    guest: &dyn Guest,
+    threads: NonZero<usize>,
+    pieces_max: usize,
+    filled: u64,
+) -> io::Result<Option<Vec<Range<u64>>>> {
+    let mut known: Vec<Range<u64>> = Vec::new();
+    let mut unknown: Vec<Range<u64>> = Vec::new();
+    let mut full = false;
+    let told = guest.stretches(&mut |stretch| {
+        let to = if stretch.compressed {
+            &mut known
+        } else {
+            &mut unknown
+        };
+        append(to, stretch.range, filled);
+        full = known.len().saturating_add(unknown.len()) > pieces_max;
+        if full {
+            // Nothing more needs to be told.
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(())
+    });
+    if full {
+        return Ok(None);
     }
-    Ok(more)
+    told?;
+    let cut = Mutex::new(Cut {
+        stretches: unknown.into_iter(),
+        rest: 0..0,
+    });
+    let next = || cut.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let pieces = AtomicUsize::new(known.len());
+    let work = || {
+        let mut found = Vec::new();
+        let mut buf = vec![0; UNIT];
+        while let Some(job) = next() {
+            let own = look(guest, &job, filled, &mut buf)?;
+            // What is whole will be joined with what is before and behind it.
+            let more = if own == [job] { 0 } else { own.len() };
+            if pieces.fetch_add(more, Ordering::Relaxed).saturating_add(more) > pieces_max {
+                return Ok(None);
+            }
+            found.extend(own);
+        }
+        Ok::<_, io::Error>(Some(found))
+    };
+    let looked = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.get()).map(|_| scope.spawn(work)).collect();
+        let ends = threads.into_iter().map(std::thread::ScopedJoinHandle::join);
+        let died = |_| io::Error::other("a thread that looks for zeros has died");
+        ends.map(|end| end.map_err(died)?)
+            .collect::<io::Result<Option<Vec<_>>>>()
+    })?;
+    let Some(looked) = looked else { return Ok(None) };
+    known.extend(looked.into_iter().flatten());
+    known.sort_unstable_by_key(|range| range.start);
+    known.dedup_by(|next, last| join(last, next, filled));
+    Ok(Some(known))
+}
+
+/// Adds a range behind others.
+fn append(ranges: &mut Vec<Range<u64>>, range: Range<u64>, filled: u64) {
+    let joined = ranges.last_mut().is_some_and(|last| join(last, &range, filled));
+    if !joined {
+        ranges.push(range);
+    }
+}
+
+/// Joins a range with one that does not begin before it, if no more than so many bytes are between them.
+fn join(last: &mut Range<u64>, next: &Range<u64>, filled: u64) -> bool {
+    let close = next.start <= last.end.saturating_add(filled);
+    if close {
+        last.end = last.end.max(next.end);
+    }
+    close
 }
 
 /// Cuts stretches into what a thread takes at a time. All cuts at once would be many, of a guest that is large and empty.
@@ -133,14 +181,10 @@ impl Cut {
     }
 }
 
-/// Adds the units of a range that are not zero, joined.
-fn look(
-    guest: &dyn Guest,
-    range: &Range<u64>,
-    buf: &mut [u8],
-    found: &mut Vec<Range<u64>>,
-) -> io::Result<()> {
+/// The units of a range that are not zero, joined.
+fn look(guest: &dyn Guest, range: &Range<u64>, filled: u64, buf: &mut [u8]) -> io::Result<Vec<Range<u64>>> {
     let unit = u64::try_from(UNIT).expect("64 KiB");
+    let mut found = Vec::new();
     let mut at = range.start;
     while at < range.end {
         let next = at.saturating_add(1).next_multiple_of(unit).min(range.end);
@@ -156,14 +200,11 @@ fn look(
             zero = is_zero(rest);
         }
         if !zero {
-            match found.last_mut() {
-                Some(last) if last.end == at => last.end = next,
-                _ => found.push(at..next),
-            }
+            append(&mut found, at..next, filled);
         }
         at = next;
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Serves the one file of a guest's [`map`].
@@ -391,11 +432,29 @@ mod tests {
 
     #[test]
     fn a_guest_has_no_more_pieces_than_fit_memory() {
-        let guest = |len| Ones { len, gap: 65536 };
         let one = NonZero::<usize>::MIN;
-        let map = map_of(&guest(10 << 17), one, 100).unwrap();
-        assert_eq!((map.extents().len(), map.data_len()), (10, 10 << 16));
-        let error = map_of(&guest(1 << 62), one, 100).unwrap_err();
-        assert_eq!(error.to_string(), "the disk has more than 100 pieces of data");
+        let cut = |len, gap, pieces_max| {
+            let map = map_of(&Ones { len, gap }, one, pieces_max)?;
+            Ok::<_, io::Error>((map.extents().len(), map.data_len()))
+        };
+        assert_eq!(cut(10 << 17, 65536, 100).unwrap(), (10, 10 << 16));
+        // The first 64 KiB are a hole whatever happens: nothing is before them.
+        assert_eq!(cut(10 << 17, 65536, 9).unwrap(), (1, 19 << 16));
+        assert_eq!(cut(20 << 20, (1 << 20) - 65536, 20).unwrap(), (20, 20 << 16));
+        assert_eq!(cut(20 << 20, (1 << 20) - 65536, 19).unwrap().0, 1);
+        let error = cut(1 << 62, 1 << 21, 20).unwrap_err();
+        assert_eq!(error.to_string(), "the disk has more than 20 pieces of data");
+    }
+
+    #[test]
+    fn data_is_no_piece_for_each_time_that_it_is_looked_at() {
+        let guest = Ones {
+            len: 60 << 20,
+            gap: 0,
+        };
+        for threads in [1, 3] {
+            let map = map_of(&guest, NonZero::new(threads).unwrap(), 1).unwrap();
+            assert_eq!((map.extents().len(), map.data_len()), (1, 60 << 20));
+        }
     }
 }

@@ -53,6 +53,47 @@ fn large_file(at: &Path, parts: u64) {
     }
 }
 
+/// A qcow2 disk of 2 GiB, whose clusters of 512 bytes are data and hole by turns: all data is the same cluster of a small file.
+fn torn_disk(at: &Path) {
+    const CLUSTER: u64 = 512;
+    const TABLES: u64 = 1 << 16;
+    // Header, table of tables, table of clusters, data.
+    let [tables, clusters, data] = [CLUSTER, CLUSTER + 8 * TABLES, 2 * CLUSTER + 8 * TABLES];
+    let entries = CLUSTER / 8;
+    let mut disk = b"QFI\xfb\0\0\0\x02".to_vec();
+    disk.extend([0; 12]);
+    disk.extend(CLUSTER.ilog2().to_be_bytes());
+    disk.extend((TABLES * entries * CLUSTER).to_be_bytes());
+    disk.extend([0; 4]);
+    disk.extend(u32::try_from(TABLES).unwrap().to_be_bytes());
+    disk.extend(tables.to_be_bytes());
+    disk.resize(usize::try_from(tables).unwrap(), 0);
+    for _ in 0..TABLES {
+        disk.extend(clusters.to_be_bytes());
+    }
+    for entry in 0..entries {
+        disk.extend((data * (entry % 2)).to_be_bytes());
+    }
+    disk.extend([b'.'; 512]);
+    fs::write(at, disk).unwrap();
+}
+
+#[test]
+fn a_disk_in_pieces_takes_no_more_memory_than_one_in_one() {
+    if !oracle::require(&["python3"]) {
+        return;
+    }
+    let lab = Lab::unprivileged();
+    torn_disk(&lab.out("torn.qcow2"));
+    let kib = taken(&lab, &["convert", "torn.qcow2", "-o", "whole", "-t", "raw"]);
+    assert!(kib < MOST_KIB / 2, "{kib} KiB");
+    let whole = fs::File::open(lab.out("whole.raw")).unwrap();
+    assert_eq!(whole.metadata().unwrap().len(), 2 << 30);
+    let mut end = [0; 1024];
+    whole.read_exact_at(&mut end, (2 << 30) - 1024).unwrap();
+    assert_eq!(end, std::array::from_fn(|at| if at < 512 { 0 } else { b'.' }));
+}
+
 #[test]
 fn no_image_takes_more_than_a_quarter_of_a_gibibyte() {
     if !oracle::require(&["python3"]) {

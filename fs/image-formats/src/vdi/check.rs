@@ -25,7 +25,7 @@ pub fn check(image: impl ReadAt + 'static) -> Result<Vec<Fault>, ReadError> {
     }
     let needed = u64::try_from(guest.map.len()).expect("a usize fits a u64");
     let number = |what, says, is| Fault::Number { what, says, is };
-    let found = u64::try_from(parts.blocks()).expect("a usize fits a u64");
+    let found = parts.blocks();
     let says = u64::from(header.blocks_allocated.get());
     if says != found {
         parts.fault(number("the number of blocks in the file", says, found));

@@ -11,8 +11,9 @@ use super::header::{GrainMarker, REDUNDANT, SECTOR};
 use super::reader::{Guest, ReadError};
 use crate::parts::{Fault, Parts};
 
-/// The most grains that are checked: what is known of them takes 256 MiB, and 2 TiB of 64 KiB each are no more.
-const GRAINS_MAX: usize = 1 << 25;
+/// The most runs of grains that are checked: what is known of them takes 96 MiB. Grains of 64 KiB in the order of the disk are
+/// few runs, and in no order at all as many for half a TiB.
+const RUNS_MAX: usize = 1 << 23;
 
 /// Checks a disk. An error is one of reading it, or that too little of it is sound to be checked.
 pub fn check(image: impl ReadAt + 'static) -> Result<Vec<Fault>, ReadError> {
@@ -107,8 +108,8 @@ impl Check<'_> {
         let first = number.saturating_mul(self.guest.entries.get());
         let sectors = self.guest.grain.get() / SECTOR;
         let grains = self.guest.len.div_ceil(self.guest.grain.get());
-        if self.parts.blocks() > GRAINS_MAX {
-            return Err(ReadError::Unsupported("more than 2^25 grains"));
+        if self.parts.runs() > RUNS_MAX {
+            return Err(ReadError::Unsupported("more than 2^23 runs of grains"));
         }
         for (nth, entry) in (first..).zip(table).map(|(nth, entry)| (nth, entry.get())) {
             if nth >= grains || entry == 0 || (entry == 1 && self.guest.zeroed) {

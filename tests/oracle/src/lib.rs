@@ -18,6 +18,7 @@ pub mod looped;
 pub mod lvm;
 pub mod mounted;
 pub mod place;
+pub mod populated;
 pub mod qcow2;
 pub mod rung;
 pub mod snapshot;

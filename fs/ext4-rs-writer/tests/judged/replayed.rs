@@ -7,10 +7,11 @@ use std::path::Path;
 
 use ext4_rs_writer::reader::ReadError;
 use image_core::read_at::ImageFile;
+use oracle::populated::{attribute, fill};
 use oracle::snapshot;
 
 use crate::image::{read_back, temporary};
-use crate::read_back::{attribute, fill, make};
+use crate::read_back::make;
 
 /// Journals of every kind that the kernel writes.
 const FORMS: [&str; 5] = [

@@ -4,7 +4,8 @@
 //!   for that namespace alone; the image has none, and its root is the one for whom the capabilities are. So the id of
 //!   the namespace's root is dropped, as the ids of owners are when a tree is read from inside that namespace.
 //! - Attributes outside `user.`, `trusted.`, `security.` and `system.` are properties of the host's file system, such
-//!   as `btrfs.compression`, and stay behind.
+//!   as `btrfs.compression`, and stay behind. So do `trusted.SGI_ACL_FILE` and `trusted.SGI_ACL_DEFAULT`: how XFS stores
+//!   access control lists, which it shows by that name, too.
 //!
 //! Spec: `struct vfs_ns_cap_data` in `linux/capability.h`. Version 3 is version 2 with that id behind it.
 
@@ -14,7 +15,8 @@ impl Xattr {
     /// An attribute as an image has it, or `None` for a property of the host.
     pub fn portable(name: &[u8], value: &[u8]) -> Option<Self> {
         const NAMESPACES: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system."];
-        let kept = NAMESPACES.iter().any(|prefix| name.starts_with(prefix));
+        let kept = NAMESPACES.iter().any(|prefix| name.starts_with(prefix))
+            && !name.starts_with(b"trusted.SGI_ACL_");
         kept.then(|| Self {
             name: name.to_vec(),
             value: if name == b"security.capability" {
@@ -61,5 +63,6 @@ mod tests {
     fn properties_of_the_host_stay_behind() {
         assert!(Xattr::portable(b"system.posix_acl_access", b"").is_some());
         assert_eq!(Xattr::portable(b"btrfs.compression", b"zstd"), None);
+        assert_eq!(Xattr::portable(b"trusted.SGI_ACL_FILE", &[0; 4]), None);
     }
 }

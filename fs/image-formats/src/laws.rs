@@ -20,6 +20,8 @@ mod lvm_plan;
 mod lvm_reader;
 mod oci;
 mod squashfs;
+mod vector;
+mod xfs_reader;
 
 use std::fs::File;
 use std::io::{Cursor, Seek, Write};
@@ -45,6 +47,7 @@ pub use lvm_plan::lvm_plan;
 pub use lvm_reader::lvm_reader;
 pub use oci::oci;
 pub use squashfs::{squashfs, squashfs_codecs};
+pub use xfs_reader::xfs_reader;
 
 /// A small FAT file system, changed anywhere, is a tree whose files can be read or refused, or a refusal that can be
 /// printed.

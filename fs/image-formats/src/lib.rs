@@ -22,6 +22,7 @@
 //! | [`vdi`] | `VirtualBox`'s disk, as a pure `Map → Map`, and its reader |
 //! | [`vhd`] | Virtual PC's disk for Xen, Hyper-V and Azure, as a pure `Map → Map`, and its reader |
 //! | [`vmdk`] | `VMware`'s disk: sparse as a pure `Map → Map`, stream-optimized as a sink; and its reader |
+//! | [`xfs`] | XFS: read as trees |
 //!
 //! There is no module for raw images: a [`Map`](image_core::Map) is one.
 #![forbid(unsafe_code)]
@@ -59,3 +60,4 @@ pub mod tar;
 pub mod vdi;
 pub mod vhd;
 pub mod vmdk;
+pub mod xfs;

@@ -43,6 +43,11 @@ proptest! {
     }
 
     #[test]
+    fn xfs_reader(bytes in vec(any::<u8>(), 0..100)) {
+        laws::xfs_reader(&bytes);
+    }
+
+    #[test]
     fn lvm_reader(bytes in vec(any::<u8>(), 0..200)) {
         laws::lvm_reader(&bytes);
     }

@@ -31,6 +31,11 @@ pub fn read<T: Send>(image: &Path, judge: impl FnOnce(&Path) -> T + Send) -> T {
     mounted("ext4", image, "loop,ro,noload", judge)
 }
 
+/// Mounts an image of a file system of some kind for writing, and lets `work` change it; it is unmounted before this returns.
+pub fn write_as<T: Send>(kind: &str, image: &Path, work: impl FnOnce(&Path) -> T + Send) -> T {
+    mounted(kind, image, "loop,rw", work)
+}
+
 /// Mounts an image for writing, and lets `work` change it; it is unmounted before this returns.
 pub fn write<T: Send>(image: &Path, work: impl FnOnce(&Path) -> T + Send) -> T {
     mounted("ext4", image, "loop,rw", work)

@@ -213,3 +213,41 @@ fn a_tree_of_rpm_packages_boots_by_the_names_of_its_family() {
             .contains("GRUB_DEVICE=\"LABEL=cloudimg-rootfs\"\n")
     );
 }
+
+/// Entries that came with an image, and the command line of kernels to come.
+const ENTRIES: &str = "
+mkdir -p $TARGET_ROOT/boot/loader/entries $TARGET_ROOT/etc/kernel
+echo 'root=UUID=0-1 rootflags=subvol=root ro' >$TARGET_ROOT/etc/kernel/cmdline
+cat >$TARGET_ROOT/boot/loader/entries/0-1.conf <<TEXT
+title CentOS Stream
+linux /vmlinuz-1
+initrd\t/boot/initramfs-1.img \\$tuned_initrd
+options root=UUID=0-1 ro rootflags=subvol=root,x console=ttyS0 myroot=/linux
+TEXT
+";
+
+#[test]
+fn boot_entries_of_an_image_follow_the_layout() {
+    let Some(mut lab) = lab() else { return };
+    lab.set("DIB_BLOCK_DEVICE", "gpt")
+        .set("DIB_SKIP_GRUB_PACKAGE_INSTALL", "1");
+    lab.hook("root.d/60-entries", ENTRIES).hook(
+        "cleanup.d/90-show",
+        "cp $TARGET_ROOT/boot/loader/entries/0-1.conf entry; cp $TARGET_ROOT/etc/kernel/cmdline .",
+    );
+    let boot = "      - {name: boot, type: '8300', size: 64MiB, mkfs: {type: ext4, label: boot, mount: {mount_point: /boot}}}\n      - name: root";
+    for (layout, at) in [
+        (GPT.to_owned(), "/boot"),
+        (GPT.replace("      - name: root", boot), ""),
+    ] {
+        lab.set("DIB_BLOCK_DEVICE_CONFIG", &layout);
+        lab.build(&["no-final-image", "mini-os", "bootloader", "probe"])
+            .ok();
+        let expected = format!(
+            "title CentOS Stream\nlinux {at}/vmlinuz-1\ninitrd\t{at}/initramfs-1.img $tuned_initrd\n\
+             options root=LABEL=cloudimg-rootfs ro console=ttyS0 myroot=/linux\n"
+        );
+        assert_eq!(lab.text("entry"), expected);
+        assert_eq!(lab.text("cmdline"), "root=LABEL=cloudimg-rootfs ro\n");
+    }
+}

@@ -98,7 +98,7 @@ pub enum InspectError {
     Store(#[from] image_core::store::Error),
     /// A file system is one that is not read.
     #[error(
-        "{place} holds {kind}, which is not read: use an image with an ext4 root, a root file system as an archive \
+        "{place} holds {kind}, which is not read: use an image whose root is in ext4 or XFS, a root file system as an archive \
          (tar, squashfs), or a container image"
     )]
     FileSystem {

@@ -294,6 +294,74 @@ start=72MiB, size=4MiB, type=82
     }
 }
 
+/// The partitions of the images of Red Hat's distributions, `/boot` and the root in XFS.
+#[test]
+fn a_disk_of_xfs_gives_its_root() {
+    if !require(&["mkfs.xfs", "dd"]) || !mounted::knows("xfs") {
+        return;
+    }
+    let Some(mut studio) = Studio::new() else { return };
+    fs::write(studio.root.join("boot/vmlinuz-1"), "a kernel").unwrap();
+    let expected = comparable(snapshot::of_dir(&studio.root));
+    let fstab = "LABEL=boot /boot xfs defaults 0 0\n";
+    fs::write(studio.root.join("etc/fstab"), fstab).unwrap();
+    let (boot, root, disk) = (
+        studio.path("boot.xfs"),
+        studio.path("root.xfs"),
+        studio.path("disk"),
+    );
+    mounted::filled("xfs", &boot, 310 << 20, &studio.root.join("boot"));
+    run("xfs_admin", &["-L", "boot", boot.to_str().unwrap()]);
+    fs::remove_file(studio.root.join("boot/vmlinuz-1")).unwrap();
+    mounted::filled("xfs", &root, 400 << 20, &studio.root);
+    File::create(&disk).unwrap().set_len(800 << 20).unwrap();
+    let script = "label: gpt
+start=1MiB, size=1MiB, type=21686148-6449-6E6F-744E-656564454649
+start=2MiB, size=310MiB, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4
+start=312MiB, size=400MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709
+";
+    fs::write(studio.path("script"), script).unwrap();
+    let shell = format!("sfdisk -q {} < {}", studio.text("disk"), studio.text("script"));
+    run("sh", &["-c", &shell]);
+    for (image, seek) in [(&boot, 2), (&root, 312)] {
+        let words = [
+            format!("if={}", image.display()),
+            format!("of={}", disk.display()),
+            format!("seek={seek}"),
+        ];
+        let always = ["bs=1M", "conv=sparse,notrunc", "status=none"];
+        run(
+            "dd",
+            &[&words.each_ref().map(String::as_str)[..], &always].concat(),
+        );
+    }
+    studio.lab.set("DIB_LOCAL_IMAGE", disk.to_str().unwrap());
+    let (status, said) = studio.extract(["unused"; 4]);
+    assert_eq!(status, Some(0), "{said}");
+    let mut found = comparable(snapshot::of_dir(&studio.path("target")));
+    assert!(found.remove(&b"etc/fstab"[..]).is_some());
+    for path in [&b"boot"[..], b"etc"] {
+        // Written anew.
+        let time = expected[path].mtime;
+        found.get_mut(path).unwrap().mtime = time;
+    }
+    snapshot::assert_same(&expected, &found);
+    let looked = |words: &[&str]| {
+        studio
+            .lab
+            .run(DIB, &[words, &[disk.to_str().unwrap()]].concat())
+            .ok()
+            .out
+    };
+    let said = looked(&["inspect"]);
+    for told in ["xfs, label 'boot'", "mounted on /boot"] {
+        assert!(said.contains(told), "no {told} in {said}");
+    }
+    assert!(looked(&["check"]).contains("xfs (partition 2), xfs (partition 3)"));
+    let args = ["cat", disk.to_str().unwrap(), "/boot/vmlinuz-1"];
+    assert_eq!(studio.lab.run(DIB, &args).ok().out, "a kernel");
+}
+
 #[test]
 fn what_cannot_be_a_root_is_named() {
     let Some(mut studio) = Studio::new() else { return };
@@ -321,8 +389,12 @@ fn what_cannot_be_a_root_is_named() {
     );
     let cases = [
         (
+            file("f2fs", 0x400, &[0x10, 0x20, 0xf5, 0xf2]),
+            "an F2FS file system, which is not read: use an image whose root is in ext4 or XFS",
+        ),
+        (
             file("xfs", 0, b"XFSB"),
-            "an XFS file system, which is not read: use an image with an ext4 root",
+            "the superblock's sb_versionnum cannot be 0",
         ),
         (
             file("btrfs", 0x1_0040, b"_BHRfS_M"),

@@ -22,7 +22,7 @@ pub const SCHEMA: &str = "\
 JSON, version 1:
   version   1; within a version fields are only added
   image     the path as it was given
-  checked   what was checked: {structure, place}; structure is qcow2, vhd, vdi, vmdk, table, lvm, ext4, vfat,
+  checked   what was checked: {structure, place}; structure is qcow2, vhd, vdi, vmdk, table, lvm, ext4, xfs, vfat,
             squashfs, cpio, archive, or what the whole file is compressed by: gzip, bzip2, xz or zstd
   findings  what is wrong: {structure, place, what}
   unchecked what was not checked: {place, why}";
@@ -178,8 +178,9 @@ impl Verdict {
                 self.add("ext4", &place, found.iter().map(ToString::to_string));
             }
             // Reading all of its names is what can be said of these.
-            Contents::Fat | Contents::Squashfs | Contents::Cpio => {
+            Contents::Xfs | Contents::Fat | Contents::Squashfs | Contents::Cpio => {
                 let structure = match volume.contents {
+                    Contents::Xfs => "xfs",
                     Contents::Fat => "vfat",
                     Contents::Squashfs => "squashfs",
                     _ => "cpio",

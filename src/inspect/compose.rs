@@ -208,7 +208,7 @@ pub fn load(image: &Image, places: &[Place], scope: &Scope, known: Vec<Mount>) -
         mounts.push(Mount {
             at: place.at.clone(),
             files,
-            whole: contents != Contents::Ext || matches!(scope, Scope::All),
+            whole: !contents.is_read_in_part() || matches!(scope, Scope::All),
         });
     }
     Ok(View::new(mounts))

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use image_core::{ReadAt as _, Store, Tree};
-use image_formats::{cpio, fat, squashfs};
+use image_formats::{cpio, fat, squashfs, xfs};
 
 use super::container::Bytes;
 use super::{InspectError, unreadable};
@@ -14,6 +14,8 @@ use super::{InspectError, unreadable};
 pub enum Contents {
     /// ext2, ext3 or ext4.
     Ext,
+    /// XFS.
+    Xfs,
     /// FAT12, FAT16 or FAT32.
     Fat,
     /// A squashfs archive.
@@ -42,7 +44,7 @@ const MARKS: [(u64, &[u8], Contents); 14] = [
     (257, b"ustar", Contents::Tar),
     (0, b"070701", Contents::Cpio),
     (0, b"070702", Contents::Cpio),
-    (0, b"XFSB", Contents::Other("an XFS file system")),
+    (0, b"XFSB", Contents::Xfs),
     (0x1_0040, b"_BHRfS_M", Contents::Other("a Btrfs file system")),
     (
         0x400,
@@ -82,9 +84,17 @@ fn has(bytes: &Bytes, at: u64, mark: &[u8]) -> Result<bool, InspectError> {
 }
 
 impl Contents {
+    /// Whether [`read_some`] reads only what is wanted of it.
+    pub fn is_read_in_part(self) -> bool {
+        matches!(self, Self::Ext | Self::Xfs)
+    }
+
     /// Whether its files are read.
     pub fn is_read(self) -> bool {
-        matches!(self, Self::Ext | Self::Fat | Self::Squashfs | Self::Cpio)
+        matches!(
+            self,
+            Self::Ext | Self::Xfs | Self::Fat | Self::Squashfs | Self::Cpio
+        )
     }
 }
 
@@ -117,7 +127,7 @@ pub fn read(bytes: Bytes, contents: Contents, place: &str) -> Result<Files, Insp
     read_some(bytes, contents, place, |_| true)
 }
 
-/// Reads of an ext4 file system only the directories that are wanted, and others wholly: they keep their directories together.
+/// Reads of ext4 and XFS only the directories that are wanted, and others wholly: they keep their directories together.
 pub fn read_some(
     bytes: Bytes,
     contents: Contents,
@@ -131,6 +141,11 @@ pub fn read_some(
     match contents {
         Contents::Ext => {
             let read = ext4_rs_writer::reader::read_some(bytes, wanted);
+            let (tree, store) = read.map_err(unreadable(place))?;
+            Ok(Files::new(tree, store))
+        }
+        Contents::Xfs => {
+            let read = xfs::read_some(bytes, wanted);
             let (tree, store) = read.map_err(unreadable(place))?;
             Ok(Files::new(tree, store))
         }

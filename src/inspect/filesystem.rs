@@ -30,8 +30,7 @@ pub struct About {
 type Known = (&'static str, &'static str, Option<(u64, usize)>, Option<u64>);
 
 /// Where others have their label, its bytes at most, and their id.
-const OTHERS: [Known; 7] = [
-    ("an XFS file system", "xfs", Some((108, 12)), Some(32)),
+const OTHERS: [Known; 6] = [
     (
         "a Btrfs file system",
         "btrfs",
@@ -49,6 +48,7 @@ const OTHERS: [Known; 7] = [
 pub fn of(bytes: &Bytes, contents: Contents) -> Result<About, InspectError> {
     match contents {
         Contents::Ext => ext(bytes),
+        Contents::Xfs => xfs(bytes),
         Contents::Fat => fat(bytes),
         Contents::Squashfs => squashfs(bytes),
         Contents::Other(kind) => other(bytes, kind),
@@ -81,6 +81,18 @@ fn ext(bytes: &Bytes) -> Result<About, InspectError> {
         features: said.features,
         state: Some(said.state),
         ..plain(said.kind)
+    })
+}
+
+fn xfs(bytes: &Bytes) -> Result<About, InspectError> {
+    let said = image_formats::xfs::about(bytes).map_err(unreadable("a file system"))?;
+    Ok(About {
+        label: text(&said.label),
+        uuid: Some(uuid_text(&said.uuid)),
+        size: Some(said.bytes),
+        free: Some(said.free_bytes),
+        features: said.features.into_iter().map(str::to_owned).collect(),
+        ..plain("xfs")
     })
 }
 

@@ -41,6 +41,17 @@ pub fn write<T: Send>(image: &Path, work: impl FnOnce(&Path) -> T + Send) -> T {
     mounted("ext4", image, "loop,rw", work)
 }
 
+/// Makes a file system of some kind, of `len` bytes, with a copy of a directory in it, by `mkfs` and the kernel.
+pub fn filled(kind: &str, image: &Path, len: u64, tree: &Path) {
+    let file = std::fs::File::create(image).expect("the image can be created");
+    file.set_len(len).expect("the image can be sparse");
+    crate::run(&format!("mkfs.{kind}"), &["-q".as_ref(), image.as_os_str()]);
+    write_as(kind, image, |root| {
+        let all = tree.join(".");
+        crate::run("cp", &["-a".as_ref(), all.as_os_str(), root.as_os_str()]);
+    });
+}
+
 fn mounted<T: Send>(kind: &str, image: &Path, options: &str, judge: impl FnOnce(&Path) -> T + Send) -> T {
     let result = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {

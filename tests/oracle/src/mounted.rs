@@ -23,22 +23,22 @@ pub fn knows(kind: &str) -> bool {
 
 /// Mounts an image of a file system of some kind read-only, and lets `judge` look at its root.
 pub fn read_as<T: Send>(kind: &str, image: &Path, judge: impl FnOnce(&Path) -> T + Send) -> T {
-    mounted(kind, image, "loop,ro", judge)
+    with(kind, image, "loop,ro", judge)
 }
 
 /// Mounts an image read-only, without replaying a journal, and lets `judge` look at its root.
 pub fn read<T: Send>(image: &Path, judge: impl FnOnce(&Path) -> T + Send) -> T {
-    mounted("ext4", image, "loop,ro,noload", judge)
+    with("ext4", image, "loop,ro,noload", judge)
 }
 
 /// Mounts an image of a file system of some kind for writing, and lets `work` change it; it is unmounted before this returns.
 pub fn write_as<T: Send>(kind: &str, image: &Path, work: impl FnOnce(&Path) -> T + Send) -> T {
-    mounted(kind, image, "loop,rw", work)
+    with(kind, image, "loop,rw", work)
 }
 
 /// Mounts an image for writing, and lets `work` change it; it is unmounted before this returns.
 pub fn write<T: Send>(image: &Path, work: impl FnOnce(&Path) -> T + Send) -> T {
-    mounted("ext4", image, "loop,rw", work)
+    with("ext4", image, "loop,rw", work)
 }
 
 /// Makes a file system of some kind, of `len` bytes, with a copy of a directory in it, by `mkfs` and the kernel.
@@ -52,13 +52,14 @@ pub fn filled(kind: &str, image: &Path, len: u64, tree: &Path) {
     });
 }
 
-fn mounted<T: Send>(kind: &str, image: &Path, options: &str, judge: impl FnOnce(&Path) -> T + Send) -> T {
+/// Mounts an image with options of `mount`, `loop` among them, and lets `work` look at its root, or change it.
+pub fn with<T: Send>(kind: &str, image: &Path, options: &str, work: impl FnOnce(&Path) -> T + Send) -> T {
     let result = std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             private_namespace();
             let dir = tempfile::tempdir().expect("a temporary directory");
             mount(kind, image, options, dir.path());
-            let result = judge(dir.path());
+            let result = work(dir.path());
             unmount(dir.path());
             result
         });

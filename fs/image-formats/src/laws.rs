@@ -10,6 +10,7 @@
 )]
 
 mod archives;
+mod btrfs;
 mod containers;
 mod cpio_plan;
 pub(crate) mod deflate;
@@ -37,6 +38,7 @@ use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
 pub use archives::{facts, squashfs_plan, tar_plan};
+pub use btrfs::{Sparse, btrfs_reader, seal_btrfs};
 pub use containers::containers;
 pub use cpio_plan::cpio_plan;
 pub use deflate::deflate_encoder;

@@ -2,6 +2,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | [`btrfs`] | Btrfs file systems of one device: their subvolumes read as trees |
 //! | [`compress`] | compressed streams: gzip, xz, zstd and lz4, on all processors, the same bytes for any number |
 //! | [`cpio`] | newc archives, as the kernel unpacks them into its first root: planned from trees, and read as trees |
 //! | [`fat`] | FAT12, FAT16 and FAT32: planned from trees, and read as trees |
@@ -33,6 +34,7 @@
 )]
 
 mod blocks;
+pub mod btrfs;
 mod calendar;
 pub mod compress;
 pub mod cpio;

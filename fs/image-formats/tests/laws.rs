@@ -53,6 +53,11 @@ proptest! {
     }
 
     #[test]
+    fn btrfs_reader(bytes in vec(any::<u8>(), 0..200)) {
+        laws::btrfs_reader(&bytes);
+    }
+
+    #[test]
     fn tar_reader(bytes in vec(any::<u8>(), 0..300)) {
         laws::tar_reader(&bytes, tempfile::tempfile().unwrap());
     }

@@ -1,0 +1,255 @@
+//! The law of Btrfs file systems that anyone may have changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use image_core::ReadAt;
+use image_core::laws::Draw;
+use image_core::store::Store;
+use image_core::tree::{Content, Data};
+
+use crate::btrfs::{Error, FileSystem, checksum::Checksum, disk};
+
+/// A file system of 256 MiB in tree blocks of 4 KiB, made by `mkfs.btrfs --nodesize 4096 -m single` and filled by the
+/// kernel: a directory, files inline, as they are, and compressed by zlib and LZO, with holes and shared extents, links,
+/// nodes, attributes, a subvolume in a subvolume and a snapshot. Of it, the blocks that are not zero. The test
+/// `the_file_system_of_the_law_is_one_of_its_kind` makes such a one anew.
+const SMALL: &[u8] = include_bytes!("small.btrfs.gz");
+
+/// Bytes of a block of [`Sparse`].
+const BLOCK: usize = 4096;
+
+/// An image in memory, without its blocks that are zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sparse {
+    len: u64,
+    blocks: BTreeMap<u64, Vec<u8>>,
+}
+
+impl Sparse {
+    /// Those of an image.
+    pub fn of(image: &[u8]) -> Self {
+        let mut sparse = Self {
+            len: u64::try_from(image.len()).unwrap(),
+            blocks: BTreeMap::new(),
+        };
+        for (number, block) in (0..).zip(image.chunks(BLOCK)) {
+            if block.iter().any(|byte| *byte != 0) {
+                sparse.blocks.insert(number, block.to_vec());
+            }
+        }
+        sparse
+    }
+
+    /// The small file system of the law.
+    pub fn small() -> Self {
+        let mut bytes = Vec::new();
+        GzDecoder::new(SMALL).read_to_end(&mut bytes).unwrap();
+        let (len, mut rest) = bytes.split_first_chunk().unwrap();
+        let mut sparse = Self {
+            len: u64::from_le_bytes(*len),
+            blocks: BTreeMap::new(),
+        };
+        while let Some((number, behind)) = rest.split_first_chunk() {
+            let (block, behind) = behind.split_at(BLOCK);
+            sparse.blocks.insert(u64::from_le_bytes(*number), block.to_vec());
+            rest = behind;
+        }
+        sparse
+    }
+
+    /// What [`Sparse::small`] is made of: the length, and each block behind its number.
+    pub fn pack(&self) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&self.len.to_le_bytes()).unwrap();
+        for (number, block) in &self.blocks {
+            encoder.write_all(&number.to_le_bytes()).unwrap();
+            encoder.write_all(block).unwrap();
+        }
+        encoder.finish().unwrap()
+    }
+
+    pub fn get(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.read_exact_at(&mut bytes, at).unwrap();
+        bytes
+    }
+
+    /// Puts whole blocks in their place.
+    pub fn put(&mut self, at: u64, bytes: &[u8]) {
+        for (number, block) in (at / 4096..).zip(bytes.chunks(BLOCK)) {
+            self.blocks.insert(number, block.to_vec());
+        }
+    }
+
+    /// Where whole blocks are that are not zero.
+    pub fn places(&self) -> impl Iterator<Item = u64> + '_ {
+        self.blocks.keys().map(|number| number * 4096)
+    }
+
+    /// Where tree blocks of so many bytes are, those of earlier generations among them.
+    pub fn tree_blocks(&self, node: usize) -> Vec<u64> {
+        let uuid = self.get(disk::SUPERBLOCK_AT + 32, 16);
+        self.places()
+            .filter(|at| {
+                let block = &self.blocks[&(at / 4096)];
+                block[32..48] == uuid && block[64..72] != disk::MAGIC
+            })
+            .filter(|at| at + u64::try_from(node).unwrap() <= self.len)
+            .filter(|at| {
+                let block = self.get(*at, node);
+                Checksum::Crc32c.sum(&block[disk::CHECKSUM_LEN..])[..4] == block[..4]
+            })
+            .collect()
+    }
+}
+
+impl ReadAt for Sparse {
+    fn len(&self) -> u64 {
+        self.len
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset.checked_add(u64::try_from(buf.len()).unwrap());
+        if end.is_none_or(|end| end > self.len) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (mut at, mut rest) = (offset, buf);
+        while !rest.is_empty() {
+            let within = usize::try_from(at % 4096).unwrap();
+            let here = rest.len().min(BLOCK - within);
+            let (part, behind) = rest.split_at_mut(here);
+            match self.blocks.get(&(at / 4096)) {
+                Some(block) => part.copy_from_slice(&block[within..within + here]),
+                None => part.fill(0),
+            }
+            at += u64::try_from(here).unwrap();
+            rest = behind;
+        }
+        Ok(())
+    }
+}
+
+/// Gives a superblock or a tree block its checksum.
+pub fn seal_btrfs(structure: &mut [u8]) {
+    let sum = Checksum::Crc32c.sum(&structure[disk::CHECKSUM_LEN..]);
+    structure[..disk::CHECKSUM_LEN].copy_from_slice(&sum);
+}
+
+/// The small file system, and where all that is read of it stands but for data: its superblock and the tree blocks of
+/// its last generation.
+fn small() -> &'static (Sparse, Vec<u64>) {
+    static SMALL: OnceLock<(Sparse, Vec<u64>)> = OnceLock::new();
+    SMALL.get_or_init(|| {
+        let seen = Seen {
+            image: Sparse::small(),
+            places: Mutex::default(),
+        };
+        let seen = Arc::new(seen);
+        try_all(&FileSystem::open(Arc::clone(&seen)).unwrap(), |error| {
+            panic!("{error}")
+        });
+        let mut places = vec![disk::SUPERBLOCK_AT];
+        let read = seen.places.lock().unwrap();
+        let blocks = seen.image.tree_blocks(BLOCK);
+        places.extend(blocks.into_iter().filter(|at| read.contains(at)));
+        (seen.image.clone(), places)
+    })
+}
+
+/// An image that notes what is read of it.
+#[derive(Debug)]
+struct Seen {
+    image: Sparse,
+    places: Mutex<BTreeSet<u64>>,
+}
+
+impl ReadAt for Seen {
+    fn len(&self) -> u64 {
+        self.image.len
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.places.lock().unwrap().insert(offset);
+        self.image.read_exact_at(buf, offset)
+    }
+}
+
+/// A file system whose tree blocks were changed and given right checksums again is a tree whose files can be tried, or
+/// an error that can be printed.
+pub fn btrfs_reader(bytes: &[u8]) {
+    let mut draw = Draw::new(bytes);
+    let (small, places) = small();
+    let mut image = small.clone();
+    while !draw.is_empty() {
+        let at = *draw.pick(places);
+        let mut block = image.get(at, BLOCK);
+        for _ in 0..=draw.below(4) {
+            change(&mut draw, &mut block, at == disk::SUPERBLOCK_AT);
+        }
+        seal_btrfs(&mut block);
+        image.put(at, &block);
+    }
+    match FileSystem::open(image) {
+        Ok(system) => try_all(&system, |error| assert!(!error.to_string().is_empty())),
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// Reads all subvolumes, and their files.
+fn try_all<R: ReadAt>(system: &FileSystem<R>, refused: impl Fn(&Error)) {
+    for subvolume in system.subvolumes() {
+        match system.read(subvolume.id, &BTreeSet::new()) {
+            Err(error) => refused(&error),
+            Ok((tree, store)) => tree.nodes().iter().for_each(|node| {
+                if let Content::File(data) = &node.content {
+                    try_file(&store, data);
+                }
+            }),
+        }
+    }
+}
+
+/// Changes a byte of a header, an entry or an item.
+fn change(draw: &mut Draw<'_>, block: &mut [u8], superblock: bool) {
+    let header = size_of::<disk::Header>();
+    let (start, end) = match draw.below(4) {
+        0 if superblock => (0x30, 0x12b),
+        _ if superblock => (0x32b, 0x32b + 200),
+        0 => (48, header),
+        1 => (header, header + 20 * size_of::<disk::Item>()),
+        // The items lie at the end; most of the blocks have room before them.
+        2 => (BLOCK - 1000, BLOCK),
+        _ => (header, BLOCK),
+    };
+    let span = u64::try_from(end - start).unwrap();
+    let at = start + usize::try_from(draw.below(span)).unwrap();
+    block[at] = match draw.below(3) {
+        0 => draw.byte(),
+        1 => block[at] ^ 1 << draw.below(8),
+        _ => *draw.pick(&[0, 1, 0x7f, 0x80, 0xff]),
+    };
+}
+
+/// Reads the first bytes and the last of each run of data; what is read must be what is read again.
+fn try_file(store: &impl Store, data: &Data) {
+    let Ok(open) = store.open(data.file) else { return };
+    let mut end = 0;
+    for range in data.ranges().take(100) {
+        assert!(range.start >= end && range.start < range.end && range.end <= data.len);
+        end = range.end;
+        let mut first = vec![0; usize::try_from((range.end - range.start).min(1 << 14)).unwrap()];
+        let mut second = first.clone();
+        let whole = open.read_exact_at(&mut first, range.start).is_ok();
+        let last = range.end - u64::try_from(first.len()).unwrap();
+        let _ = open.read_exact_at(&mut second, last);
+        if whole && open.read_exact_at(&mut second, range.start).is_ok() {
+            assert!(first == second);
+        }
+    }
+    assert!(open.read_exact_at(&mut [0], data.len).is_err());
+}

@@ -10,7 +10,7 @@
 )]
 
 mod archives;
-mod btrfs;
+mod btrfs_reader;
 mod containers;
 mod cpio_plan;
 pub(crate) mod deflate;
@@ -20,8 +20,8 @@ mod iso_plan;
 mod lvm_plan;
 mod lvm_reader;
 mod oci;
+mod sparse;
 mod squashfs;
-mod vector;
 mod xfs_reader;
 
 use std::fs::File;
@@ -38,7 +38,7 @@ use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
 use crate::{fat, tar};
 pub use archives::{facts, squashfs_plan, tar_plan};
-pub use btrfs::{Sparse, btrfs_reader, seal_btrfs};
+pub use btrfs_reader::{btrfs_reader, seal_btrfs};
 pub use containers::containers;
 pub use cpio_plan::cpio_plan;
 pub use deflate::deflate_encoder;
@@ -48,6 +48,7 @@ pub use iso_plan::iso_plan;
 pub use lvm_plan::lvm_plan;
 pub use lvm_reader::lvm_reader;
 pub use oci::oci;
+pub use sparse::Sparse;
 pub use squashfs::{squashfs, squashfs_codecs};
 pub use xfs_reader::xfs_reader;
 

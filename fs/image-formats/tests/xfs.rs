@@ -2,14 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, symlink};
 use std::path::Path;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use image_core::read_at::ImageFile;
+use image_formats::laws::Sparse;
 use image_formats::xfs::{self, About, Error};
 use oracle::snapshot::{self, Kind, Snapshot};
 use rustix::fs::{FallocateFlags, XattrFlags, fallocate, ioctl_ficlone, lsetxattr};
@@ -429,18 +427,10 @@ fn regenerate() {
     oracle::mounted::write_as("xfs", &image, little);
     let mut bytes = fs::read(&image).unwrap();
     bytes[log.clone()].copy_from_slice(&fresh[log]);
-    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-    let number = |number: usize| u64::try_from(number).unwrap().to_le_bytes();
-    packed.write_all(&number(bytes.len())).unwrap();
-    for (at, block) in bytes.chunks_exact(1024).enumerate() {
-        if block.iter().any(|byte| *byte != 0) {
-            packed.write_all(&[&number(at)[..], block].concat()).unwrap();
-        }
-    }
     let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/vectors/xfs");
     fs::create_dir_all(vectors).unwrap();
-    fs::write(format!("{vectors}/small.gz"), packed.finish().unwrap()).unwrap();
+    fs::write(format!("{vectors}/small.gz"), Sparse::of(&bytes).pack()).unwrap();
     let version = oracle::run("mkfs.xfs", &["-V".as_ref()]);
-    let how = "small.gz | mkfs.xfs -b size=1024 -i size=512, kernel mount; the log as before the mount | blocks of 1024 bytes that are not zero";
+    let how = "small.gz | mkfs.xfs -b size=1024 -i size=512, kernel mount; the log as before the mount | blocks of 4096 bytes that are not zero";
     fs::write(format!("{vectors}/MANIFEST"), format!("{version}{how}\n")).unwrap();
 }

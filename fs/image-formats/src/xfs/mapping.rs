@@ -78,7 +78,8 @@ pub(super) fn of<R: ReadAt>(
             reading.leaf(bytes)?;
         }
         Form::Tree => reading.root(fork.bytes)?,
-        Form::Device | Form::Local => return Err(inode.corrupt("the format", 1)),
+        Form::Device => return Err(inode.corrupt("the format", 0)),
+        Form::Local => return Err(inode.corrupt("the format", 1)),
     }
     if reading.extents != fork.extents {
         return Err(inode.corrupt("the number of extents", fork.extents));

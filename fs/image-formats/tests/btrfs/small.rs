@@ -15,7 +15,10 @@ use crate::kinds::noise;
 use crate::{btrfs, comparable, make, require};
 
 /// Where the law has it.
-const PLACE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/laws/small.btrfs.gz");
+const PLACE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../../fixtures/vectors/btrfs/small.gz"
+);
 
 fn fill(root: &Path) {
     fs::create_dir_all(root.join("directory/below")).unwrap();
@@ -94,8 +97,8 @@ fn the_file_system_of_the_law_is_one_of_its_kind() {
         fs::write(PLACE, made.pack()).unwrap();
         return;
     }
-    assert_eq!(Sparse::small().pack(), fs::read(PLACE).unwrap());
-    let (expected, found) = (shown(&made), shown(&Sparse::small()));
+    assert_eq!(Sparse::small_btrfs().pack(), fs::read(PLACE).unwrap());
+    let (expected, found) = (shown(&made), shown(&Sparse::small_btrfs()));
     assert_eq!(expected.len(), 4);
     assert_eq!(found.len(), 4);
     for ((path, expected), (other, found)) in expected.iter().zip(&found) {

@@ -1,94 +1,30 @@
 //! The law of Btrfs file systems that anyone may have changed.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
+use std::collections::BTreeSet;
+use std::io;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use flate2::Compression;
-use flate2::read::GzDecoder;
-use flate2::write::GzEncoder;
 use image_core::ReadAt;
 use image_core::laws::Draw;
 use image_core::store::Store;
 use image_core::tree::{Content, Data};
 
+use super::sparse::Sparse;
 use crate::btrfs::{Error, FileSystem, checksum::Checksum, disk};
 
 /// A file system of 256 MiB in tree blocks of 4 KiB, made by `mkfs.btrfs --nodesize 4096 -m single` and filled by the
 /// kernel: a directory, files inline, as they are, and compressed by zlib and LZO, with holes and shared extents, links,
 /// nodes, attributes, a subvolume in a subvolume and a snapshot. Of it, the blocks that are not zero. The test
 /// `the_file_system_of_the_law_is_one_of_its_kind` makes such a one anew.
-const SMALL: &[u8] = include_bytes!("small.btrfs.gz");
+const SMALL: &[u8] = include_bytes!("../../../../fixtures/vectors/btrfs/small.gz");
 
-/// Bytes of a block of [`Sparse`].
+/// Bytes of a tree block there.
 const BLOCK: usize = 4096;
 
-/// An image in memory, without its blocks that are zero.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Sparse {
-    len: u64,
-    blocks: BTreeMap<u64, Vec<u8>>,
-}
-
 impl Sparse {
-    /// Those of an image.
-    pub fn of(image: &[u8]) -> Self {
-        let mut sparse = Self {
-            len: u64::try_from(image.len()).unwrap(),
-            blocks: BTreeMap::new(),
-        };
-        for (number, block) in (0..).zip(image.chunks(BLOCK)) {
-            if block.iter().any(|byte| *byte != 0) {
-                sparse.blocks.insert(number, block.to_vec());
-            }
-        }
-        sparse
-    }
-
     /// The small file system of the law.
-    pub fn small() -> Self {
-        let mut bytes = Vec::new();
-        GzDecoder::new(SMALL).read_to_end(&mut bytes).unwrap();
-        let (len, mut rest) = bytes.split_first_chunk().unwrap();
-        let mut sparse = Self {
-            len: u64::from_le_bytes(*len),
-            blocks: BTreeMap::new(),
-        };
-        while let Some((number, behind)) = rest.split_first_chunk() {
-            let (block, behind) = behind.split_at(BLOCK);
-            sparse.blocks.insert(u64::from_le_bytes(*number), block.to_vec());
-            rest = behind;
-        }
-        sparse
-    }
-
-    /// What [`Sparse::small`] is made of: the length, and each block behind its number.
-    pub fn pack(&self) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(&self.len.to_le_bytes()).unwrap();
-        for (number, block) in &self.blocks {
-            encoder.write_all(&number.to_le_bytes()).unwrap();
-            encoder.write_all(block).unwrap();
-        }
-        encoder.finish().unwrap()
-    }
-
-    pub fn get(&self, at: u64, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.read_exact_at(&mut bytes, at).unwrap();
-        bytes
-    }
-
-    /// Puts whole blocks in their place.
-    pub fn put(&mut self, at: u64, bytes: &[u8]) {
-        for (number, block) in (at / 4096..).zip(bytes.chunks(BLOCK)) {
-            self.blocks.insert(number, block.to_vec());
-        }
-    }
-
-    /// Where whole blocks are that are not zero.
-    pub fn places(&self) -> impl Iterator<Item = u64> + '_ {
-        self.blocks.keys().map(|number| number * 4096)
+    pub fn small_btrfs() -> Self {
+        Self::unpack(SMALL)
     }
 
     /// Where tree blocks of so many bytes are, those of earlier generations among them.
@@ -96,41 +32,15 @@ impl Sparse {
         let uuid = self.get(disk::SUPERBLOCK_AT + 32, 16);
         self.places()
             .filter(|at| {
-                let block = &self.blocks[&(at / 4096)];
+                let block = self.get(*at, BLOCK);
                 block[32..48] == uuid && block[64..72] != disk::MAGIC
             })
-            .filter(|at| at + u64::try_from(node).unwrap() <= self.len)
+            .filter(|at| at + u64::try_from(node).unwrap() <= self.len())
             .filter(|at| {
                 let block = self.get(*at, node);
                 Checksum::Crc32c.sum(&block[disk::CHECKSUM_LEN..])[..4] == block[..4]
             })
             .collect()
-    }
-}
-
-impl ReadAt for Sparse {
-    fn len(&self) -> u64 {
-        self.len
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset.checked_add(u64::try_from(buf.len()).unwrap());
-        if end.is_none_or(|end| end > self.len) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let (mut at, mut rest) = (offset, buf);
-        while !rest.is_empty() {
-            let within = usize::try_from(at % 4096).unwrap();
-            let here = rest.len().min(BLOCK - within);
-            let (part, behind) = rest.split_at_mut(here);
-            match self.blocks.get(&(at / 4096)) {
-                Some(block) => part.copy_from_slice(&block[within..within + here]),
-                None => part.fill(0),
-            }
-            at += u64::try_from(here).unwrap();
-            rest = behind;
-        }
-        Ok(())
     }
 }
 
@@ -146,7 +56,7 @@ fn small() -> &'static (Sparse, Vec<u64>) {
     static SMALL: OnceLock<(Sparse, Vec<u64>)> = OnceLock::new();
     SMALL.get_or_init(|| {
         let seen = Seen {
-            image: Sparse::small(),
+            image: Sparse::small_btrfs(),
             places: Mutex::default(),
         };
         let seen = Arc::new(seen);
@@ -170,7 +80,7 @@ struct Seen {
 
 impl ReadAt for Seen {
     fn len(&self) -> u64 {
-        self.image.len
+        self.image.len()
     }
 
     fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

@@ -40,6 +40,7 @@ pub mod listing;
 pub mod raw;
 pub mod report;
 pub mod root;
+pub mod subvolumes;
 pub mod table;
 pub mod unseen;
 pub mod view;
@@ -98,7 +99,7 @@ pub enum InspectError {
     Store(#[from] image_core::store::Error),
     /// A file system is one that is not read.
     #[error(
-        "{place} holds {kind}, which is not read: use an image whose root is in ext4 or XFS, a root file system as an archive \
+        "{place} holds {kind}, which is not read: use an image whose root is in ext4, XFS or Btrfs, a root file system as an archive \
          (tar, squashfs), or a container image"
     )]
     FileSystem {

@@ -362,6 +362,52 @@ start=312MiB, size=400MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709
     assert_eq!(studio.lab.run(DIB, &args).ok().out, "a kernel");
 }
 
+/// As SUSE has it: the root is a snapshot that is mounted where none is named.
+#[test]
+fn the_default_subvolume_is_the_root() {
+    if !require(&["mkfs.btrfs", "btrfs"]) || !mounted::knows("btrfs") {
+        return;
+    }
+    let Some(mut studio) = Studio::new() else { return };
+    let image = studio.path("btrfs");
+    File::create(&image).unwrap().set_len(256 << 20).unwrap();
+    run("mkfs.btrfs", &["-q", "-L", "suse", image.to_str().unwrap()]);
+    mounted::with("btrfs", &image, "loop,rw,compress=zstd", |top| {
+        let script = format!(
+            "cd {} && btrfs -q subvolume create @ && btrfs -q subvolume create @/home && mkdir -p @/.snapshots/1 &&
+             btrfs -q subvolume create first && cp -a {}/. first && mkdir first/home first/.snapshots &&
+             echo LABEL=suse /home btrfs subvol=/@/home >first/etc/fstab && echo a user >@/home/file &&
+             btrfs -q subvolume snapshot first @/.snapshots/1/snapshot &&
+             echo ID=older >first/etc/os-release && btrfs subvolume set-default @/.snapshots/1/snapshot",
+            top.display(),
+            studio.root.display()
+        );
+        run("sh", &["-ec", &script]);
+    });
+    studio.lab.set("DIB_LOCAL_IMAGE", image.to_str().unwrap());
+    let (status, said) = studio.extract(["unused"; 4]);
+    assert_eq!(status, Some(0), "{said}");
+    let mut found = comparable(snapshot::of_dir(&studio.path("target")));
+    for path in [&b"home"[..], b"home/file", b".snapshots", b"etc/fstab"] {
+        assert!(found.remove(path).is_some(), "no {}", path.escape_ascii());
+    }
+    let mut expected = comparable(snapshot::of_dir(&studio.root));
+    expected.get_mut(&b"etc"[..]).unwrap().mtime = found[&b"etc"[..]].mtime;
+    snapshot::assert_same(&expected, &found);
+    let said = studio
+        .lab
+        .run(DIB, &["inspect", image.to_str().unwrap()])
+        .ok()
+        .out;
+    let root = said.lines().find(|line| line.ends_with("mounted on /")).unwrap();
+    assert!(
+        root.contains("btrfs, subvolume @/.snapshots/1/snapshot, label 'suse'"),
+        "{root}"
+    );
+    let said = studio.lab.run(DIB, &["check", image.to_str().unwrap()]).ok().out;
+    assert!(said.contains("btrfs (subvolume @/home of the image)"), "{said}");
+}
+
 #[test]
 fn what_cannot_be_a_root_is_named() {
     let Some(mut studio) = Studio::new() else { return };
@@ -390,7 +436,7 @@ fn what_cannot_be_a_root_is_named() {
     let cases = [
         (
             file("f2fs", 0x400, &[0x10, 0x20, 0xf5, 0xf2]),
-            "an F2FS file system, which is not read: use an image whose root is in ext4 or XFS",
+            "an F2FS file system, which is not read: use an image whose root is in ext4, XFS or Btrfs",
         ),
         (
             file("xfs", 0, b"XFSB"),
@@ -398,7 +444,7 @@ fn what_cannot_be_a_root_is_named() {
         ),
         (
             file("btrfs", 0x1_0040, b"_BHRfS_M"),
-            "a Btrfs file system, which is not read",
+            "the image: the superblock has a wrong checksum",
         ),
         (
             file("vhdx", 0, b"vhdxfile"),

@@ -14,7 +14,7 @@ use super::image::{Image, Volume};
 use super::kind::{Wrapping, kind};
 use super::report::printable;
 use super::unseen::{self, Unseen};
-use super::{InspectError, container, contents, table, unreadable};
+use super::{InspectError, container, contents, subvolumes, table, unreadable};
 use crate::error::told;
 
 /// What the JSON of `dib check` holds.
@@ -22,8 +22,8 @@ pub const SCHEMA: &str = "\
 JSON, version 1:
   version   1; within a version fields are only added
   image     the path as it was given
-  checked   what was checked: {structure, place}; structure is qcow2, vhd, vdi, vmdk, table, lvm, ext4, xfs, vfat,
-            squashfs, cpio, archive, or what the whole file is compressed by: gzip, bzip2, xz or zstd
+  checked   what was checked: {structure, place}; structure is qcow2, vhd, vdi, vmdk, table, lvm, ext4, xfs, btrfs,
+            vfat, squashfs, cpio, archive, or what the whole file is compressed by: gzip, bzip2, xz or zstd
   findings  what is wrong: {structure, place, what}
   unchecked what was not checked: {place, why}";
 
@@ -178,14 +178,16 @@ impl Verdict {
                 self.add("ext4", &place, found.iter().map(ToString::to_string));
             }
             // Reading all of its names is what can be said of these.
-            Contents::Xfs | Contents::Fat | Contents::Squashfs | Contents::Cpio => {
+            Contents::Xfs | Contents::Btrfs | Contents::Fat | Contents::Squashfs | Contents::Cpio => {
                 let structure = match volume.contents {
                     Contents::Xfs => "xfs",
+                    Contents::Btrfs => "btrfs",
                     Contents::Fat => "vfat",
                     Contents::Squashfs => "squashfs",
                     _ => "cpio",
                 };
-                let read = contents::read(volume.bytes.clone(), volume.contents, &place);
+                let apart = subvolumes::beside(volume, image.volumes.iter());
+                let read = contents::read(volume, &place, &apart, |_| true);
                 self.add(
                     structure,
                     &place,

@@ -10,11 +10,13 @@
 use std::collections::BTreeSet;
 
 use super::InspectError;
-use super::contents::{self, Contents};
+use super::contents::{self, Contents, Files};
 use super::filesystem;
 use super::fstab::{self, By};
 use super::ids::type_text;
-use super::image::Image;
+use super::image::{Image, Volume};
+use super::subvolumes;
+use super::table::Partition;
 use super::view::{Mount, Scope, View};
 
 /// A volume of an image at its place.
@@ -53,7 +55,8 @@ fn role(image: &Image, volume: usize) -> Role {
 pub fn places(image: &Image, only: Option<u32>) -> Result<Vec<Place>, InspectError> {
     if let Some(number) = only {
         let numbered = |volume: &usize| image.partition(*volume).is_some_and(|it| it.number == number);
-        let volume = (0..image.volumes.len()).find(numbered);
+        // Of subvolumes the one that is mounted where none is named.
+        let volume = (0..image.volumes.len()).rfind(numbered);
         let volume = volume.ok_or(InspectError::NoPartition(number))?;
         return Ok(vec![Place {
             at: Vec::new(),
@@ -65,7 +68,7 @@ pub fn places(image: &Image, only: Option<u32>) -> Result<Vec<Place>, InspectErr
         at: Vec::new(),
         volume: root,
     }];
-    if image.volumes[root].is_whole() {
+    if image.volumes[root].is_alone() {
         return Ok(places);
     }
     for line in fstab_of(image, root)? {
@@ -148,7 +151,7 @@ fn listed(image: &Image) -> String {
 }
 
 fn looks_like_root(image: &Image, volume: usize) -> Result<bool, InspectError> {
-    if image.volumes[volume].is_whole() {
+    if image.volumes[volume].is_alone() {
         return Ok(true);
     }
     let place = Place {
@@ -177,18 +180,25 @@ fn fstab_of(image: &Image, volume: usize) -> Result<Vec<fstab::Line>, InspectErr
 fn is_named(image: &Image, volume: usize, line: &fstab::Line) -> bool {
     let found = &image.volumes[volume];
     let partition = image.partition(volume);
+    let is_meant = found.subvolume.as_ref().is_none_or(|it| match &line.subvolume {
+        Some(fstab::Subvolume::Path(path)) => it.path == *path,
+        Some(fstab::Subvolume::Id(id)) => it.id == *id,
+        None => it.is_default,
+    });
+    is_meant && is_called(found, partition, line)
+}
+
+fn is_called(found: &Volume, partition: Option<&Partition>, line: &fstab::Line) -> bool {
     match line.by {
         By::PartUuid => partition.is_some_and(|it| it.uuid == line.name),
         By::PartLabel => partition.is_some_and(|it| it.name == line.name),
         By::Logical => found.logical.as_deref().is_some_and(|it| it == line.name),
-        By::Label | By::Uuid => {
-            filesystem::of(&found.bytes, found.contents).is_ok_and(|about| match line.by {
-                By::Label => about.label.as_deref() == Some(&line.name),
-                _ => about
-                    .uuid
-                    .is_some_and(|uuid| uuid.eq_ignore_ascii_case(&line.name)),
-            })
-        }
+        By::Label | By::Uuid => filesystem::of(found).is_ok_and(|about| match line.by {
+            By::Label => about.label.as_deref() == Some(&line.name),
+            _ => about
+                .uuid
+                .is_some_and(|uuid| uuid.eq_ignore_ascii_case(&line.name)),
+        }),
     }
 }
 
@@ -201,17 +211,23 @@ pub fn load(image: &Image, places: &[Place], scope: &Scope, known: Vec<Mount>) -
             mounts.push(known.swap_remove(at));
             continue;
         }
-        let volume = &image.volumes[place.volume];
-        let wanted = |path: &[u8]| scope.has(&joined(&place.at, path));
-        let (bytes, contents) = (volume.bytes.clone(), volume.contents);
-        let files = contents::read_some(bytes, contents, &image.place(place.volume), wanted)?;
+        let contents = image.volumes[place.volume].contents;
         mounts.push(Mount {
             at: place.at.clone(),
-            files,
+            files: read(image, places, place, scope)?,
             whole: !contents.is_read_in_part() || matches!(scope, Scope::All),
         });
     }
     Ok(View::new(mounts))
+}
+
+/// Reads what is at one of the places, in the scope. What is at the others is not read with it.
+pub fn read(image: &Image, places: &[Place], place: &Place, scope: &Scope) -> Result<Files, InspectError> {
+    let volume = &image.volumes[place.volume];
+    let placed = places.iter().map(|other| &image.volumes[other.volume]);
+    let apart = subvolumes::beside(volume, placed);
+    let wanted = |path: &[u8]| scope.has(&joined(&place.at, path));
+    contents::read(volume, &image.place(place.volume), &apart, wanted)
 }
 
 /// A path below another, both without a leading `/`.

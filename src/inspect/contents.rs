@@ -1,12 +1,15 @@
 //! What a partition, or a whole disk without partitions, holds.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
 use image_core::{ReadAt as _, Store, Tree};
-use image_formats::{cpio, fat, squashfs, xfs};
+use image_formats::{btrfs, cpio, fat, squashfs, xfs};
 
 use super::container::Bytes;
+use super::image::Volume;
 use super::{InspectError, unreadable};
 
 /// What bytes are.
@@ -16,6 +19,8 @@ pub enum Contents {
     Ext,
     /// XFS.
     Xfs,
+    /// Btrfs, whose subvolumes are volumes of the image.
+    Btrfs,
     /// FAT12, FAT16 or FAT32.
     Fat,
     /// A squashfs archive.
@@ -45,7 +50,7 @@ const MARKS: [(u64, &[u8], Contents); 14] = [
     (0, b"070701", Contents::Cpio),
     (0, b"070702", Contents::Cpio),
     (0, b"XFSB", Contents::Xfs),
-    (0x1_0040, b"_BHRfS_M", Contents::Other("a Btrfs file system")),
+    (0x1_0040, b"_BHRfS_M", Contents::Btrfs),
     (
         0x400,
         &[0x10, 0x20, 0xf5, 0xf2],
@@ -86,14 +91,14 @@ fn has(bytes: &Bytes, at: u64, mark: &[u8]) -> Result<bool, InspectError> {
 impl Contents {
     /// Whether [`read_some`] reads only what is wanted of it.
     pub fn is_read_in_part(self) -> bool {
-        matches!(self, Self::Ext | Self::Xfs)
+        matches!(self, Self::Ext | Self::Xfs | Self::Btrfs)
     }
 
     /// Whether its files are read.
     pub fn is_read(self) -> bool {
         matches!(
             self,
-            Self::Ext | Self::Xfs | Self::Fat | Self::Squashfs | Self::Cpio
+            Self::Ext | Self::Xfs | Self::Btrfs | Self::Fat | Self::Squashfs | Self::Cpio
         )
     }
 }
@@ -122,23 +127,21 @@ impl fmt::Debug for Files {
     }
 }
 
-/// Reads a file system or an archive. `place` names it in messages.
-pub fn read(bytes: Bytes, contents: Contents, place: &str) -> Result<Files, InspectError> {
-    read_some(bytes, contents, place, |_| true)
-}
-
-/// Reads of ext4 and XFS only the directories that are wanted, and others wholly: they keep their directories together.
-pub fn read_some(
-    bytes: Bytes,
-    contents: Contents,
+/// Reads what a volume holds. `place` names it in messages. Of ext4, XFS and Btrfs only the directories that are wanted
+/// are read, and others wholly: they keep their directories together. In place of the subvolumes that stand `apart` there
+/// are empty directories.
+pub fn read(
+    volume: &Volume,
     place: &str,
+    apart: &BTreeSet<u64>,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<Files, InspectError> {
+    let bytes = Arc::clone(&volume.bytes);
     let not_read = |kind| InspectError::FileSystem {
         place: place.to_owned(),
         kind,
     };
-    match contents {
+    match volume.contents {
         Contents::Ext => {
             let read = ext4_rs_writer::reader::read_some(bytes, wanted);
             let (tree, store) = read.map_err(unreadable(place))?;
@@ -146,6 +149,15 @@ pub fn read_some(
         }
         Contents::Xfs => {
             let read = xfs::read_some(bytes, wanted);
+            let (tree, store) = read.map_err(unreadable(place))?;
+            Ok(Files::new(tree, store))
+        }
+        Contents::Btrfs => {
+            let read = match &volume.subvolume {
+                Some(it) => it.system.read_some(it.id, apart, wanted),
+                None => btrfs::FileSystem::open(bytes)
+                    .and_then(|system| system.read_some(system.default_subvolume(), apart, wanted)),
+            };
             let (tree, store) = read.map_err(unreadable(place))?;
             Ok(Files::new(tree, store))
         }

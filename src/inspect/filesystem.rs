@@ -1,10 +1,14 @@
 //! What file systems say of themselves: labels, ids, how full they are.
 
 use std::path::Path;
+use std::sync::Arc;
+
+use image_formats::btrfs::FileSystem;
 
 use super::container::Bytes;
 use super::contents::{Contents, SWAP};
 use super::ids::uuid_text;
+use super::image::Volume;
 use super::{InspectError, about, unreadable};
 
 /// What a file system says of itself.
@@ -30,13 +34,7 @@ pub struct About {
 type Known = (&'static str, &'static str, Option<(u64, usize)>, Option<u64>);
 
 /// Where others have their label, its bytes at most, and their id.
-const OTHERS: [Known; 6] = [
-    (
-        "a Btrfs file system",
-        "btrfs",
-        Some((0x1_012b, 256)),
-        Some(0x1_0020),
-    ),
+const OTHERS: [Known; 5] = [
     ("an F2FS file system", "f2fs", None, Some(0x46c)),
     ("an ISO 9660 file system", "iso9660", Some((0x8028, 32)), None),
     ("an NTFS file system", "ntfs", None, None),
@@ -45,10 +43,12 @@ const OTHERS: [Known; 6] = [
 ];
 
 /// What it says.
-pub fn of(bytes: &Bytes, contents: Contents) -> Result<About, InspectError> {
-    match contents {
+pub fn of(volume: &Volume) -> Result<About, InspectError> {
+    let bytes = &volume.bytes;
+    match volume.contents {
         Contents::Ext => ext(bytes),
         Contents::Xfs => xfs(bytes),
+        Contents::Btrfs => btrfs(volume),
         Contents::Fat => fat(bytes),
         Contents::Squashfs => squashfs(bytes),
         Contents::Other(kind) => other(bytes, kind),
@@ -93,6 +93,24 @@ fn xfs(bytes: &Bytes) -> Result<About, InspectError> {
         free: Some(said.free_bytes),
         features: said.features.into_iter().map(str::to_owned).collect(),
         ..plain("xfs")
+    })
+}
+
+fn btrfs(volume: &Volume) -> Result<About, InspectError> {
+    let said = match &volume.subvolume {
+        Some(subvolume) => subvolume.system.about().clone(),
+        None => FileSystem::open(Arc::clone(&volume.bytes))
+            .map_err(unreadable("a file system"))?
+            .about()
+            .clone(),
+    };
+    Ok(About {
+        label: text(&said.label),
+        uuid: Some(uuid_text(&said.uuid)),
+        size: Some(said.size),
+        free: Some(said.size.saturating_sub(said.used)),
+        features: said.features.clone(),
+        ..plain("btrfs")
     })
 }
 

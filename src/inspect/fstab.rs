@@ -13,6 +13,17 @@ pub struct Line {
     pub name: String,
     /// Where it is mounted, without a leading `/`: never the root itself.
     pub at: Vec<u8>,
+    /// Which of its subvolumes, if it says.
+    pub subvolume: Option<Subvolume>,
+}
+
+/// A subvolume of Btrfs, as options of `mount` name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subvolume {
+    /// By its path from the one at the top, without a leading `/`.
+    Path(Vec<u8>),
+    /// By its number.
+    Id(u64),
 }
 
 /// By what a file system is named.
@@ -58,7 +69,13 @@ pub fn lines(text: &[u8]) -> Vec<Line> {
             By::Label | By::PartLabel | By::Logical => name,
         };
         let at = mount_point(&unescaped(at))?;
-        Some(Line { by, name, at })
+        let subvolume = words.nth(1).and_then(subvolume);
+        Some(Line {
+            by,
+            name,
+            at,
+            subvolume,
+        })
     });
     found.collect()
 }
@@ -74,6 +91,17 @@ fn logical(device: &str) -> Option<String> {
     let (group, volume) = undoubled.split_once('-')?;
     let whole = format!("{group}/{volume}");
     (!volume.contains('-')).then(|| whole.replace('\0', "-"))
+}
+
+/// What options say of a subvolume.
+fn subvolume(options: &str) -> Option<Subvolume> {
+    options.split(',').find_map(|option| {
+        if let Some(id) = option.strip_prefix("subvolid=") {
+            return id.parse().ok().map(Subvolume::Id);
+        }
+        let path = unescaped(option.strip_prefix("subvol=")?);
+        Some(Subvolume::Path(path.trim_matches('/').as_bytes().to_vec()))
+    })
 }
 
 /// A path as parts that lead down, or `None` if it is the root or none.
@@ -116,11 +144,17 @@ mod tests {
         let text = b"# a comment\nLABEL=cloudimg-rootfs / ext4 defaults 0 1\nUUID=\"AB-CD\" /boot/efi vfat defaults 0 0\n\
             LABEL=my\\040data /srv//data/ ext4\n/dev/vda2 /boot ext4 defaults\nPARTUUID=0A /a/../b ext4\nUUID=x swap swap\n\
             \t/dev/disk/by-partlabel/boot\t/boot\text4\nLABEL=lone\n/dev/mapper/my--vg-var /var ext4\n/dev/vg/a-b /b ext4\n\
+            UUID=5 /home btrfs compress=zstd:1,subvol=/a\\040home 0 0\nLABEL=l /srv btrfs subvolid=257\n\
             /dev/mapper/luks /c ext4\n/dev/mapper/a-b-c /d ext4\n";
         let line = |by, name: &str, at: &[u8]| Line {
             by,
             name: name.to_owned(),
             at: at.to_vec(),
+            subvolume: None,
+        };
+        let of = |line: Line, subvolume| Line {
+            subvolume: Some(subvolume),
+            ..line
         };
         assert_eq!(
             lines(text),
@@ -130,6 +164,8 @@ mod tests {
                 line(By::PartLabel, "boot", b"boot"),
                 line(By::Logical, "my-vg/var", b"var"),
                 line(By::Logical, "vg/a-b", b"b"),
+                of(line(By::Uuid, "5", b"home"), Subvolume::Path(b"a home".to_vec())),
+                of(line(By::Label, "l", b"srv"), Subvolume::Id(257)),
             ]
         );
     }

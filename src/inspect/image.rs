@@ -12,6 +12,8 @@ use image_formats::oci::Choice;
 use super::container::{self, Bytes};
 use super::contents::{self, Contents, Files};
 use super::kind::Wrapping;
+use super::report::shown;
+use super::subvolumes::{Subvolume, put_subvolumes};
 use super::table::{self, Table};
 use super::volumes::add_logical;
 use super::{InspectError, about, layout};
@@ -23,6 +25,8 @@ pub struct Volume {
     pub partition: Option<usize>,
     /// Its name, with that of its group, if it is a logical volume: `GROUP/NAME`.
     pub logical: Option<String>,
+    /// Which subvolume it is of the file system in its bytes, if that is Btrfs.
+    pub subvolume: Option<Subvolume>,
     /// Its bytes.
     pub bytes: Bytes,
     /// What they are.
@@ -30,9 +34,14 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Whether it is a whole disk without a table.
+    /// Whether it is a whole disk without a table, or one of the subvolumes that such a one has.
     pub fn is_whole(&self) -> bool {
         self.partition.is_none() && self.logical.is_none()
+    }
+
+    /// Whether it is all that the image has.
+    pub fn is_alone(&self) -> bool {
+        self.is_whole() && self.subvolume.is_none()
     }
 }
 
@@ -99,6 +108,7 @@ impl Image {
         }
         let (table, mut volumes) = on_disk(&opened.bytes, whole)?;
         add_logical(&mut volumes)?;
+        put_subvolumes(&mut volumes);
         Ok(Self {
             disk: Some(opened.bytes),
             table,
@@ -120,11 +130,16 @@ impl Image {
 
     /// What names a volume in messages.
     pub fn place(&self, volume: usize) -> String {
-        let logical = self.volumes.get(volume).and_then(|it| it.logical.as_ref());
-        match (self.partition(volume), logical) {
+        let found = self.volumes.get(volume);
+        let logical = found.and_then(|it| it.logical.as_ref());
+        let whole = match (self.partition(volume), logical) {
             (Some(partition), _) => format!("partition {}", partition.number),
             (None, Some(name)) => format!("volume {name}"),
             (None, None) => "the image".to_owned(),
+        };
+        match found.and_then(|it| it.subvolume.as_ref()) {
+            Some(it) if !it.path.is_empty() => format!("subvolume {} of {whole}", shown(&it.path)),
+            _ => whole,
         }
     }
 
@@ -145,6 +160,7 @@ fn on_disk(disk: &Bytes, whole: Contents) -> Result<(Option<Table>, Vec<Volume>)
         let volume = Volume {
             partition: None,
             logical: None,
+            subvolume: None,
             bytes: Arc::clone(disk),
             contents: whole,
         };
@@ -160,6 +176,7 @@ fn on_disk(disk: &Bytes, whole: Contents) -> Result<(Option<Table>, Vec<Volume>)
         volumes.push(Volume {
             partition: Some(at),
             logical: None,
+            subvolume: None,
             bytes,
             contents,
         });

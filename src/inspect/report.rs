@@ -32,9 +32,10 @@ JSON, version 1:
                is named and never opened
   table        null, or {label, id, sector, partitions}; label is gpt or msdos
                a partition: {number, name, type, type_name, start, size, uuid}; start and size in bytes
-  filesystems  {partition, volume, type, label, uuid, size, used, free, features, state, mount_point}; volume is null, or
-               the name of a logical volume of LVM, GROUP/NAME; partition is null for such a one, and where the whole disk
-               is one file system; mount_point is null where it belongs nowhere
+  filesystems  {partition, volume, subvolume, type, label, uuid, size, used, free, features, state, mount_point}; volume
+               is null, or the name of a logical volume of LVM, GROUP/NAME; partition is null for such a one, and where the
+               whole disk is one file system; subvolume is null but for Btrfs, each of whose subvolumes stands for itself:
+               its path, empty for the one at the top; mount_point is null where it belongs nowhere
   kernels      the newest first: {version, path, initrd}
   os           by name: the values of the root's os-release
   unread       null, or why the files, or the disk, could not be read";
@@ -95,6 +96,7 @@ struct PartitionFacts {
 struct FileSystem {
     partition: Option<u32>,
     volume: Option<String>,
+    subvolume: Option<String>,
     r#type: String,
     label: Option<String>,
     uuid: Option<String>,
@@ -228,7 +230,7 @@ fn table(image: &Image) -> Option<TableFacts> {
 fn filesystems(image: &Image) -> Vec<FileSystem> {
     let volumes = image.volumes.iter().enumerate();
     let facts = volumes.map(|(at, volume)| {
-        let about = filesystem::of(&volume.bytes, volume.contents);
+        let about = filesystem::of(volume);
         let (about, state) = match about {
             Ok(about) => (Some(about), None),
             Err(_) => (None, Some("damaged")),
@@ -239,6 +241,7 @@ fn filesystems(image: &Image) -> Vec<FileSystem> {
         FileSystem {
             partition: image.partition(at).map(|partition| partition.number),
             volume: volume.logical.clone(),
+            subvolume: volume.subvolume.as_ref().map(|it| shown(&it.path)),
             r#type: about
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |about| about.kind.clone()),
@@ -368,6 +371,9 @@ impl fmt::Display for FileSystem {
             (None, None) => f.write_str("holds       ")?,
         }
         f.write_str(&printable(self.r#type.as_bytes()))?;
+        if let Some(path) = self.subvolume.as_ref().filter(|path| !path.is_empty()) {
+            write!(f, ", subvolume {}", printable(path.as_bytes()))?;
+        }
         if let Some(label) = &self.label {
             write!(f, ", label '{}'", printable(label.as_bytes()))?;
         }

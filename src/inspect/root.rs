@@ -9,8 +9,9 @@ use image_formats::oci::Choice;
 
 use super::InspectError;
 use super::compose;
-use super::contents::{self, Files};
+use super::contents::Files;
 use super::image::Image;
+use super::view::Scope;
 
 /// A tree and where it is mounted: `""` for the root.
 #[derive(Debug)]
@@ -31,10 +32,11 @@ pub fn read(path: &Path, choice: &Choice, scratch: &Path) -> Result<Vec<Mounted>
             files,
         }]);
     }
-    let whole = |place: compose::Place| {
-        let volume = &image.volumes[place.volume];
-        let files = contents::read(volume.bytes.clone(), volume.contents, &image.place(place.volume))?;
-        Ok(Mounted { at: place.at, files })
+    let places = compose::places(&image, None)?;
+    let whole = |place: &compose::Place| {
+        let files = compose::read(&image, &places, place, &Scope::All)?;
+        let at = place.at.clone();
+        Ok(Mounted { at, files })
     };
-    compose::places(&image, None)?.into_iter().map(whole).collect()
+    places.iter().map(whole).collect()
 }

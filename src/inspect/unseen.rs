@@ -34,14 +34,26 @@ pub fn unread(image: &Image) -> Vec<Unseen> {
 pub fn of(image: &Image, places: &[Place]) -> Vec<Unseen> {
     let mut unseen = unread(image);
     let read = |volume: &usize| image.volumes[*volume].contents.is_read();
+    let placed = |volume: &usize| places.iter().any(|place| place.volume == *volume);
     let lost = (0..image.volumes.len())
         .filter(read)
-        .filter(|volume| !places.iter().any(|place| place.volume == *volume));
+        .filter(|volume| !placed(volume) && !is_seen_elsewhere(image, *volume, places));
     unseen.extend(lost.map(|volume| Unseen {
         place: image.place(volume),
         why: "its file system has no place in the root".to_owned(),
     }));
     unseen
+}
+
+/// Whether the files of a subvolume are seen in another's tree, or, of the one at the top, are those of the others.
+fn is_seen_elsewhere(image: &Image, volume: usize, places: &[Place]) -> bool {
+    let Some(subvolume) = &image.volumes[volume].subvolume else {
+        return false;
+    };
+    let mut placed = places
+        .iter()
+        .filter_map(|place| image.volumes[place.volume].subvolume.as_ref());
+    placed.any(|it| subvolume.is_within(it) || (subvolume.path.is_empty() && subvolume.is_beside(it)))
 }
 
 /// What a volume holds, if that is not read. Swap space, the place of a boot loader and what is empty have no files.

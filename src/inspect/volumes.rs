@@ -65,6 +65,7 @@ fn volume(
     Ok(Volume {
         partition: None,
         logical: Some(name),
+        subvolume: None,
         bytes,
         contents,
     })

@@ -172,16 +172,82 @@ impl Cloud {
 
     /// A disk whose only partition is the root in XFS, as the images of Red Hat's distributions have it.
     fn xfs_qcow2(&self) -> String {
-        let (root, disk, qcow2) = (self.path("xfs"), self.path("disk"), self.path("xfs.qcow2"));
+        let root = self.path("xfs");
         oracle::mounted::filled("xfs", Path::new(&root), 320 << 20, &self.root);
-        File::create(&disk).unwrap().set_len(330 << 20).unwrap();
-        let script = "label: gpt\nstart=1MiB, size=320MiB, type=0FC63DAF-8483-4772-8E79-3D69D8477DE4";
-        let commands = format!(
-            "echo '{script}' | sfdisk -q {disk} &&
-             dd if={root} of={disk} bs=1M seek=1 conv=sparse,notrunc status=none &&
-             qemu-img convert -c -f raw -O qcow2 {disk} {qcow2}"
+        self.disk("xfs.qcow2", &[(&root, 320)])
+    }
+
+    /// A disk as those of Fedora: `/boot` in ext4, the root and others in subvolumes of Btrfs.
+    fn btrfs_qcow2(&self) -> String {
+        let (boot, root) = (self.path("boot.ext4"), self.path("btrfs"));
+        oracle::mke2fs(&self.root.join("boot"), Path::new(&boot), 32 << 20);
+        File::create(&root).unwrap().set_len(256 << 20).unwrap();
+        run("mkfs.btrfs", &["-q", "-L", "fedora", &root]);
+        oracle::mounted::with(
+            "btrfs",
+            Path::new(&root),
+            "loop,rw,compress-force=zstd:1",
+            |top| {
+                let script = format!(
+                "cd {} && btrfs -q subvolume create root && btrfs -q subvolume create home &&
+                 btrfs -q subvolume create var && btrfs -q subvolume create root/srv &&
+                 cp -a {}/. root && rm -r root/boot/* && mkdir root/home root/before &&
+                 [ ! -e root/var ] || mv root/var/* var; mkdir -p root/var &&
+                 echo a user >home/file && echo a service >root/srv/file && echo a state >var/file &&
+                 btrfs -q subvolume snapshot root root/before/snapshot &&
+                 printf 'LABEL=fedora / btrfs subvol=root 0 0\nLABEL=fedora /home btrfs compress=zstd:1,subvol=/home 0 0\n\
+                 LABEL=fedora /var btrfs subvol=var 0 0\n' >root/etc/fstab",
+                top.display(),
+                self.root.display()
+            );
+                run("sh", &["-ec", &script]);
+            },
         );
-        run("sh", &["-c", &commands]);
+        self.disk("btrfs.qcow2", &[(&boot, 32), (&root, 256)])
+    }
+
+    /// A disk of partitions, each an image of so many MiB. All but the last is that of `/boot`.
+    fn disk(&self, name: &str, partitions: &[(&str, u64)]) -> String {
+        let (disk, qcow2) = (self.path("disk"), self.path(name));
+        let (mut script, mut copies, mut start) = (String::from("label: gpt\n"), String::new(), 1);
+        for (at, (image, size)) in partitions.iter().enumerate() {
+            let kind = if at + 1 == partitions.len() {
+                "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
+            } else {
+                "BC13C2FF-59E6-4262-A352-B275FD6F7172"
+            };
+            script += &[
+                "start=",
+                &start.to_string(),
+                "MiB, size=",
+                &size.to_string(),
+                "MiB, type=",
+                kind,
+                "\n",
+            ]
+            .concat();
+            let seek = start.to_string();
+            copies += &[
+                "dd if=",
+                image,
+                " of=",
+                &disk,
+                " bs=1M conv=sparse,notrunc status=none seek=",
+                &seek,
+                "\n",
+            ]
+            .concat();
+            start += size;
+        }
+        File::create(&disk).unwrap().set_len((start + 1) << 20).unwrap();
+        let pack = format!("qemu-img convert -c -f raw -O qcow2 {disk} {qcow2}");
+        run(
+            "sh",
+            &[
+                "-ec",
+                &format!("echo '{script}' | sfdisk -q {disk}\n{copies}{pack}"),
+            ],
+        );
         qcow2
     }
 
@@ -468,10 +534,33 @@ fn fedora_server(image: Vec<u8>) -> Server {
     })
 }
 
+/// Whether disks with a file system of some kind can be made.
+fn can_make(kind: &str, tools: &[&str]) -> bool {
+    let tools = oracle::require(tools) && oracle::require(&["sfdisk", "dd"]);
+    tools && oracle::mounted::require() && oracle::mounted::knows(kind)
+}
+
+/// What was in subvolumes is where they were mounted, and no snapshot is.
+fn subvolumes_lie_where_they_were_mounted(image: &Path) {
+    for (file, text) in [
+        ("/home/file", "a user"),
+        ("/var/file", "a state"),
+        ("/srv/file", "a service"),
+    ] {
+        let cat = oracle::ext4::debugfs(image, &format!("cat {file}"));
+        assert!(cat.contains(text), "{file}: {cat}");
+    }
+    let snapshot = oracle::ext4::debugfs(image, "stat /before/snapshot/etc");
+    assert!(snapshot.contains("File not found"), "{snapshot}");
+}
+
 #[test]
 fn fedora_is_the_newest_image_of_the_index() {
-    let Some(mut cloud) = Cloud::new() else { return };
-    let server = fedora_server(fs::read(cloud.qcow2()).unwrap());
+    let can_make = || can_make("btrfs", &["mkfs.btrfs", "btrfs"]);
+    let Some(mut cloud) = Cloud::new().filter(|_| can_make()) else {
+        return;
+    };
+    let server = fedora_server(fs::read(cloud.btrfs_qcow2()).unwrap());
     cloud
         .lab
         .set("DIB_CLOUD_IMAGES", &server.url("/images"))
@@ -510,6 +599,7 @@ fn fedora_is_the_newest_image_of_the_index() {
             .seen("etc/yum.repos.d/fedora.repo")
             .contains("\nbaseurl=http://mirror.test/linux/releases/os/\n#metalink=")
     );
+    subvolumes_lie_where_they_were_mounted(&cloud.lab.out("image.raw"));
     // Packages come to the host, and from there to the next build.
     let cached = cloud
         .lab
@@ -538,11 +628,7 @@ fn fedora_is_the_newest_image_of_the_index() {
 
 #[test]
 fn centos_is_checked_by_the_digest_beside_the_image() {
-    let judges = || {
-        let tools = oracle::require(&["mkfs.xfs", "sfdisk", "dd"]);
-        tools && oracle::mounted::require() && oracle::mounted::knows("xfs")
-    };
-    let Some(mut cloud) = Cloud::new().filter(|_| judges()) else {
+    let Some(mut cloud) = Cloud::new().filter(|_| can_make("xfs", &["mkfs.xfs"])) else {
         return;
     };
     let image = fs::read(cloud.xfs_qcow2()).unwrap();

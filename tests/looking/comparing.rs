@@ -193,9 +193,9 @@ fn what_is_not_compared_is_named() {
     }
     let lab = Lab::unprivileged();
     disks(&lab);
-    marked(&lab, "home", 41 * MIB, (0, b"XFSB"));
+    marked(&lab, "home", 41 * MIB, (3, b"NTFS    "));
     let said = lab.run(DIB, &["diff", "home", "home"]).ok();
-    let why = "partition 4 is not compared: it holds an XFS file system, which is not read\n";
+    let why = "partition 4 is not compared: it holds an NTFS file system, which is not read\n";
     assert_eq!(said.err.matches(why).count(), 2, "{}", said.err);
     let told = json(&lab.run(DIB, &["check", "--json", "home"]).ok());
     assert_eq!(told["unchecked"][0]["place"], "partition 4");

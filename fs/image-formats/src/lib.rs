@@ -49,6 +49,7 @@ pub mod keyed;
 pub mod laws;
 pub mod lvm;
 pub mod mbr;
+mod mode;
 mod names;
 pub mod oci;
 mod packing;

@@ -9,18 +9,7 @@ use super::disk::{DirItem, INODE_NODATASUM, InodeItem, Key, kind};
 use super::error::InodeTrouble;
 use super::volume::{TreeRoot, Volume};
 use super::walk::Ledger;
-
-/// The bits of a mode that say what a file is.
-pub(super) mod mode {
-    pub(crate) const KIND: u32 = 0o170_000;
-    pub(crate) const FIFO: u32 = 0o010_000;
-    pub(crate) const CHAR_DEVICE: u32 = 0o020_000;
-    pub(crate) const DIRECTORY: u32 = 0o040_000;
-    pub(crate) const BLOCK_DEVICE: u32 = 0o060_000;
-    pub(crate) const FILE: u32 = 0o100_000;
-    pub(crate) const SYMLINK: u32 = 0o120_000;
-    pub(crate) const SOCKET: u32 = 0o140_000;
-}
+use crate::mode;
 
 /// Which inode: numbers are unique in a subvolume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

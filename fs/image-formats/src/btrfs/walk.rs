@@ -10,11 +10,12 @@ use image_core::tree::{Builder, Data, Meta, NewContent, NodeId, Tree, TreeError,
 use super::disk::{Item, Key, kind, object};
 use super::error::InodeTrouble;
 use super::extents::{self, Bytes};
-use super::inode::{Ino, Inode, mode, named};
+use super::inode::{Ino, Inode, named};
 use super::roots::{Link, Root};
 use super::store::Stored;
 use super::volume::TreeRoot;
 use super::{Error, FileSystem, to_u64};
+use crate::mode;
 
 /// The longest target of a symbolic link.
 const TARGET_MAX: u64 = 4095;

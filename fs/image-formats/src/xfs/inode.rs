@@ -9,18 +9,7 @@ use super::disk::{
 };
 use super::volume::{Volume, checksum_fits};
 use super::{Error, Owner};
-
-/// What the upper bits of a mode say.
-pub(super) mod mode {
-    pub(crate) const KIND: u16 = 0o170_000;
-    pub(crate) const FIFO: u16 = 0o010_000;
-    pub(crate) const CHAR_DEVICE: u16 = 0o020_000;
-    pub(crate) const DIRECTORY: u16 = 0o040_000;
-    pub(crate) const BLOCK_DEVICE: u16 = 0o060_000;
-    pub(crate) const FILE: u16 = 0o100_000;
-    pub(crate) const SYMLINK: u16 = 0o120_000;
-    pub(crate) const SOCKET: u16 = 0o140_000;
-}
+use crate::mode;
 
 /// An inode.
 #[derive(Debug)]
@@ -113,8 +102,8 @@ impl Inode {
     }
 
     /// What kind of file it is, by its mode.
-    pub(super) fn kind(&self) -> u16 {
-        self.core.di_mode.get() & mode::KIND
+    pub(super) fn kind(&self) -> u32 {
+        u32::from(self.core.di_mode.get()) & mode::KIND
     }
 
     fn flags2(&self) -> u64 {

@@ -11,11 +11,12 @@ use zerocopy::FromBytes;
 use zerocopy::byteorder::big_endian::U32;
 
 use super::disk::{REMOTE_GUARD, RemoteHead, SYMLINK_MAGIC};
-use super::inode::{self, Form, Inode, mode};
+use super::inode::{self, Form, Inode};
 use super::mapping::{self, Mapped};
 use super::store::Stored;
 use super::volume::{Ledger, Volume, buffer};
 use super::{Error, attributes, directory, to_usize};
+use crate::mode;
 
 /// The longest target of a symbolic link that XFS has.
 const TARGET_MAX: u64 = 1024;

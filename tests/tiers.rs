@@ -80,7 +80,33 @@ fn a_request_to_end_cleans_up_in_any_tier() {
 }
 
 #[track_caller]
-fn until(done: impl Fn() -> bool, what: impl Fn() -> String) {
+/// A daemon is of no process group of the build's, and often of a user of its own, of whom root in a container sees little.
+#[test]
+fn daemons_of_hooks_end_with_the_build_in_any_tier() {
+    for rung in Rung::ALL {
+        let Some(stairs) = Stairs::new(rung) else {
+            continue;
+        };
+        for phase in ["root.d", "install.d", "finalise.d"] {
+            let daemon = "set -m; sleep 3600 >/dev/null 2>&1 & disown";
+            stairs.lab.hook(&format!("{phase}/00-daemon"), daemon);
+        }
+        let of_a_user =
+            "set -m; setpriv --reuid 33 --regid 33 --clear-groups sleep 3600 >/dev/null 2>&1 & disown";
+        stairs.lab.hook("cleanup.d/00-daemon", of_a_user);
+        stairs.lab.file("no-final-image/README.md", "");
+        let args = ["disk-image-create", "-n", "no-final-image", "mini-os", "probe"];
+        let mut child = stairs.start(&args);
+        until(
+            || child.try_wait().unwrap().is_some(),
+            || format!("{rung:?} waits for daemons for ever"),
+        );
+        assert!(child.wait().unwrap().success(), "{rung:?}");
+        settled(stairs.lab.dir(), || format!("{rung:?} leaves a daemon"));
+    }
+}
+
+fn until(mut done: impl FnMut() -> bool, what: impl Fn() -> String) {
     let end = Instant::now() + Duration::from_mins(1);
     while !done() {
         assert!(Instant::now() < end, "{}", what());

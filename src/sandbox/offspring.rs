@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_process, wait, waitpid};
 
 use super::tier::Tier;
 
@@ -144,10 +144,10 @@ fn descendants(spared: &[Pid]) -> io::Result<Vec<Pid>> {
     Ok(found)
 }
 
-/// Takes note of the ends of orphans; whether no process is left.
+/// Takes note of the ends of orphans, of whatever process group; whether no process is left.
 fn reap() -> io::Result<bool> {
     loop {
-        match waitpid(None::<Pid>, WaitOptions::NOHANG) {
+        match wait(WaitOptions::NOHANG) {
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return Ok(false),
             Err(rustix::io::Errno::CHILD) => return Ok(true),

@@ -43,7 +43,8 @@ show NAME` tells all about one; each has a README of its own. How to write one: 
 
 A case `element/case` is `element/test-elements/case`, and `dib test-element element/case` builds it. `tests/services.rs` and
 `tests/cloud_images.rs` build on toy roots, where the tools of a distribution are stand-ins: what hooks do is seen there, not what
-real packages make of it.
+real packages make of it. `tests/roots.rs` builds with real tools of packages: for rpm they are those of Debian, and the packages are
+a toy distribution's.
 ";
 
 fn root() -> &'static Path {

@@ -1,6 +1,12 @@
-//! Roots of Debian's own archive, beside those that mmdebstrap makes of it: the same but for a written list.
+//! Roots of Debian's own archive, beside those that mmdebstrap makes of it: the same but for a written list. Roots that the
+//! host's dnf and zypper make: see [`rpm`].
 //!
 //! One test does all suites, since they share what is fetched; the archive is that of the machine's own apt.
+
+#[path = "roots/distribution.rs"]
+mod distribution;
+#[path = "roots/rpm.rs"]
+mod rpm;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -103,9 +103,11 @@ pub(super) fn furnish(root: &Path) {
         "systemd-machine-id-setup",
         "echo 0123456789abcdef0123456789abcdef >/etc/machine-id\n",
     );
+    // Its database is where the host's tools, which are stand-ins too, would have made one.
     script(
         "rpm",
-        "[ \"$*\" != '--query --last kernel-core' ] || printf 'kernel-core-%s.fc37   Tue\\n' 6.2 6.1\n",
+        "case $* in\n'--eval %_dbpath') echo /.rpm-root ;;\n'--query --all') echo rpm-1-1 ;;\n\
+         '--query --last kernel-core') printf 'kernel-core-%s.fc37   Tue\\n' 6.2 6.1 ;;\nesac\n",
     );
     // What it keeps is what hooks before it were lent, and one package more.
     script(

@@ -37,7 +37,7 @@ const PROBE: [(&str, &str); 6] = [
     ),
     (
         "package-installs.yaml",
-        "daemon:\nextra:\npinger:\nunwanted: {uninstall: true}\n",
+        "daemon:\nextra:\npinger:\nabsent: {uninstall: true}\nunwanted: {uninstall: true}\n",
     ),
     (
         "root.d/60-once-more",

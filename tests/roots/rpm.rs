@@ -286,6 +286,13 @@ fn fedora(toys: &Distribution) {
 
     let forged = of("fedora-forged", &first_repositories(toys, "others"));
     forged.refuses("fedora-minimal", "Import of key(s) didn't help, wrong key(s)?");
+    let partly = first_repositories(toys, "absent");
+    let absent = format!(
+        "[absent]\nname=Absent\nbaseurl={}\ngpgcheck=0\n",
+        toys.server.url("/absent")
+    );
+    fs::write(Path::new(&partly).join("absent.repo"), absent).unwrap();
+    of("fedora-partly", &partly).refuses("fedora-minimal", "Failed to download metadata for repo 'absent'");
 }
 
 fn suse(toys: &Distribution) {

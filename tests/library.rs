@@ -316,6 +316,46 @@ fn elements_are_listed_and_shown() {
     lab.run(DIB, &["elements", "show"]).failed(1, "ELEMENT");
 }
 
+/// The names in the first column of a README's tables of variables.
+fn named_in_tables(readme: &str) -> Vec<String> {
+    let mut named = Vec::new();
+    for table in readme.split("\n| Variable |").skip(1) {
+        let rows = table.lines().skip(2).take_while(|line| line.starts_with("| "));
+        for row in rows {
+            let first = row.split('|').nth(1).unwrap();
+            let words = first.split('`').skip(1).step_by(2);
+            // `_2` stands for a name like the one before it.
+            named.extend(words.filter(|word| !word.starts_with('_')).map(str::to_owned));
+        }
+    }
+    named
+}
+
+#[test]
+fn variables_of_every_table_are_shown_and_nothing_else_of_a_table() {
+    let lab = Lab::unprivileged();
+    let library = elements();
+    let names: Vec<&str> = library.names().collect();
+    let words = [&["elements", "--json", "show"], &names[..]].concat();
+    let json = lab.run(DIB, &words).ok().out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let mut seen = 0;
+    for element in json["elements"].as_array().unwrap() {
+        let name = element["name"].as_str().unwrap();
+        let shown: Vec<&str> = element["variables"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|variable| !variable["meaning"].is_null())
+            .map(|variable| variable["name"].as_str().unwrap())
+            .collect();
+        let named = named_in_tables(element["readme"].as_str().unwrap());
+        assert_eq!(shown, named, "{name}");
+        seen += named.len();
+    }
+    assert!(seen > 240, "only {seen} variables were found");
+}
+
 /// The files of an element that say what it does: not its README, nor its cases.
 fn work_of(dir: &Path, texts: &mut Vec<String>) {
     for entry in fs::read_dir(dir).unwrap() {

@@ -2,9 +2,9 @@
 //! needs.
 //!
 //! Nothing of it is kept in a list somewhere: the kind follows from what the element holds, the summary is the first
-//! sentence of its README, the variables are those of its README's table and those that its files read.
+//! sentence of its README, the variables are those of its README's tables and those that its files read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use regex_lite::Regex;
@@ -15,6 +15,10 @@ use super::resolve::OPERATING_SYSTEM;
 use crate::error::Result;
 use crate::phase::Phase;
 use crate::runner::{HOOK_NAMES, hook_order, is_snippet_name};
+
+pub use variables::Variable;
+
+mod variables;
 
 /// The version of the JSON.
 pub const VERSION: u32 = 1;
@@ -106,17 +110,6 @@ pub struct Hook {
     pub path: String,
 }
 
-/// A variable.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Variable {
-    /// Its name.
-    pub name: String,
-    /// What it is unless somebody sets it, as the README or the element's files say.
-    pub default: Option<String>,
-    /// What it means, as the README says.
-    pub meaning: Option<String>,
-}
-
 /// An element that is needed, with what it needs itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Need {
@@ -163,7 +156,7 @@ impl Portrait {
             hooks: hooks(&items),
             snippets: snippets.collect(),
             data: data(&items),
-            variables: variables(&items, &readme),
+            variables: variables::variables(&items, &readme),
             cases: cases(&items),
             tree: need(library, &element.name, &mut BTreeSet::new(), 0),
             readme,
@@ -346,57 +339,6 @@ pub fn cases(items: &[Item]) -> Vec<String> {
     names.collect()
 }
 
-/// The variables of the README's tables, in their order, then others that the element's files name.
-fn variables(items: &[Item], readme: &str) -> Vec<Variable> {
-    let row = Regex::new(r"(?m)^\|\s*`([A-Za-z_]\w*)`\s*\|([^|\n]*)\|([^|\n]*)\|")
-        .expect("the pattern is a constant");
-    let read = Regex::new(r"\bDIB_\w*[A-Za-z0-9]").expect("the pattern is a constant");
-    let default = Regex::new(r"\$\{(DIB_\w+):?[-=]([^}$]*)\}").expect("the pattern is a constant");
-    let mut variables: Vec<Variable> = Vec::new();
-    for found in row.captures_iter(readme) {
-        let cell = |number: usize| {
-            found
-                .get(number)
-                .map_or("", |cell| cell.as_str().trim())
-                .to_owned()
-        };
-        variables.push(Variable {
-            name: cell(1),
-            default: Some(cell(2)),
-            meaning: Some(cell(3)),
-        });
-    }
-    let mut others: BTreeMap<String, Option<String>> = BTreeMap::new();
-    let is_code = |item: &&Item| {
-        !item.path.to_string_lossy().starts_with("README")
-            && !item.path.starts_with("test-elements")
-            && !item.path.starts_with("tests")
-    };
-    for item in items.iter().filter(is_code) {
-        let Some(text) = text_of(items, &item.path) else {
-            continue;
-        };
-        for name in read.find_iter(&text) {
-            others.entry(name.as_str().to_owned()).or_default();
-        }
-        for found in default.captures_iter(&text) {
-            let value = Some(found[2].to_owned()).filter(|value| !value.is_empty());
-            // Where it is only tested the default is empty.
-            let known = others.entry(found[1].to_owned()).or_default();
-            *known = known.take().or(value);
-        }
-    }
-    // Every hook heeds this one.
-    others.remove("DIB_DEBUG_TRACE");
-    others.retain(|name, _| !variables.iter().any(|known| known.name == *name));
-    variables.extend(others.into_iter().map(|(name, default)| Variable {
-        name,
-        default,
-        meaning: None,
-    }));
-    variables
-}
-
 fn need(library: &Library, name: &str, seen: &mut BTreeSet<String>, level: usize) -> Need {
     let element = library.get(name);
     let first = seen.insert(name.to_owned());
@@ -469,7 +411,10 @@ mod tests {
             "environment.d/10-e.bash",
             "export DIB_A=${DIB_A:-1} DIB_B=${DIB_B:-two}\n",
         );
-        write("install.d/data", "${DIB_C} $DIB_DEBUG_TRACE ${DIB_B:-}\n");
+        write(
+            "install.d/data",
+            "${DIB_C} $DIB_DEBUG_TRACE ${DIB_B:-} DIB_TYPE_$name\n",
+        );
         write("test-elements/builds/assert", "echo $DIB_NOT_ITS\n");
         let library = Library::load(&[dir.path().to_owned()]).unwrap();
         let portrait = Portrait::of(&library, library.get("e").unwrap()).unwrap();

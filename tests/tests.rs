@@ -48,6 +48,7 @@ mod disks;
 mod documents;
 mod downloads;
 mod element_habits;
+mod examples;
 mod finalisation;
 mod first_boot;
 mod formats;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use oracle::http::{Reply, Server};
 
-use super::{build, has, lab};
+use super::{FAKE, build, has, lab};
 use crate::lab::Lab;
 
 /// What stands in for pyenv's builder of Pythons: it makes what a build of one leaves, as far as the element looks.
@@ -59,6 +59,17 @@ fn pythons_are_built_beside_that_of_the_distribution() {
         "probe/bin/stow",
         "#!/bin/bash\nset -eu\necho \"stow $*\" >>/calls\ncd \"$4/bin\"\nln -s ../stow/\"$5\"/bin/* .\n",
     );
+    // What its libraries are linked with, and whose that is.
+    for (name, said) in [
+        ("ldd", "\tlibz.so.1 => /lib/libz.so.1 (0x1)\n\tvdso (0x2)"),
+        ("dpkg-query", "zlib1g:amd64: /lib/${2#*/}"),
+    ] {
+        lab.file(
+            &format!("probe/bin/{name}"),
+            &format!("#!/bin/bash\nset -eu\nprintf '%b\\n' \"{said}\"\n"),
+        );
+    }
+    lab.file("probe/bin/apt-mark", FAKE);
     lab.set("DIB_REPOTYPE_pyenv", "tar")
         .set("DIB_REPOLOCATION_pyenv", &server.url("/pyenv.tar"))
         .set("DIB_REPOREF_pyenv", ".")
@@ -67,7 +78,7 @@ fn pythons_are_built_beside_that_of_the_distribution() {
     build(&lab, &["python-stow-versions"]).ok();
     let calls = lab.text("calls");
     let (packages, calls) = calls.split_once('\n').unwrap();
-    for package in ["build-essential", "libssl-dev", "stow"] {
+    for package in ["build-essential", "curl", "libssl-dev", "stow"] {
         assert!(packages.split(' ').any(|name| name == package), "{packages}");
     }
     assert_eq!(
@@ -76,6 +87,9 @@ fn pythons_are_built_beside_that_of_the_distribution() {
          stow --dir /usr/local/stow --target /usr/local python-3.9.2\n\
          python-build 3.12.10 /usr/local/stow/python-3.12.10\n\
          stow --dir /usr/local/stow --target /usr/local python-3.12.10\n\
+         apt-mark manual zlib1g:amd64\n\
+         install-packages -e build-essential g++ gcc libbz2-dev libc6-dev libffi-dev liblzma-dev libncurses-dev \
+         libreadline-dev libsqlite3-dev libssl-dev make uuid-dev zlib1g-dev\n\
          python3.9 -c\npython3.12 -c\n"
     );
     has(&lab, "755 0:0 usr/local/stow/python-3.12.10/bin/python3.12");

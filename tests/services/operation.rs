@@ -395,6 +395,25 @@ fn what_a_build_configures_of_yum_ends_with_it_however_often_it_runs() {
 }
 
 #[test]
+fn a_stream_of_a_module_takes_the_place_of_another() {
+    let Some(mut lab) = lab() else { return };
+    lab.remove("probe/bin/install-packages");
+    lab.file("probe/bin/dnf", FAKE)
+        .hook("root.d/50-own", "touch $TARGET_ROOT/usr/bin/python3");
+    lab.set("YUM", "dnf")
+        .set("DIB_DNF_MODULE_STREAMS", "nodejs:20 ruby:3.3/common");
+    build(&lab, &["yum"]).ok();
+    assert_eq!(
+        lab.text("calls"),
+        "dnf -y module reset nodejs ruby\ndnf -y module enable nodejs:20 ruby:3.3/common\n"
+    );
+    lab.set("YUM", "yum");
+    let said = lab.build(&["no-final-image", "mini-os", "probe", "yum"]).ok();
+    let told = "DIB_DNF_MODULE_STREAMS is passed over: yum knows no modules";
+    assert!([said.out, said.err].concat().contains(told));
+}
+
+#[test]
 fn no_link_of_the_tree_leads_the_list_of_elements_to_the_host() {
     let Some(mut lab) = lab() else { return };
     let outside = lab.dir().join("outside");

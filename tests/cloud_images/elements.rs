@@ -666,6 +666,17 @@ fn centos_is_checked_by_the_digest_beside_the_image() {
     assert_eq!(entries, ["0123456789abcdef0123456789abcdef-5.14.conf"]);
 }
 
+/// What a build asked of subscription-manager, but for whether the image is registered.
+fn subscriptions(cloud: &Cloud) -> Vec<String> {
+    let calls = cloud.calls();
+    calls
+        .lines()
+        .filter_map(|line| line.strip_prefix("subscription-manager "))
+        .filter(|call| *call != "identity")
+        .map(str::to_owned)
+        .collect()
+}
+
 #[test]
 fn rhel_is_what_the_user_has() {
     let Some(mut cloud) = Cloud::new() else { return };
@@ -700,16 +711,11 @@ fn rhel_is_what_the_user_has() {
             .hook(&format!("{hook}-again"), &format!("/tmp/in_target.d/{hook}"));
     }
     cloud.lab.build(&args).ok();
-    let calls = cloud.calls();
-    let ours: Vec<_> = calls
-        .lines()
-        .filter_map(|line| line.strip_prefix("subscription-manager "))
-        .filter(|call| *call != "identity")
-        .collect();
     assert_eq!(
-        ours,
+        subscriptions(&cloud),
         [
             "register --org=7 --activationkey=images",
+            "repos --disable=*",
             "repos --enable=one",
             "repos --enable=two",
             "unregister",
@@ -717,6 +723,40 @@ fn rhel_is_what_the_user_has() {
             "clean"
         ]
     );
+}
+
+#[test]
+fn a_user_registers_rhel_as_its_variables_say() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let args = ["-t", "raw", "rhel", "probe"];
+    let image = cloud.qcow2();
+    cloud
+        .lab
+        .set("DIB_LOCAL_IMAGE", &image)
+        .set("REG_METHOD", "portal")
+        .set("REG_USER", "me")
+        .set("REG_PASSWORD", "secret")
+        .set("REG_MACHINE_NAME", "builder")
+        .set("REG_SERVICE_LEVEL", "standard")
+        .set("REG_TYPE", "system")
+        .set("REG_FORCE", "1")
+        .set("REG_HALT_UNREGISTER", "1");
+    cloud.lab.build(&args).ok();
+    assert_eq!(
+        subscriptions(&cloud),
+        [
+            "register --name=builder --servicelevel=standard --type=system --force --username=me --password=secret",
+            "attach --help",
+            "attach --auto",
+        ]
+    );
+    cloud.lab.set("REG_AUTO_ATTACH", "yes").set("REG_FORCE", "");
+    cloud.lab.build(&args).ok();
+    assert_eq!(subscriptions(&cloud)[1..], ["attach --auto"]);
+    cloud.lab.set("REG_SAT_CERT", "/cert.pem");
+    let said = cloud.lab.build(&args);
+    assert_eq!(said.status, 1);
+    assert!([said.out, said.err].concat().contains("REG_SAT_CERT is not read"));
 }
 
 #[test]

@@ -378,6 +378,10 @@ fn what_a_build_configures_of_yum_ends_with_it_however_often_it_runs() {
         "pre-install.d/01-again",
         "/tmp/in_target.d/pre-install.d/00-build-configuration
         grep -q '^cachedir=/tmp/yum/' /etc/dnf/dnf.conf; grep -q '^keepcache=1' /etc/dnf/dnf.conf
+        [ $(grep -c '^system_cachedir' /etc/dnf/dnf.conf) = 0 ]
+        # dnf 5 keeps what root downloads elsewhere.
+        touch /usr/bin/dnf5; /tmp/in_target.d/pre-install.d/00-build-configuration
+        [ $(grep -cx 'system_cachedir=/tmp/yum/dnf5' /etc/dnf/dnf.conf) = 1 ]
         cd /etc/yum.repos.d; [ \"$(cat new.repo own.repo same.repo)\" = $'[new]\\n[own]\\n[same]' ]",
     );
     lab.hook(

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::{FAKE, build, has, lab};
+use crate::lab::Lab;
 
 #[test]
 fn pip_is_configured_for_the_build_alone() {
@@ -452,4 +453,34 @@ fn hooks_for_ubuntu_find_the_tool_that_adds_archives() {
     lab.file("probe/bin/add-apt-repository", FAKE);
     build(&lab, &["base"]).ok();
     assert_eq!(lab.text("calls"), "apt-get update\n");
+}
+
+#[test]
+fn the_suite_of_security_updates_is_a_suffix_of_the_release_or_a_whole_name() {
+    let snippet = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/elements/debian-minimal/environment.d/10-debian-minimal.bash"
+    );
+    // Each phase sources it anew, with what it exported.
+    let script = format!("set -eu; . {snippet}; . {snippet}; echo \"$DIB_APT_SOURCES_CONF\"");
+    for (path, suite) in [
+        ("", "one-security"),
+        ("-security", "one-security"),
+        ("/updates", "one/updates"),
+        ("two-security", "two-security"),
+    ] {
+        let mut lab = Lab::unprivileged();
+        lab.set("DIB_RELEASE", "one")
+            .set("DIB_DISTRIBUTION_MIRROR", "http://a.test/")
+            .set("DIB_DEBIAN_SECURITY_MIRROR", "http://s.test")
+            .set("DIB_DEBIAN_SECURITY_SUBPATH", path);
+        let said = lab.run("/bin/bash", &["-c", &script]).ok().out;
+        assert_eq!(
+            said,
+            format!(
+                "default:deb http://a.test one main\nupdates:deb http://a.test one-updates main\n\
+                 security:deb http://s.test {suite} main\n"
+            )
+        );
+    }
 }

@@ -22,7 +22,12 @@ fi
 unset -f _debian_archives
 export DIB_DISTRIBUTION_MIRROR=${DIB_DISTRIBUTION_MIRROR%/}
 export DIB_DEBIAN_SECURITY_MIRROR=${DIB_DEBIAN_SECURITY_MIRROR%/}
-export DIB_DEBIAN_SECURITY_SUBPATH=${DIB_DEBIAN_SECURITY_SUBPATH:-${DIB_RELEASE}-security}
+# As a suffix of the release or as a whole suite.
+case ${DIB_DEBIAN_SECURITY_SUBPATH:=-security} in
+[-/]*) _debian_security=$DIB_RELEASE$DIB_DEBIAN_SECURITY_SUBPATH ;;
+*) _debian_security=$DIB_DEBIAN_SECURITY_SUBPATH ;;
+esac
+export DIB_DEBIAN_SECURITY_SUBPATH
 
 # One `name:line` a repository. The unstable suite is its own update.
 if [ -z "${DIB_APT_SOURCES_CONF:-}" ] && [ -n "$DIB_DISTRIBUTION_MIRROR" ]; then
@@ -33,10 +38,11 @@ if [ -z "${DIB_APT_SOURCES_CONF:-}" ] && [ -n "$DIB_DISTRIBUTION_MIRROR" ]; then
     *)
         DIB_APT_SOURCES_CONF+=$'\n'"updates:deb $DIB_DISTRIBUTION_MIRROR $DIB_RELEASE-updates $_debian_components"
         if [ -n "$DIB_DEBIAN_SECURITY_MIRROR" ]; then
-            DIB_APT_SOURCES_CONF+=$'\n'"security:deb $DIB_DEBIAN_SECURITY_MIRROR $DIB_DEBIAN_SECURITY_SUBPATH $_debian_components"
+            DIB_APT_SOURCES_CONF+=$'\n'"security:deb $DIB_DEBIAN_SECURITY_MIRROR $_debian_security $_debian_components"
         fi
         ;;
     esac
     unset _debian_components
 fi
+unset _debian_security
 export DIB_APT_SOURCES_CONF=${DIB_APT_SOURCES_CONF:-}

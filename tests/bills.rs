@@ -297,7 +297,7 @@ fn packages_of_rpm_are_told_by_rpm_itself() {
     assert_eq!(
         told(&read(&lab, "rpm.cdx.json")),
         [
-            "pkg:rpm/fedora/base-system@2-1?arch=noarch&distro=fedora-40&epoch=3 mini-os",
+            "pkg:rpm/fedora/base-system@2-1?arch=noarch&distro=fedora-40&epoch=3 -",
             "pkg:rpm/fedora/mailer@2-1?arch=noarch&distro=fedora-40&epoch=3 probe",
             "pkg:pypi/mail-er@2 probe",
         ]

@@ -157,8 +157,8 @@ pub struct Args {
     /// Install the packages that a lock of 'dib lock' names, in their versions, and no others
     #[arg(long, value_name = "FILE", help_heading = BEYOND)]
     locked: Option<PathBuf>,
-    /// List the packages of the image beside it, each with the element that brought it: NAME.spdx.json, and
-    /// NAME.cdx.json for those who read `CycloneDX`
+    /// List the packages of the image beside it, each with the element that brought it, where known: NAME.spdx.json,
+    /// and NAME.cdx.json for those who read `CycloneDX`
     #[arg(long, help_heading = BEYOND)]
     sbom: bool,
     /// Print the version

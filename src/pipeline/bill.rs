@@ -11,7 +11,6 @@ use crate::applets::package_installs::{self, Lookup};
 use crate::applets::pkg_map::{Distribution, PackageMap};
 use crate::clock::Moment;
 use crate::element::library::{Element, Item};
-use crate::element::resolve::OPERATING_SYSTEM;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::output::{self, Rules};
@@ -104,13 +103,7 @@ impl Bill {
         for warning in warnings {
             ui::warn(warning);
         }
-        let provides = |element: &&Element| element.provides.iter().any(|name| name == OPERATING_SYSTEM);
-        let system = plan
-            .elements
-            .iter()
-            .find(provides)
-            .map(|element| element.name.as_str());
-        self.ledger.borrow().attribute(&mut packages, system);
+        self.ledger.borrow().attribute(&mut packages);
         let distribution = sbom::Distribution::of(tree).image(tried)?;
         let elements: Vec<&str> = plan
             .elements

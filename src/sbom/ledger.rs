@@ -3,7 +3,8 @@
 //! After each hook the ledger asks what is there. Databases are read again only where they changed. Two elements bring
 //! packages for others, and are told apart from those: the hooks of `package-installs` install what lists of elements ask
 //! for, so that what a list names is of the element with the list, and what such a package needs is of the same element.
-//! What is there after the last hook and was seen after none is left without an element.
+//! What is there after the last hook and was seen after none is left without an element, and so are packages of rpm, whose
+//! database is read once, at the end, but for those that lists name.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -142,9 +143,9 @@ impl Ledger {
         askers
     }
 
-    /// Writes into packages what brought them; `system` is the element of the root, which rpm's packages count as of where
-    /// no list means them.
-    pub fn attribute(&self, packages: &mut [Package], system: Option<&str>) {
+    /// Writes into packages what brought them. Those of rpm that no list means stay without: whether they were in the root
+    /// from the first, or a hook or another package called for them, is not known.
+    pub fn attribute(&self, packages: &mut [Package]) {
         let askers = self.askers(packages);
         for package in packages.iter_mut() {
             let found = match package.kind {
@@ -159,18 +160,17 @@ impl Ledger {
                 Kind::Rpm => askers.get(&package.name),
                 _ => self.brought.get(&package.key()),
             };
-            let of_root = system.filter(|_| package.kind == Kind::Rpm);
-            package.element = found.map(String::as_str).or(of_root).map(str::to_owned);
+            package.element = found.cloned();
         }
         let whole = |package: &&Package| package.kind != Kind::Python && !package.foreign;
-        let elements: HashMap<String, Option<String>> = packages
+        let elements: HashMap<String, String> = packages
             .iter()
             .filter(whole)
-            .map(|package| (package.name.clone(), package.element.clone()))
+            .filter_map(|package| Some((package.name.clone(), package.element.clone()?)))
             .collect();
         for package in packages {
             if let Some(element) = package.within.as_ref().and_then(|owner| elements.get(owner)) {
-                package.element.clone_from(element);
+                package.element = Some(element.clone());
             }
         }
     }
@@ -288,7 +288,7 @@ mod tests {
         let (mut packages, _) = crate::sbom::packages(&sample.tree()).unwrap();
         packages.push(Package::new(Kind::Rpm, "tool", "1"));
         packages.push(Package::new(Kind::Rpm, "glibc", "1"));
-        ledger.attribute(&mut packages, Some("root"));
+        ledger.attribute(&mut packages);
         assert_eq!(
             told(&packages),
             [
@@ -301,7 +301,7 @@ mod tests {
                 "tool one",
                 "P mine",
                 "tool one",
-                "glibc root"
+                "glibc -"
             ]
         );
     }
@@ -350,7 +350,7 @@ mod tests {
         let mut python = Package::new(Kind::Python, "tool", "1");
         python.within = Some("tool".to_owned());
         packages.push(python);
-        ledger.attribute(&mut packages, None);
+        ledger.attribute(&mut packages);
         assert_eq!(
             told(&packages),
             [
@@ -397,14 +397,14 @@ mod tests {
             rpm("yum", &[]),
             python,
         ];
-        ledger.attribute(&mut packages, Some("root"));
+        ledger.attribute(&mut packages);
         assert_eq!(
             told(&packages),
             [
                 // What is called so is meant, not what provides it.
-                "dnf root",
-                "httpd root",
-                "nginx root",
+                "dnf -",
+                "httpd -",
+                "nginx -",
                 "postfix by-other-name",
                 "webapp by-name",
                 "yum by-name",

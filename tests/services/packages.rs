@@ -82,3 +82,49 @@ fn what_grows_partitions_is_the_same_for_both_who_ask() {
         }
     }
 }
+
+#[test]
+fn names_of_debian_are_told_as_the_red_hat_family_has_them() {
+    let lab = Lab::unprivileged();
+    let program = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/elements/redhat-common/bin/map-packages"
+    );
+    for (debian, redhat) in [
+        ("augeas-tools", "augeas"),
+        ("build-essential", "gcc\ngcc-c++\nmake"),
+        ("grub-pc", "grub2-pc"),
+        ("libaio1", "libaio"),
+        ("libc6-dev", "glibc-devel"),
+        ("libldap2-dev", "openldap-devel"),
+        ("libmariadb-dev", "mariadb-connector-c-devel"),
+        ("libmysqlclient-dev", "mariadb-connector-c-devel"),
+        ("libsasl2-dev", "cyrus-sasl-devel"),
+        ("libsqlite3-dev", "sqlite-devel"),
+        ("libunknown-dev", "libunknown-devel"),
+        ("libvirt-bin", "libvirt"),
+        ("linux-headers-generic", "kernel-devel"),
+        ("lm-sensors", "lm_sensors"),
+        ("nfs-common", "nfs-utils"),
+        ("nfs-kernel-server", "nfs-utils"),
+        ("openvswitch-switch", "openvswitch"),
+        ("stunnel4", "stunnel"),
+        ("tftpd-hpa", "tftp-server"),
+        ("vlan", "iproute"),
+    ] {
+        let said = lab.run(program, &[debian]).ok();
+        assert_eq!(said.out.trim_end(), redhat, "{debian}");
+        assert!(
+            said.err.contains(&format!("map-packages: {debian} is called")),
+            "it warns: {}",
+            said.err
+        );
+    }
+    let same = lab.run(program, &["tmux"]).ok();
+    assert_eq!((same.out.as_str(), same.err.as_str()), ("tmux\n", ""));
+    assert_eq!(
+        lab.run(program, &["ifupdown"]).ok().out,
+        "",
+        "it has no other name"
+    );
+}

@@ -511,3 +511,19 @@ fn what_has_no_boot_loader_is_refused_before_anything_is_built() {
     }
     assert!(!lab.out("late").exists());
 }
+
+#[test]
+fn openrc_has_the_root_grow() {
+    let Some(mut lab) = lab() else { return };
+    lab.file("probe/bin/rc-update", FAKE)
+        .hook("root.d/50-own", "mkdir -p $TARGET_ROOT/etc/init.d");
+    lab.set("DISTRO_NAME", "alpine").set("DIB_INIT_SYSTEM", "openrc");
+    build(&lab, &["growroot"]).ok();
+    let calls = lab.text("calls");
+    let packages = "install-packages bash cloud-utils-growpart e2fsprogs-extra findmnt\n";
+    assert_eq!(
+        calls,
+        format!("{packages}rc-update --quiet add growroot default\n")
+    );
+    has(&lab, "755 0:0 etc/init.d/growroot");
+}

@@ -78,11 +78,29 @@ fn notes(file: &str) -> Vec<(String, String)> {
 struct Proof {
     booted: Vec<String>,
     built: Vec<String>,
+    /// Those that a line names it for, not something that needs it.
+    named: BTreeSet<String>,
     said: Option<String>,
 }
 
 impl Proof {
     fn told(&self, name: &str) -> String {
+        // What stands in for something does so in a test of its own: elsewhere the element may have nothing to do.
+        let says = self.said.as_ref().is_some_and(|said| said.contains("stand-in"));
+        if says && !self.named.is_empty() {
+            let named = self.named.iter().map(|case| format!("`{case}`"));
+            let named: Vec<String> = named.collect();
+            let how = if self.booted.iter().any(|case| self.named.contains(case)) {
+                "booted"
+            } else {
+                "built"
+            };
+            return format!(
+                "{how}: {}; {}",
+                named.join(", "),
+                self.said.as_deref().unwrap_or_default()
+            );
+        }
         let own = |case: &&String| case.starts_with(&format!("{name}/"));
         let mut told: Vec<String> = Vec::new();
         if let Some(first) = self.booted.iter().find(own).or(self.booted.first()) {
@@ -104,6 +122,24 @@ impl Proof {
 fn names_of(library: &Library, words: &[String]) -> Vec<String> {
     let elements = resolve(library, words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
     elements.iter().map(|element| element.name.clone()).collect()
+}
+
+/// The words of a test file and of its modules, as names of elements are made of letters, digits and dashes.
+fn words_of(test: &str) -> BTreeSet<String> {
+    let path = root().join(test);
+    let mut files = vec![path.clone()];
+    if let Ok(modules) = fs::read_dir(path.with_extension("")) {
+        files.extend(modules.map(|entry| entry.unwrap().path()));
+    }
+    let mut words = BTreeSet::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        // Lists in a string have the ends of their lines written out.
+        let text = text.replace("\\n", " ");
+        let part = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+        words.extend(text.split(|letter| !part(letter)).map(str::to_owned));
+    }
+    words
 }
 
 fn proofs(library: &Library) -> BTreeMap<String, Proof> {
@@ -147,8 +183,13 @@ fn proofs(library: &Library) -> BTreeMap<String, Proof> {
             proofs.entry(name).or_default().said = Some(text);
             continue;
         };
-        assert!(root().join(test).is_file(), "proven.txt: there is no {test}");
         let words: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
+        let known = words_of(test);
+        for word in &words {
+            assert!(known.contains(word), "proven.txt: {test} has no {word}");
+            let proof = proofs.entry(word.clone()).or_default();
+            proof.named.insert(test.to_owned());
+        }
         for element in names_of(library, &words) {
             let proof = proofs.entry(element).or_default();
             let cases = if how == "boots" {

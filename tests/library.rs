@@ -357,6 +357,39 @@ fn elements_are_listed_and_shown() {
     lab.run(DIB, &["elements", "show"]).failed(1, "ELEMENT");
 }
 
+/// The variables that a snippet of `environment.d` takes from its caller.
+fn taken(dir: &Path) -> Vec<String> {
+    let mut taken = Vec::new();
+    for entry in fs::read_dir(dir.join("environment.d")).into_iter().flatten() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        for line in text.lines() {
+            let words = line.split("export ").skip(1);
+            let named = words.filter_map(|word| word.split_once('='));
+            let own = named.filter(|(name, value)| value.starts_with(&format!("${{{name}:-")));
+            taken.extend(own.map(|(name, _)| name.to_owned()));
+        }
+    }
+    taken
+}
+
+#[test]
+fn elements_tell_the_variables_that_they_take() {
+    let (mut seen, mut silent) = (0, Vec::new());
+    for name in elements().names() {
+        let dir = root().join("elements").join(name);
+        let readme = fs::read_to_string(dir.join("README.md")).unwrap();
+        // What installs packages is told by the element `yum` for all of them.
+        for variable in taken(&dir).into_iter().filter(|variable| variable != "YUM") {
+            seen += 1;
+            if !readme.contains(&format!("`{variable}`")) {
+                silent.push(format!("{name}: {variable}"));
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} variables were found");
+    assert!(silent.is_empty(), "these stand in no README: {silent:#?}");
+}
+
 /// The names in the first column of a README's tables of variables.
 fn named_in_tables(readme: &str) -> Vec<String> {
     let mut named = Vec::new();

@@ -357,6 +357,23 @@ fn elements_are_listed_and_shown() {
     lab.run(DIB, &["elements", "show"]).failed(1, "ELEMENT");
 }
 
+#[test]
+fn the_cases_that_help_names_are_there() {
+    let library = elements();
+    let help = Lab::unprivileged().run(DIB, &["test-element", "--help"]).ok().out;
+    let named = help.split_whitespace().filter_map(|word| word.split_once('/'));
+    let mut cases = 0;
+    for (element, case) in named.filter(|(element, _)| library.get(element).is_some()) {
+        let portrait = Portrait::of(&library, library.get(element).unwrap()).unwrap();
+        assert!(
+            portrait.cases.contains(&case.to_owned()),
+            "there is no {element}/{case}"
+        );
+        cases += 1;
+    }
+    assert!(cases > 0, "{help}");
+}
+
 /// The variables that a snippet of `environment.d` takes from its caller.
 fn taken(dir: &Path) -> Vec<String> {
     let mut taken = Vec::new();

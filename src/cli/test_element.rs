@@ -36,7 +36,7 @@ Examples:
   dib test-element
       builds every test case of every element, and checks each image
 
-  ELEMENTS_PATH=$PWD/elements dib test-element motd growroot/builds
+  ELEMENTS_PATH=$PWD/elements dib test-element motd modprobe/files
       the cases of one element, and one case of another
 
   dib test-element --unit

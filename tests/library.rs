@@ -462,16 +462,48 @@ fn work_of(dir: &Path, texts: &mut Vec<String>) {
     }
 }
 
+/// What of a host's name stands in a file, where a variable is the beginning of it. That of the package index is put
+/// together, as no file names it.
+fn constant_part(host: &str) -> String {
+    let Some((_, variable)) = host.rsplit_once('$') else {
+        return host.to_owned();
+    };
+    match variable.split_once('.') {
+        Some((_, domain)) if domain.contains('.') => domain.to_owned(),
+        Some(_) => "public index".to_owned(),
+        None => String::new(),
+    }
+}
+
 /// Whom a line may ask over the network: hosts of addresses in it, and the package index.
 fn asked_by(line: &str) -> Vec<String> {
     let addresses = line.split("://").skip(1);
-    let letter = |letter: char| letter.is_ascii_alphanumeric() || ".-".contains(letter);
+    let letter = |letter: char| letter.is_ascii_alphanumeric() || ".-${}_".contains(letter);
     let hosts = addresses.map(|rest| rest.chars().take_while(|c| letter(*c)).collect::<String>());
-    let mut asked: Vec<String> = hosts.filter(|host| host.contains('.')).collect();
+    let hosts = hosts.filter(|host| host.contains('.'));
+    let mut asked: Vec<String> = hosts
+        .map(|host| constant_part(host.trim_end_matches('}')))
+        .collect();
+    asked.retain(|host| !host.is_empty());
     if line.contains("pip\" install ") || line.contains("pip install ") {
         asked.push("package index".to_owned());
     }
     asked
+}
+
+#[test]
+fn hosts_are_found_whose_names_are_put_together() {
+    for (line, asked) in [
+        ("curl https://a.example.org/x", "a.example.org"),
+        ("m=http://$_archive.example.org/$dir", "example.org"),
+        ("m=http://${archive}.example.org", "example.org"),
+        ("i=\"https://$project.org/simple\"", "public index"),
+        ("m=${A:-${B:-https://a.example.org}}", "a.example.org"),
+        ("python -m pip install x", "package index"),
+        ("curl https://$host/x.y", ""),
+    ] {
+        assert_eq!(asked_by(line).join(" "), asked, "{line}");
+    }
 }
 
 #[test]

@@ -776,6 +776,17 @@ fn services_of_a_cloud_are_configured() {
         "openssh-server",
         "probe",
     ];
+    // What the tree has of its own is put aside once, however often the hook runs.
+    cloud
+        .lab
+        .hook(
+            "root.d/51-again",
+            "$TMP_HOOKS_PATH/root.d/50-shared-apt-cache; $TMP_HOOKS_PATH/root.d/50-shared-apt-cache",
+        )
+        .hook(
+            "cleanup.d/81-archives",
+            "[ -d $TARGET_ROOT/var/cache/apt/archives ]; [ ! -e $TARGET_ROOT/var/cache/apt/archives/archives ]",
+        );
     cloud.lab.build(&args).ok();
     let calls = cloud.calls();
     assert!(
@@ -813,6 +824,13 @@ fn services_of_a_cloud_are_configured() {
         [said.out, said.err]
             .concat()
             .contains("DIB_CLOUD_INIT_DATASOURCES is not set")
+    );
+    cloud.lab.set("DIB_ADD_APT_KEYS", "/no/keys");
+    let said = cloud.lab.build(&args);
+    assert!(
+        [said.out, said.err]
+            .concat()
+            .contains("DIB_ADD_APT_KEYS names /no/keys, which is no directory")
     );
 }
 

@@ -79,15 +79,31 @@ fn what_pip_fetches_is_kept() {
         "install.d/50-fetch",
         "[ $PIP_CACHE_DIR = /tmp/pip ]; [ ! -e /tmp/pip/wheel ] || cp /tmp/pip/wheel /again; echo wheel >/tmp/pip/wheel",
     );
+    // Each hook a second time: what is lent already is not lent once more.
+    fs::create_dir_all(lab.dir().join("home/.cache/image-create/pypi/mirror")).unwrap();
+    let once = |place: &str| {
+        format!("[ $(grep -c \" $(realpath $TARGET_ROOT){place} \" /proc/self/mountinfo) = 1 ]")
+    };
+    lab.hook(
+        "root.d/91-again",
+        &format!("$TMP_HOOKS_PATH/root.d/90-pip-cache; {}", once("/tmp/pip")),
+    );
+    lab.hook(
+        "extra-data.d/10-again",
+        &format!(
+            "$TMP_HOOKS_PATH/extra-data.d/00-mount-pypi-mirror; {}",
+            once("/tmp/pypi")
+        ),
+    );
     lab.hook("root.d/50-look", "[ -z \"${PIP_CACHE_DIR:-}\" ]");
     lab.set("SHOW", "again tmp");
-    build(&lab, &["pip-cache"]).ok();
+    build(&lab, &["pip-cache", "pypi"]).ok();
     assert_eq!(
         fs::read_to_string(lab.dir().join("home/.cache/image-create/pip/wheel")).unwrap(),
         "wheel\n"
     );
     assert!(!lab.out("again").exists());
-    build(&lab, &["pip-cache"]).ok();
+    build(&lab, &["pip-cache", "pypi"]).ok();
     assert_eq!(lab.text("again"), "wheel\n");
 }
 

@@ -462,6 +462,21 @@ fn work_of(dir: &Path, texts: &mut Vec<String>) {
     }
 }
 
+#[test]
+fn openrc_is_told_of_services_without_a_word() {
+    let mut calls = 0;
+    for name in elements().names() {
+        let mut texts = Vec::new();
+        work_of(&root().join("elements").join(name), &mut texts);
+        let lines = texts.iter().flat_map(|text| text.lines());
+        for line in lines.filter(|line| line.contains("rc-update ")) {
+            assert!(line.contains("rc-update --quiet add "), "{name}: {line}");
+            calls += 1;
+        }
+    }
+    assert!(calls > 3, "only {calls} calls were found");
+}
+
 /// What of a host's name stands in a file, where a variable is the beginning of it. That of the package index is put
 /// together, as no file names it.
 fn constant_part(host: &str) -> String {

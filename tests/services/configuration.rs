@@ -449,23 +449,26 @@ fn algorithms_of_ssh_come_before_the_distributions_wherever_those_are() {
 }
 
 #[test]
-fn hooks_for_ubuntu_find_the_tool_that_adds_archives() {
+fn hooks_find_the_tool_that_adds_archives() {
     let Some(mut lab) = lab() else { return };
     for name in ["apt-get", "dpkg-query"] {
         lab.file(&format!("probe/bin/{name}"), FAKE);
     }
     lab.set("DIB_AVOID_PACKAGES_UPDATE", "1")
         .set("DIB_SKIP_BASE_PACKAGE_INSTALL", "1");
+    lab.set("DIB_RELEASE", "trixie");
     lab.hook(
         "root.d/50-own",
         "cd $TARGET_ROOT; mkdir -p usr/lib/apt/methods; touch usr/lib/apt/methods/https",
     );
     build(&lab, &["base"]).ok();
     assert_eq!(lab.text("calls"), "apt-get update\n");
-    lab.set("DISTRO_NAME", "ubuntu").set("DIB_RELEASE", "noble");
-    build(&lab, &["base"]).ok();
-    let installs = "apt-get update\ninstall-packages software-properties-common\n";
-    assert_eq!(lab.text("calls"), installs);
+    for (distribution, release) in [("debian", "bookworm"), ("ubuntu", "noble")] {
+        lab.set("DISTRO_NAME", distribution).set("DIB_RELEASE", release);
+        build(&lab, &["base"]).ok();
+        let installs = "apt-get update\ninstall-packages software-properties-common\n";
+        assert_eq!(lab.text("calls"), installs, "{distribution} {release}");
+    }
     lab.file("probe/bin/add-apt-repository", FAKE);
     build(&lab, &["base"]).ok();
     assert_eq!(lab.text("calls"), "apt-get update\n");

@@ -52,7 +52,7 @@ fn pip_is_configured_for_the_build_alone() {
     );
     assert!(
         lab.text("seen/.pydistutils.cfg")
-            .ends_with("[easy_install]\nindex_url = https://one.example.org/simple\nfind_links = http://two.example.org/simple\n    http://me:pw@three.example.org:8080/simple\n")
+            .ends_with("[easy_install]\nindex_url = http://me:pw@three.example.org:8080/simple\nfind_links = https://one.example.org/simple\n    http://two.example.org/simple\n")
     );
 }
 

@@ -109,6 +109,7 @@ fn alpine_is_its_smallest_root_with_what_a_machine_needs() {
         Some("/etc/init.d/networking")
     );
     assert_eq!(level("sysinit/devfs"), None, "there is no such service");
+    assert!(cloud.lab.out("image.d/dib-manifests/dib_arguments").is_file());
     assert!(!cloud.lab.out("seen/etc/apk/cache").is_symlink());
     assert!(!cloud.lab.out("seen/etc/resolv.conf.dib").exists());
     let kept = cloud

@@ -1,4 +1,5 @@
-//! `elements/GUIDE.md`, followed word by word: its files are written, its commands run, and what they say is what it shows.
+//! `elements/GUIDE.md`, followed word by word: its files are written, its commands run, and what they say is what it shows,
+//! but for how long things took and how wide columns are. What takes a system from the network is only planned.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,6 +15,8 @@ enum Step<'a> {
     File(&'a str, &'a str),
     /// Run a command, which says this.
     Command(String, String),
+    /// Plan a build that takes its system from the network.
+    Plan(String),
 }
 
 fn steps(text: &str) -> Vec<Step<'_>> {
@@ -25,6 +28,9 @@ fn steps(text: &str) -> Vec<Step<'_>> {
             let (path, rest) = mark.split_once(" -->").unwrap();
             assert!(rest.trim().is_empty(), "a block follows its mark at once: {path}");
             steps.push(Step::File(path, body));
+        } else if language == "sh" {
+            let commands = body.lines().filter(|line| line.contains("-image-create "));
+            steps.extend(commands.map(|command| Step::Plan(command.to_owned())));
         } else if language == "console" {
             for command in format!("\n{body}").split("\n$ ").skip(1) {
                 let (command, said) = command.split_once('\n').unwrap_or((command, ""));
@@ -59,6 +65,7 @@ fn the_guide_leads_to_an_element_that_works() {
     // The shell of the reader lives through all of it.
     let mut script = String::from("exec 2>&1\n");
     let mut shown = Vec::new();
+    let mut planned = 0;
     for step in steps {
         match step {
             Step::File(path, body) => {
@@ -68,12 +75,18 @@ fn the_guide_leads_to_an_element_that_works() {
                 )
                 .unwrap();
             }
+            Step::Plan(command) => {
+                planned += 1;
+                writeln!(script, "(disk-image-create() {{ dib plan \"$@\" >/dev/null; }}; {command}) || echo '{command} is not understood'")
+                    .unwrap();
+            }
             Step::Command(command, said) => {
                 writeln!(script, "echo '@@@'; {command}").unwrap();
                 shown.push((command, said));
             }
         }
     }
+    assert_eq!(planned, 1, "commands that are only planned");
     let links = lab.dir().join("links");
     fs::create_dir(&links).unwrap();
     lab.run(DIB, &["install-links", links.to_str().unwrap()]).ok();

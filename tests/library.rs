@@ -214,6 +214,10 @@ fn the_table_of_elements_is_made_of_the_elements() {
         let portrait = Portrait::of(&library, library.get(name).unwrap()).unwrap();
         let line = portrait.line;
         assert!(!line.summary.is_empty(), "{name}: README.md says nothing");
+        assert!(
+            !line.summary.ends_with(':'),
+            "{name}: its summary says what no list shows"
+        );
         let proven = proofs.get(name).map(|proof| proof.told(name)).unwrap_or_default();
         if proven.is_empty() {
             unproven.push(name);

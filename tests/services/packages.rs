@@ -84,6 +84,21 @@ fn what_grows_partitions_is_the_same_for_both_who_ask() {
 }
 
 #[test]
+fn an_initramfs_for_encrypted_disks_has_what_opens_them() {
+    for (distribution, release, packages) in [
+        ("debian", "bookworm", "cryptsetup"),
+        ("debian", "trixie", "cryptsetup systemd-cryptsetup"),
+        ("debian", "stable", "cryptsetup systemd-cryptsetup"),
+        ("ubuntu", "noble", "cryptsetup"),
+        ("ubuntu", "questing", "cryptsetup systemd-cryptsetup"),
+        ("fedora", "41", "cryptsetup"),
+    ] {
+        let found = mapped("dracut-regenerate", distribution, release, &["cryptsetup"]);
+        assert_eq!(found, packages, "{distribution} {release}");
+    }
+}
+
+#[test]
 fn names_of_debian_are_told_as_the_red_hat_family_has_them() {
     let lab = Lab::unprivileged();
     let program = concat!(

@@ -40,7 +40,38 @@ fn an_archive_needs_no_engine() {
         lab.build(&["-t", "raw", element, "probe"]).ok();
         assert!(lab.out("seen").is_file());
         fs::remove_file(lab.out("seen")).unwrap();
+        assert!(lab.text("image.d/dib-manifests/dib_arguments").contains(element));
         assert!(!lab.out("engine-calls").exists());
+    }
+}
+
+/// There is no program in the tree, so no hook can run in it; its record is made all the same, but through no link.
+#[test]
+fn a_container_without_programs_gets_its_record() {
+    let Some(mut lab) = Lab::new() else { return };
+    for (tree, link) in [("plain", None), ("linked", Some("/elsewhere"))] {
+        let etc = lab.out(tree).join("etc");
+        fs::create_dir(lab.out(tree)).unwrap();
+        match link {
+            None => fs::create_dir(&etc).unwrap(),
+            Some(target) => std::os::unix::fs::symlink(target, &etc).unwrap(),
+        }
+        lab.run(DIB, &["assemble", tree, "-o", tree, "-t", "docker"]).ok();
+        let archive = lab.out(&format!("{tree}.docker.tar")).display().to_string();
+        lab.set("DIB_CONTAINER_IMAGE", &archive);
+        let said = lab.build(&["-t", "raw", "docker"]);
+        if link.is_none() {
+            said.ok();
+            let arguments = lab.text("image.d/dib-manifests/dib_arguments");
+            assert!(arguments.contains("docker"), "{arguments}");
+        } else {
+            assert_eq!(said.status, 1);
+            let said = [said.out, said.err].concat();
+            assert!(
+                said.contains("/etc/dib-manifests cannot be made: etc leads elsewhere"),
+                "{said}"
+            );
+        }
     }
 }
 

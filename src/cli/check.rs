@@ -17,7 +17,8 @@ const EXAMPLES: &str = "\
 Examples:
   dib check debian.qcow2
       a line for each thing that is wrong, with structure and place: tables and reference counts of qcow2; footers,
-      tables and places of vhd, vdi and vmdk; both copies of a GPT; of ext4 what e2fsck checks
+      tables and places of vhd, vdi and vmdk; both copies of a GPT; of ext4 what e2fsck checks; of XFS, Btrfs
+      and others that everything but the data of files can be read, by right checksums where there are some
 
   dib check --json image.raw | jq '.findings | length'
       how many

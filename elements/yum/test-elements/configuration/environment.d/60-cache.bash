@@ -1,0 +1,1 @@
+export DIB_IMAGE_CACHE=$TMP_BUILD_DIR/case-cache

@@ -1,0 +1,1 @@
+export DIB_REPOLOCATION_pyenv=file://$TMP_BUILD_DIR/pyenv.tar

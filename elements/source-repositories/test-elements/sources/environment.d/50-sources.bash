@@ -1,0 +1,1 @@
+export CASE_SOURCES=file://$TMP_BUILD_DIR/case-sources

@@ -20,6 +20,7 @@ pub mod python;
 mod sample;
 pub mod spdx;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -46,6 +47,8 @@ const RPM_DATABASES: [&str; 2] = ["var/lib/rpm", "usr/lib/sysimage/rpm"];
 
 /// Where an element of the build wrote down what rpm said, and how the names of the files begin.
 const RPM_MANIFESTS: (&str, &str) = ("etc/dib-manifests", "dib-manifest-rpm-");
+/// Where the element `rpm-manifest` names the packages that came with the root.
+const RPM_OF_ROOT: &str = "etc/dib-manifests/dib-root-packages-rpm";
 
 /// What a package is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -270,6 +273,13 @@ fn rpm_manifests(tree: &Rooted) -> io::Result<Vec<Package>> {
         .iter()
         .flat_map(|text| databases::rpm_manifest(text))
         .collect())
+}
+
+/// Names of the packages of rpm that came with the root.
+pub fn rpm_of_root(tree: &Rooted) -> io::Result<BTreeSet<String>> {
+    let list = read(tree, RPM_OF_ROOT, DATABASE_MAX)?.unwrap_or_default();
+    let names = String::from_utf8_lossy(&list);
+    Ok(names.lines().map(str::to_owned).collect())
 }
 
 /// What elements of the build had rpm write down.

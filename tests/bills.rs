@@ -250,6 +250,12 @@ Summary: the rest
 %description -n base-system
 It is the rest.
 
+%package -n part-of-root
+Summary: what is there first
+
+%description -n part-of-root
+It is what is there first.
+
 %install
 mkdir -p %{buildroot}/usr/lib/python3/site-packages/Mail.Er-2.dist-info
 printf 'Name: Mail.Er\nVersion: 2\n\n' >%{buildroot}/usr/lib/python3/site-packages/Mail.Er-2.dist-info/METADATA
@@ -258,6 +264,8 @@ printf 'Name: Mail.Er\nVersion: 2\n\n' >%{buildroot}/usr/lib/python3/site-packag
 /usr/lib/python3/site-packages/Mail.Er-2.dist-info
 
 %files -n base-system
+
+%files -n part-of-root
 "#;
 
 /// Gives the toy root the host's rpm.
@@ -268,6 +276,9 @@ mkdir -p usr/lib etc/rpm
 cp -r /usr/lib/rpm usr/lib
 echo '%_dbpath /var/lib/rpm' >etc/rpm/macros.place
 printf 'ID=fedora\nVERSION_ID=40\n' >etc/os-release
+cp "$TMP_HOOKS_PATH"/rpms/part-of-root-*.rpm part.rpm
+chroot . rpm --install --nodeps part.rpm
+rm part.rpm
 "#;
 
 #[test]
@@ -290,7 +301,7 @@ fn packages_of_rpm_are_told_by_rpm_itself() {
         .file("probe/package-installs.yaml", "mail-agent:\n")
         .file(
             "probe/bin/install-packages",
-            "#!/bin/bash\nset -eu\n[ \"$*\" = mail-agent ]\nrpm --install --nodeps /tmp/in_target.d/rpms/*.rpm\n",
+            "#!/bin/bash\nset -eu\n[ \"$*\" = mail-agent ]\nrpm --install --nodeps /tmp/in_target.d/rpms/[bm]*.rpm\n",
         );
     lab.build(&["--sbom", "-o", "rpm", "-t", "raw", "mini-os", "probe"])
         .ok();
@@ -299,6 +310,7 @@ fn packages_of_rpm_are_told_by_rpm_itself() {
         [
             "pkg:rpm/fedora/base-system@2-1?arch=noarch&distro=fedora-40&epoch=3 -",
             "pkg:rpm/fedora/mailer@2-1?arch=noarch&distro=fedora-40&epoch=3 probe",
+            "pkg:rpm/fedora/part-of-root@2-1?arch=noarch&distro=fedora-40&epoch=3 mini-os",
             "pkg:pypi/mail-er@2 probe",
         ]
     );
@@ -308,10 +320,10 @@ fn packages_of_rpm_are_told_by_rpm_itself() {
         "Organization: Somebody \"Odd\" \\ Co"
     );
     assert_eq!(
-        owners(&spdx, "SPDXRef-package-3"),
+        owners(&spdx, "SPDXRef-package-4"),
         ["SPDXRef-image", "SPDXRef-package-2"]
     );
-    judge(&lab, "rpm", 4);
+    judge(&lab, "rpm", 5);
 }
 
 /// apk's database of installed packages, as apk-tools 2 writes it: the C library, a package of Python, and the group that

@@ -11,13 +11,14 @@ use crate::applets::package_installs::{self, Lookup};
 use crate::applets::pkg_map::{Distribution, PackageMap};
 use crate::clock::Moment;
 use crate::element::library::{Element, Item};
+use crate::element::resolve::OPERATING_SYSTEM;
 use crate::environment::Environment;
 use crate::error::{Context, Error, Kind, Result};
 use crate::output::{self, Rules};
 use crate::phase::Phase;
 use crate::plan::BuildPlan;
 use crate::sandbox::rooted::Rooted;
-use crate::sbom::ledger::Ledger;
+use crate::sbom::ledger::{Ledger, Root};
 use crate::sbom::{self, cyclonedx, spdx};
 use crate::ui;
 
@@ -103,7 +104,12 @@ impl Bill {
         for warning in warnings {
             ui::warn(warning);
         }
-        self.ledger.borrow().attribute(&mut packages);
+        let provides = |element: &&Element| element.provides.iter().any(|name| name == OPERATING_SYSTEM);
+        let root = Root {
+            element: plan.elements.iter().find(provides).map(|element| &element.name),
+            packages: sbom::rpm_of_root(tree).image(tried)?,
+        };
+        self.ledger.borrow().attribute(&mut packages, &root);
         let distribution = sbom::Distribution::of(tree).image(tried)?;
         let elements: Vec<&str> = plan
             .elements

@@ -4,7 +4,7 @@
 //! packages for others, and are told apart from those: the hooks of `package-installs` install what lists of elements ask
 //! for, so that what a list names is of the element with the list, and what such a package needs is of the same element.
 //! What is there after the last hook and was seen after none is left without an element, and so are packages of rpm, whose
-//! database is read once, at the end, but for those that lists name.
+//! database is read at the end, but for those that lists name or that came with the root.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -22,6 +22,21 @@ pub const COMMAND_LINE: &str = "(command line)";
 
 /// A moment in the life of a file.
 type Stamp = (u64, u64, i64, i64, u64, i64, u64);
+
+/// What rpm had installed when the root was there, and which element brought that.
+#[derive(Debug, Default)]
+pub struct Root<'a> {
+    /// The element.
+    pub element: Option<&'a String>,
+    /// Names of its packages.
+    pub packages: BTreeSet<String>,
+}
+
+impl Root<'_> {
+    fn brought(&self, package: &str) -> Option<&String> {
+        self.element.filter(|_| self.packages.contains(package))
+    }
+}
 
 /// What was there after the hooks so far, and who brought it.
 #[derive(Debug, Default)]
@@ -143,9 +158,9 @@ impl Ledger {
         askers
     }
 
-    /// Writes into packages what brought them. Those of rpm that no list means stay without: whether they were in the root
-    /// from the first, or a hook or another package called for them, is not known.
-    pub fn attribute(&self, packages: &mut [Package]) {
+    /// Writes into packages what brought them. Those of rpm that `root` names are the element's that brought the root, and what
+    /// neither a list nor it names stays without: which hook or other package called for it is not known.
+    pub fn attribute(&self, packages: &mut [Package], root: &Root<'_>) {
         let askers = self.askers(packages);
         for package in packages.iter_mut() {
             let found = match package.kind {
@@ -157,7 +172,7 @@ impl Ledger {
                     );
                     self.brought.get(&key)
                 }
-                Kind::Rpm => askers.get(&package.name),
+                Kind::Rpm => askers.get(&package.name).or_else(|| root.brought(&package.name)),
                 _ => self.brought.get(&package.key()),
             };
             package.element = found.cloned();
@@ -288,7 +303,7 @@ mod tests {
         let (mut packages, _) = crate::sbom::packages(&sample.tree()).unwrap();
         packages.push(Package::new(Kind::Rpm, "tool", "1"));
         packages.push(Package::new(Kind::Rpm, "glibc", "1"));
-        ledger.attribute(&mut packages);
+        ledger.attribute(&mut packages, &Root::default());
         assert_eq!(
             told(&packages),
             [
@@ -350,7 +365,7 @@ mod tests {
         let mut python = Package::new(Kind::Python, "tool", "1");
         python.within = Some("tool".to_owned());
         packages.push(python);
-        ledger.attribute(&mut packages);
+        ledger.attribute(&mut packages, &Root::default());
         assert_eq!(
             told(&packages),
             [
@@ -397,12 +412,17 @@ mod tests {
             rpm("yum", &[]),
             python,
         ];
-        ledger.attribute(&mut packages);
+        let system = "system".to_owned();
+        let root = Root {
+            element: Some(&system),
+            packages: ["dnf", "yum"].map(str::to_owned).into(),
+        };
+        ledger.attribute(&mut packages, &root);
         assert_eq!(
             told(&packages),
             [
                 // What is called so is meant, not what provides it.
-                "dnf -",
+                "dnf system",
                 "httpd -",
                 "nginx -",
                 "postfix by-other-name",

@@ -89,7 +89,7 @@ fn has(bytes: &Bytes, at: u64, mark: &[u8]) -> Result<bool, InspectError> {
 }
 
 impl Contents {
-    /// Whether [`read_some`] reads only what is wanted of it.
+    /// Whether [`read`] reads only what is wanted of it.
     pub fn is_read_in_part(self) -> bool {
         matches!(self, Self::Ext | Self::Xfs | Self::Btrfs)
     }

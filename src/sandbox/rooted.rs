@@ -37,18 +37,29 @@ impl Rooted {
 
     /// Opens a directory below this one, taking this one as the root; `None` if there is none.
     pub fn dir(&self, path: impl AsRef<Path>) -> io::Result<Option<Self>> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        match fs::openat2(
-            &self.dir,
-            path.as_ref(),
-            flags,
-            Mode::empty(),
-            ResolveFlags::IN_ROOT,
-        ) {
+        match self.resolve(path.as_ref()) {
             Ok(dir) => Ok(Some(Self { dir })),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Opens what a path leads to. While anything is renamed or mounted anywhere on the machine, the kernel cannot tell whether a
+    /// `..` in it stays inside, and asks for another try.
+    fn resolve(&self, path: &Path) -> rustix::io::Result<OwnedFd> {
+        /// Far more than a busy machine needs.
+        const TRIES: u32 = 10_000;
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let open = || fs::openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+        let mut opened = open();
+        for _ in 1..TRIES {
+            if opened.as_ref().err() != Some(&Errno::AGAIN) {
+                break;
+            }
+            std::thread::yield_now();
+            opened = open();
+        }
+        opened
     }
 
     /// A path by which system calls that know no descriptors reach this directory, as long as it is held open.
@@ -268,6 +279,32 @@ fn identity(dir: &OwnedFd) -> io::Result<(u64, u64)> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn paths_that_lead_up_are_found_while_others_rename() {
+        let (root, busy) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::create_dir_all(root.path().join("a/b")).unwrap();
+        let (one, other) = (busy.path().join("one"), busy.path().join("other"));
+        std::fs::create_dir(&one).unwrap();
+        let rooted = Rooted::open(root.path()).unwrap();
+        let renamed = AtomicU32::new(0);
+        let failed = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while renamed.fetch_add(1, Ordering::Relaxed) < 20_000 {
+                    std::fs::rename(&one, &other).unwrap();
+                    std::fs::rename(&other, &one).unwrap();
+                }
+            });
+            let mut failed = 0;
+            while renamed.load(Ordering::Relaxed) < 20_000 {
+                let found = rooted.dir("a/../a/b/../b/..");
+                failed += u32::from(!matches!(found, Ok(Some(_))));
+            }
+            failed
+        });
+        assert_eq!(failed, 0);
+    }
 
     #[test]
     fn links_lead_inside_the_tree() {

@@ -109,7 +109,7 @@ fn btrfs(volume: &Volume) -> Result<About, InspectError> {
         uuid: Some(uuid_text(&said.uuid)),
         size: Some(said.size),
         free: Some(said.size.saturating_sub(said.used)),
-        features: said.features.clone(),
+        features: said.features,
         ..plain("btrfs")
     })
 }

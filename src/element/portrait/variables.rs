@@ -36,6 +36,7 @@ pub(super) fn variables(items: &[Item], readme: &str) -> Vec<Variable> {
 
 /// The rows of all tables whose first column is headed `Variable`. Other tables are of keys, commands, words for the kernel.
 fn told(readme: &str) -> Vec<Variable> {
+    let name = Regex::new("`([A-Za-z][A-Za-z0-9_]*)`").expect("the pattern is a constant");
     let mut variables = Vec::new();
     let mut columns: Option<Vec<&str>> = None;
     for line in readme.lines() {
@@ -44,7 +45,7 @@ fn told(readme: &str) -> Vec<Variable> {
             continue;
         };
         if let Some(columns) = &columns {
-            variables.extend(row(columns, &cells));
+            variables.extend(row(&name, columns, &cells));
         } else {
             columns = Some(cells);
         }
@@ -58,13 +59,12 @@ fn cells(line: &str) -> Option<Vec<&str>> {
     Some(inner.split('|').map(str::trim).collect())
 }
 
-/// The variables of a row: one cell may name several, and then their defaults too, in the same order.
-fn row(columns: &[&str], cells: &[&str]) -> Vec<Variable> {
+/// The variables of a row, by the pattern of a name: one cell may have several, and then their defaults too, in the same order.
+fn row(name: &Regex, columns: &[&str], cells: &[&str]) -> Vec<Variable> {
     let (Some(&"Variable"), [first, .., meaning]) = (columns.first(), cells) else {
         return Vec::new();
     };
-    let code = Regex::new("`([A-Za-z][A-Za-z0-9_]*)`").expect("the pattern is a constant");
-    let names: Vec<&str> = code
+    let names: Vec<&str> = name
         .captures_iter(first)
         .filter_map(|found| found.get(1))
         .map(|name| name.as_str())

@@ -59,7 +59,6 @@ use crate::sandbox::supervise::{Endings, supervise};
 use crate::sandbox::tier::Grant;
 use crate::sandbox::witness::Witness;
 use crate::sandbox::workdir::Workdir;
-use crate::sbom::ledger::COMMAND_LINE;
 use crate::ui;
 use crate::ui::events::Events;
 use crate::ui::log::Log;
@@ -68,7 +67,7 @@ use crate::ui::reporter::{Reporter, Subject};
 use crate::ui::screen::Screen;
 
 pub use archives::archive;
-use bill::Bill;
+use bill::{Bill, By};
 pub use ground::memory_for;
 pub use image::{Making, name_of};
 pub(crate) use normalise::clamp_days;
@@ -209,6 +208,7 @@ impl<'a> Build<'a> {
         self.require_root()?;
         self.lend_resolv_conf()?;
         let mounts = self.furnish()?;
+        self.note(By::Root);
         self.dirs.default_install_type(&self.plan.settings)?;
         for phase in [Phase::ExtraData, Phase::PreInstall, Phase::Install] {
             self.phase(phase)?;
@@ -401,9 +401,25 @@ impl<'a> Build<'a> {
             return parts.run(names, environment, trace);
         };
         bill.ask(self.plan, environment);
+        let programs = (phase != Phase::Root).then(|| in_chroot(&self.variables));
+        let tree = bill::Tree {
+            dir: &self.dirs.tree,
+            programs: programs.as_ref(),
+        };
         parts.run_telling(names, environment, trace, |hook| {
-            bill.look(self.plan, &self.dirs.tree, phase, hook);
+            bill.look(self.plan, tree, phase, hook);
         })
+    }
+
+    /// Notes what was brought by no hook, where that is wanted.
+    fn note(&self, by: By) {
+        if let Some(bill) = &self.bill {
+            let tree = bill::Tree {
+                dir: &self.dirs.tree,
+                programs: Some(&in_chroot(&self.variables)),
+            };
+            bill.look_beside_hooks(self.plan, tree, by);
+        }
     }
 
     /// Lays `first-boot.d` into the image. Element `base` brings what runs it.
@@ -492,9 +508,7 @@ impl<'a> Build<'a> {
             self.pause_after_error(Place::Chroot, &sandbox, &environment)?;
         }
         lent.take_away()?;
-        if let Some(bill) = &self.bill {
-            bill.note(&self.dirs.tree, COMMAND_LINE);
-        }
+        self.note(By::CommandLine);
         failure.map_or(Ok(()), |failure| {
             Err(self.refused(failed(failure.status, failure.ending)))
         })

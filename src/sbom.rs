@@ -2,7 +2,8 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`databases`] | the databases of dpkg, apk and rpm → packages |
+//! | [`databases`] | the databases of dpkg and apk → packages |
+//! | [`rpm`] | what rpm says of its own → packages |
 //! | [`python`] | what pip and its kin leave in a tree → packages |
 //! | [`owners`] | which package of a distribution brought what is of Python |
 //! | [`ledger`] | which element brought a package: what was there after each hook |
@@ -16,11 +17,11 @@ pub mod databases;
 pub mod ledger;
 pub mod owners;
 pub mod python;
+pub mod rpm;
 #[cfg(test)]
 mod sample;
 pub mod spdx;
 
-use std::collections::BTreeSet;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -41,14 +42,6 @@ pub const DATABASES: [Database; 3] = [
 
 /// Where apk writes down what it installed; the second since Alpine has merged its directories.
 const APK_DATABASES: [&str; 2] = ["lib/apk/db/installed", "usr/lib/apk/db/installed"];
-
-/// Where rpm keeps what only rpm reads.
-const RPM_DATABASES: [&str; 2] = ["var/lib/rpm", "usr/lib/sysimage/rpm"];
-
-/// Where an element of the build wrote down what rpm said, and how the names of the files begin.
-const RPM_MANIFESTS: (&str, &str) = ("etc/dib-manifests", "dib-manifest-rpm-");
-/// Where the element `rpm-manifest` names the packages that came with the root.
-const RPM_OF_ROOT: &str = "etc/dib-manifests/dib-root-packages-rpm";
 
 /// What a package is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -218,8 +211,8 @@ impl Distribution {
     }
 }
 
-/// All packages of a tree, in order; and what cannot be told of them.
-pub fn packages(tree: &Rooted) -> io::Result<(Vec<Package>, Vec<String>)> {
+/// All packages of a tree, in order, of which rpm has told its own; and what cannot be told of them.
+pub fn packages(tree: &Rooted, rpm: &rpm::Installed) -> io::Result<(Vec<Package>, Vec<String>)> {
     let mut packages = Vec::new();
     let mut warnings = Vec::new();
     // Where one directory has both names, all that it lists is found twice, and kept once.
@@ -234,13 +227,9 @@ pub fn packages(tree: &Rooted) -> io::Result<(Vec<Package>, Vec<String>)> {
             None => {}
         }
     }
-    let rpm = rpm_manifests(tree)?;
-    if rpm.is_empty() && has_rpm(tree)? {
-        warnings.push("packages of rpm are not listed: no element wrote down what they are".to_owned());
-    }
-    packages.extend(rpm);
+    packages.extend_from_slice(&rpm.packages);
     let mut found = python::packages(tree)?;
-    owners::mark(tree, &mut found)?;
+    owners::mark(tree, &rpm.python, &mut found)?;
     packages.extend(found.into_iter().map(|(_, package)| package));
     packages.sort();
     packages.dedup();
@@ -252,49 +241,6 @@ fn is_there(tree: &Rooted, path: &str) -> io::Result<bool> {
     let (dir, name) = path.rsplit_once('/').unwrap_or((".", path));
     tree.dir(dir)?
         .map_or(Ok(false), |dir| Ok(dir.stat(name)?.is_some()))
-}
-
-fn has_rpm(tree: &Rooted) -> io::Result<bool> {
-    for path in RPM_DATABASES {
-        if let Some(dir) = tree.dir(path)? {
-            let is_database =
-                |(name, _): &(Vec<u8>, _)| name.starts_with(b"rpmdb") || name.starts_with(b"Packages");
-            if dir.entries()?.iter().any(is_database) {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
-fn rpm_manifests(tree: &Rooted) -> io::Result<Vec<Package>> {
-    let texts = rpm_texts(tree)?;
-    Ok(texts
-        .iter()
-        .flat_map(|text| databases::rpm_manifest(text))
-        .collect())
-}
-
-/// Names of the packages of rpm that came with the root.
-pub fn rpm_of_root(tree: &Rooted) -> io::Result<BTreeSet<String>> {
-    let list = read(tree, RPM_OF_ROOT, DATABASE_MAX)?.unwrap_or_default();
-    let names = String::from_utf8_lossy(&list);
-    Ok(names.lines().map(str::to_owned).collect())
-}
-
-/// What elements of the build had rpm write down.
-fn rpm_texts(tree: &Rooted) -> io::Result<Vec<Vec<u8>>> {
-    let (dir, prefix) = RPM_MANIFESTS;
-    let Some(manifests) = tree.dir(dir)? else {
-        return Ok(Vec::new());
-    };
-    let mut texts = Vec::new();
-    for (name, _) in manifests.entries()? {
-        if name.starts_with(prefix.as_bytes()) {
-            texts.extend(read_in(&manifests, &name, DATABASE_MAX)?);
-        }
-    }
-    Ok(texts)
 }
 
 /// The bytes of a regular file of a tree; `None` if there is none.
@@ -389,20 +335,20 @@ mod tests {
                 "ID=debian\nVERSION_ID=\"13\"\nPRETTY_NAME='Debian \x1b[2J'\n",
             ),
             (dpkg, "Package: a\nStatus: install ok installed\nVersion: 1\n"),
-            ("usr/lib/sysimage/rpm/rpmdb.sqlite", ""),
         ]);
         sample.link("etc", "../usr/lib/os-release");
         let outside = Sample::of(&[("site-packages/x.dist-info/METADATA", "Name: x\nVersion: 1\n")]);
         sample.link("out", outside.path());
         let tree = sample.tree();
-        let (packages, warnings) = packages(&tree).unwrap();
+        let rpm = rpm::Installed::default();
+        let (packages, warnings) = packages(&tree, &rpm).unwrap();
         assert_eq!(packages.len(), 1, "{packages:?}");
-        assert!(warnings[0].contains("rpm"), "{warnings:?}");
+        assert!(warnings.is_empty(), "{warnings:?}");
         let distribution = Distribution::of(&tree).unwrap();
         assert_eq!(distribution.name.as_deref(), Some("Debian [2J"));
         let huge = std::fs::File::create(sample.path().join(dpkg)).unwrap();
         huge.set_len(DATABASE_MAX + 1).unwrap();
-        let error = super::packages(&tree).unwrap_err().to_string();
+        let error = super::packages(&tree, &rpm).unwrap_err().to_string();
         assert!(error.contains("longer than"), "{error}");
     }
 }

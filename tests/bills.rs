@@ -228,8 +228,8 @@ fn lists_of_every_kind_tell_for_whom_packages_are() {
     judge(&lab, "lists", 5);
 }
 
-/// What rpmbuild makes two packages of: one is there for its own sake, the other is called for by another name, and has a
-/// package of Python in it.
+/// What rpmbuild makes packages of. A list means `mailer` by another name, and in it is a package of Python. It needs `paper` by
+/// a file and would have `stamp`; `stray` comes along for no reason, `of-root` is there first, `of-hook` comes last.
 const SPEC: &str = r#"Name: mailer
 Epoch: 3
 Version: 2
@@ -240,32 +240,60 @@ Vendor: Somebody "Odd" \ Co
 BuildArch: noarch
 Provides: mail-agent
 Provides: libmail.so.1()(64bit)
+Requires: /usr/share/paper
+Recommends: (stamp if paper)
 
 %description
 It mails.
 
-%package -n base-system
-Summary: the rest
+%package -n of-hook
+Summary: what a hook brings
 
-%description -n base-system
-It is the rest.
+%description -n of-hook
+It is what a hook brings.
 
-%package -n part-of-root
+%package -n of-root
 Summary: what is there first
 
-%description -n part-of-root
+%description -n of-root
 It is what is there first.
 
+%package -n paper
+Summary: what is written on
+
+%description -n paper
+It is what is written on.
+
+%package -n stamp
+Summary: what is paid with
+
+%description -n stamp
+It is what is paid with.
+
+%package -n stray
+Summary: the rest
+
+%description -n stray
+It is the rest.
+
 %install
-mkdir -p %{buildroot}/usr/lib/python3/site-packages/Mail.Er-2.dist-info
+mkdir -p %{buildroot}/usr/lib/python3/site-packages/Mail.Er-2.dist-info %{buildroot}/usr/share
 printf 'Name: Mail.Er\nVersion: 2\n\n' >%{buildroot}/usr/lib/python3/site-packages/Mail.Er-2.dist-info/METADATA
+echo blank >%{buildroot}/usr/share/paper
 
 %files
 /usr/lib/python3/site-packages/Mail.Er-2.dist-info
 
-%files -n base-system
+%files -n of-hook
 
-%files -n part-of-root
+%files -n of-root
+
+%files -n paper
+/usr/share/paper
+
+%files -n stamp
+
+%files -n stray
 "#;
 
 /// Gives the toy root the host's rpm.
@@ -276,16 +304,16 @@ mkdir -p usr/lib etc/rpm
 cp -r /usr/lib/rpm usr/lib
 echo '%_dbpath /var/lib/rpm' >etc/rpm/macros.place
 printf 'ID=fedora\nVERSION_ID=40\n' >etc/os-release
-cp "$TMP_HOOKS_PATH"/rpms/part-of-root-*.rpm part.rpm
+cp "$TMP_HOOKS_PATH"/rpms/of-root-*.rpm part.rpm
 chroot . rpm --install --nodeps part.rpm
 rm part.rpm
 "#;
 
-#[test]
-fn packages_of_rpm_are_told_by_rpm_itself() {
-    let Some(mut lab) = Lab::new() else { return };
+/// A build of packages of rpm, or `None` where they cannot be made.
+fn lab_of_rpm() -> Option<Lab> {
+    let mut lab = Lab::new()?;
     if !oracle::require(&["rpm", "rpmbuild", "xargs"]) {
-        return;
+        return None;
     }
     fs::write(lab.dir().join("mailer.spec"), SPEC).unwrap();
     let (spec, top) = (lab.dir().join("mailer.spec"), lab.dir().join("rpmbuild"));
@@ -297,33 +325,75 @@ fn packages_of_rpm_are_told_by_rpm_itself() {
     fs::rename(top.join("RPMS/noarch"), lab.dir().join("elements/probe/rpms")).unwrap();
     lab.set("DISTRO_NAME", "fedora")
         .hook("root.d/50-rpm", WITH_RPM)
-        .file("probe/element-deps", "package-installs\nrpm-manifest\n")
+        .file("probe/element-deps", "more\npackage-installs\n")
         .file("probe/package-installs.yaml", "mail-agent:\n")
         .file(
             "probe/bin/install-packages",
-            "#!/bin/bash\nset -eu\n[ \"$*\" = mail-agent ]\nrpm --install --nodeps /tmp/in_target.d/rpms/[bm]*.rpm\n",
-        );
-    lab.build(&["--sbom", "-o", "rpm", "-t", "raw", "mini-os", "probe"])
+            "#!/bin/bash\nset -eu\n[ \"$*\" = mail-agent ]\nrpm --install --nodeps /tmp/in_target.d/rpms/[mps]*.rpm\n",
+        )
+        .file("more/post-install.d/50-more", "#!/bin/bash\nrpm --install --nodeps /tmp/in_target.d/rpms/of-hook-*.rpm\n");
+    Some(lab)
+}
+
+#[test]
+fn packages_of_rpm_are_told_by_rpm_itself() {
+    let Some(lab) = lab_of_rpm() else { return };
+    lab.build(&["--sbom", "-o", "rpm", "-t", "tar", "mini-os", "probe"])
         .ok();
+    let of_rpm = |name: &str| format!("pkg:rpm/fedora/{name}@2-1?arch=noarch&distro=fedora-40&epoch=3");
     assert_eq!(
         told(&read(&lab, "rpm.cdx.json")),
         [
-            "pkg:rpm/fedora/base-system@2-1?arch=noarch&distro=fedora-40&epoch=3 -",
-            "pkg:rpm/fedora/mailer@2-1?arch=noarch&distro=fedora-40&epoch=3 probe",
-            "pkg:rpm/fedora/part-of-root@2-1?arch=noarch&distro=fedora-40&epoch=3 mini-os",
-            "pkg:pypi/mail-er@2 probe",
+            format!("{} probe", of_rpm("mailer")),
+            format!("{} more", of_rpm("of-hook")),
+            format!("{} mini-os", of_rpm("of-root")),
+            format!("{} probe", of_rpm("paper")),
+            format!("{} probe", of_rpm("stamp")),
+            format!("{} package-installs", of_rpm("stray")),
+            "pkg:pypi/mail-er@2 probe".to_owned(),
         ]
     );
     let spdx = read(&lab, "rpm.spdx.json");
     assert_eq!(
-        spdx["packages"][2]["supplier"],
+        spdx["packages"][1]["supplier"],
         "Organization: Somebody \"Odd\" \\ Co"
     );
     assert_eq!(
-        owners(&spdx, "SPDXRef-package-4"),
-        ["SPDXRef-image", "SPDXRef-package-2"]
+        owners(&spdx, "SPDXRef-package-7"),
+        ["SPDXRef-image", "SPDXRef-package-1"]
     );
-    judge(&lab, "rpm", 5);
+    judge(&lab, "rpm", 8);
+    // Who asks for a bill gets the same files in the image.
+    lab.build(&["-o", "plain", "-t", "tar", "mini-os", "probe"]).ok();
+    let [with, without] = ["rpm.tar", "plain.tar"].map(|name| lab.run("tar", &["-tf", name]).ok().out);
+    assert!(with.contains("./var/lib/rpm/rpmdb.sqlite\n"), "{with}");
+    assert_eq!(with, without);
+}
+
+#[test]
+fn what_rpm_does_not_tell_is_said() {
+    let Some(lab) = lab_of_rpm() else { return };
+    lab.hook(
+        "post-install.d/90-odd",
+        "printf '#!/bin/bash\\necho the database is broken >&2\\nexit 3\\n' >/bin/rpm\necho more >>/var/lib/rpm/rpmdb.sqlite",
+    );
+    let said = lab
+        .build(&["--sbom", "-o", "odd", "-t", "tar", "mini-os", "probe"])
+        .ok();
+    let warned =
+        "packages of rpm are not listed as they are: rpm ended with status 3: the database is broken";
+    assert!(said.out.contains(warned), "{}", said.out);
+    // What was told before stays.
+    assert_eq!(told(&read(&lab, "odd.cdx.json")).len(), 7);
+    lab.hook(
+        "post-install.d/90-odd",
+        "rm /bin/rpm; echo more >>/var/lib/rpm/rpmdb.sqlite",
+    );
+    let said = lab
+        .build(&["--sbom", "-o", "gone", "-t", "tar", "mini-os", "probe"])
+        .ok();
+    let warned = "packages of rpm are not listed as they are: rpm cannot be started: No such file";
+    assert!(said.out.contains(warned), "{}", said.out);
 }
 
 /// apk's database of installed packages, as apk-tools 2 writes it: the C library, a package of Python, and the group that

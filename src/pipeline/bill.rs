@@ -18,9 +18,12 @@ use crate::output::{self, Rules};
 use crate::phase::Phase;
 use crate::plan::BuildPlan;
 use crate::sandbox::rooted::Rooted;
-use crate::sbom::ledger::{Ledger, Root};
-use crate::sbom::{self, cyclonedx, spdx};
+use crate::sbom::ledger::{COMMAND_LINE, Ledger};
+use crate::sbom::{self, cyclonedx, rpm, spdx};
 use crate::ui;
+
+/// What stands for an element where none is known.
+const NOBODY: &str = "(the build)";
 
 /// What is noted of a build.
 #[derive(Debug, Default)]
@@ -28,6 +31,26 @@ pub(super) struct Bill {
     ledger: RefCell<Ledger>,
     /// Why something could not be noted.
     failed: RefCell<Option<io::Error>>,
+    /// Why rpm does not tell what it has installed since it told last.
+    untold: RefCell<Option<io::Error>>,
+}
+
+/// The tree as it is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Tree<'a> {
+    /// Its directory.
+    pub(super) dir: &'a Path,
+    /// The variables of programs that run in it, once it is furnished for that.
+    pub(super) programs: Option<&'a Environment>,
+}
+
+/// Who brought what no hook has.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum By {
+    /// The element of the operating system, with the root.
+    Root,
+    /// The command line.
+    CommandLine,
 }
 
 impl Bill {
@@ -74,7 +97,7 @@ impl Bill {
     }
 
     /// Notes what a hook has brought.
-    pub(super) fn look(&self, plan: &BuildPlan, tree: &Path, phase: Phase, hook: &Path) {
+    pub(super) fn look(&self, plan: &BuildPlan, tree: Tree<'_>, phase: Phase, hook: &Path) {
         let name = hook.file_name().unwrap_or_default();
         let path = Path::new(&phase.dir()).join(name);
         let entry = plan.hooks.get(&path).or_else(|| {
@@ -82,15 +105,39 @@ impl Bill {
             let further = |(at, _): &(&Path, _)| at.starts_with(phase.dir()) && at.file_name() == Some(name);
             plan.hooks.entries().find(further).map(|(_, entry)| entry)
         });
-        self.note(tree, entry.map_or("(the build)", |entry| entry.element.as_str()));
+        self.note(tree, entry.map_or(NOBODY, |entry| entry.element.as_str()));
     }
 
-    /// Notes what was brought just now.
-    pub(super) fn note(&self, tree: &Path, by: &str) {
-        let looked = Rooted::open(tree).and_then(|tree| self.ledger.borrow_mut().look(&tree, by));
-        if let Err(error) = looked {
+    /// Notes what was brought just now, by no hook.
+    pub(super) fn look_beside_hooks(&self, plan: &BuildPlan, tree: Tree<'_>, by: By) {
+        let provides = |element: &&Element| element.provides.iter().any(|name| name == OPERATING_SYSTEM);
+        let by = match by {
+            By::Root => plan
+                .elements
+                .iter()
+                .find(provides)
+                .map_or(NOBODY, |element| &element.name),
+            By::CommandLine => COMMAND_LINE,
+        };
+        self.note(tree, by);
+    }
+
+    fn note(&self, tree: Tree<'_>, by: &str) {
+        if let Err(error) = self.try_note(tree, by) {
             self.failed.borrow_mut().get_or_insert(error);
         }
+    }
+
+    fn try_note(&self, tree: Tree<'_>, by: &str) -> io::Result<()> {
+        let rooted = Rooted::open(tree.dir)?;
+        let mut ledger = self.ledger.borrow_mut();
+        if let Some(environment) = tree.programs
+            && ledger.has_new_rpm(&rooted)?
+        {
+            let told = rpm::ask(tree.dir, environment).map(|installed| ledger.rpm_tells(installed));
+            *self.untold.borrow_mut() = told.err();
+        }
+        ledger.look(&rooted, by)
     }
 
     /// Writes the documents of the finished tree beside the image.
@@ -100,16 +147,14 @@ impl Bill {
         if let Some(error) = self.failed.take() {
             return Err(Error::new(Kind::Image, tried()).because(error));
         }
-        let (mut packages, warnings) = sbom::packages(tree).image(tried)?;
+        let ledger = self.ledger.borrow();
+        let (mut packages, mut warnings) = sbom::packages(tree, ledger.rpm()).image(tried)?;
+        let untold = self.untold.take();
+        warnings.extend(untold.map(|error| format!("packages of rpm are not listed as they are: {error}")));
         for warning in warnings {
             ui::warn(warning);
         }
-        let provides = |element: &&Element| element.provides.iter().any(|name| name == OPERATING_SYSTEM);
-        let root = Root {
-            element: plan.elements.iter().find(provides).map(|element| &element.name),
-            packages: sbom::rpm_of_root(tree).image(tried)?,
-        };
-        self.ledger.borrow().attribute(&mut packages, &root);
+        ledger.attribute(&mut packages);
         let distribution = sbom::Distribution::of(tree).image(tried)?;
         let elements: Vec<&str> = plan
             .elements

@@ -3,15 +3,13 @@
 //! - dpkg's `status`: deb822(5); a package is there if its status ends in `installed`.
 //! - apk's `installed`: lines `LETTER:VALUE`, an empty line after each package:
 //!   <https://wiki.alpinelinux.org/wiki/Apk_spec>.
-//! - rpm's database is read by rpm alone: its element has rpm print it, as JSON, at the end of the build.
-
-use serde::Deserialize;
+//! - rpm's database is read by rpm alone: see [`super::rpm`].
 
 use super::{Kind, Package, clean};
 use crate::bootstrap::deb822::paragraphs;
 
 /// Packages that one database may list.
-const PACKAGES_MAX: usize = 200_000;
+pub(super) const PACKAGES_MAX: usize = 200_000;
 
 /// The packages of a `status` of dpkg.
 pub fn dpkg(status: &[u8]) -> Vec<Package> {
@@ -38,19 +36,19 @@ pub fn dpkg(status: &[u8]) -> Vec<Package> {
             ..Package::new(Kind::Deb, name, version)
         });
     }
-    mark_foreign(&mut packages);
+    mark_foreign(&mut packages, "dpkg", "all");
     packages
 }
 
-/// dpkg's own architecture is the system's.
-fn mark_foreign(packages: &mut [Package]) {
-    let dpkg = packages.iter().find(|package| package.name == "dpkg");
-    let Some(native) = dpkg.and_then(|dpkg| dpkg.architecture.clone()) else {
+/// Marks packages of another architecture than that of the package that installs them, which is the system's; but for those of `any`.
+pub(super) fn mark_foreign(packages: &mut [Package], installer: &str, any: &str) {
+    let installer = packages.iter().find(|package| package.name == installer);
+    let Some(native) = installer.and_then(|installer| installer.architecture.clone()) else {
         return;
     };
     for package in packages {
         let own = package.architecture.as_ref();
-        package.foreign = own.is_some_and(|own| *own != native && own != "all");
+        package.foreign = own.is_some_and(|own| *own != native && own != any);
     }
 }
 
@@ -114,58 +112,6 @@ fn names_of_needs(words: &str) -> Vec<String> {
     words.split_whitespace().map(name).collect()
 }
 
-#[derive(Deserialize)]
-struct Manifest {
-    packages: Vec<Listed>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    package: String,
-    version: String,
-    #[serde(default)]
-    arch: String,
-    #[serde(default)]
-    license: String,
-    #[serde(default)]
-    vendor: String,
-    #[serde(default)]
-    source: String,
-    #[serde(default)]
-    provides: Vec<String>,
-    #[serde(default)]
-    python: Vec<String>,
-}
-
-/// What a manifest lists that an element had rpm write; nothing if it is damaged.
-fn listed(json: &[u8]) -> impl Iterator<Item = Listed> {
-    let manifest = serde_json::from_slice(json).unwrap_or(Manifest { packages: Vec::new() });
-    manifest.packages.into_iter().take(PACKAGES_MAX)
-}
-
-/// The packages of such a manifest.
-pub fn rpm_manifest(json: &[u8]) -> Vec<Package> {
-    let said = |text: &str| Some(clean(text)).filter(|text| !text.is_empty() && text != "(none)");
-    let packages = listed(json).map(|listed| Package {
-        architecture: said(&listed.arch),
-        licence: said(&listed.license),
-        supplier: said(&listed.vendor),
-        source: said(&listed.source),
-        provides: listed.provides,
-        ..Package::new(Kind::Rpm, clean(&listed.package), clean(&listed.version))
-    });
-    packages.collect()
-}
-
-/// Where what is of Python in packages of such a manifest describes itself, and whose it is.
-pub fn rpm_python(json: &[u8]) -> Vec<(String, String)> {
-    let paths = listed(json).flat_map(|listed| {
-        let owner = listed.package;
-        listed.python.into_iter().map(move |path| (path, owner.clone()))
-    });
-    paths.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn apk_and_rpm_list_theirs() {
+    fn apk_lists_its_own() {
         let installed = b"C:Q1x=\nP:busybox\nV:1.36.1-r2\nA:x86_64\nL:GPL-2.0-only\nm:N <n@example.org>\nD:so:libc.so.1 a>=1\np:cmd:sh=1.36.1-r2 /bin/sh\n\
                           F:bin\nR:busybox\n\nP:incomplete\n\nP:.build-deps\nV:20260101.000000\nD:gcc\n\n";
         let packages = apk(installed);
@@ -219,31 +165,15 @@ mod tests {
         assert_eq!(packages[0].licence.as_deref(), Some("GPL-2.0-only"));
         assert_eq!(packages[0].needs, ["so:libc.so.1", "a"]);
         assert_eq!(packages[0].provides, ["cmd:sh", "/bin/sh"]);
-        // Manifests of old have less.
-        let manifest = br#"{"packages": [
-            {"package": "bash", "version": "5.2-1", "vendor": "(none)"},
-            {"package": "dnf", "version": "4-1", "provides": ["yum"], "python": ["usr/lib/dnf-4.dist-info"]}]}"#;
-        let packages = rpm_manifest(manifest);
-        assert_eq!(
-            (packages[0].name.as_str(), &packages[0].supplier),
-            ("bash", &None)
-        );
-        assert_eq!(packages[1].provides, ["yum"]);
-        assert_eq!(
-            rpm_python(manifest),
-            [("usr/lib/dnf-4.dist-info".to_owned(), "dnf".to_owned())]
-        );
-        assert_eq!(rpm_manifest(b"{"), []);
     }
 
     proptest::proptest! {
         #[test]
         fn no_database_is_too_odd_to_be_read(bytes: Vec<u8>, text in "(Package|P|Status|V|Version|: |:|\n| |installed|\\{|\")*") {
             for bytes in [&bytes[..], text.as_bytes()] {
-                for parse in [dpkg, apk, rpm_manifest] {
+                for parse in [dpkg, apk] {
                     parse(bytes);
                 }
-                rpm_python(bytes);
             }
         }
     }

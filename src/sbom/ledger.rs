@@ -1,17 +1,16 @@
 //! Which element brought a package: the one whose hook ran when it appeared.
 //!
-//! After each hook the ledger asks what is there. Databases are read again only where they changed. Two elements bring
-//! packages for others, and are told apart from those: the hooks of `package-installs` install what lists of elements ask
-//! for, so that what a list names is of the element with the list, and what such a package needs is of the same element.
-//! What is there after the last hook and was seen after none is left without an element, and so are packages of rpm, whose
-//! database is read at the end, but for those that lists name or that came with the root.
+//! After each hook the ledger asks what is there. Databases are read again, and rpm is asked again, only where they changed.
+//! Two elements bring packages for others, and are told apart from those: the hooks of `package-installs` install what lists of
+//! elements ask for, so that what a list names is of the element with the list, and what such a package needs is of the same
+//! element. What is there after the last hook and was seen after none is left without an element.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 
 use rustix::fs::Stat;
 
-use super::{DATABASE_MAX, DATABASES, Key, Kind, Package, python, read, rpm_manifests};
+use super::{DATABASE_MAX, DATABASES, Key, Kind, Package, python, read, rpm};
 use crate::sandbox::rooted::Rooted;
 
 /// The element whose hooks install for others.
@@ -20,23 +19,11 @@ pub const INSTALLER: &str = "package-installs";
 /// What stands for an element where the command line asked.
 pub const COMMAND_LINE: &str = "(command line)";
 
+/// What packages say that are for every architecture.
+const FOR_ANY: [&str; 2] = ["all", "noarch"];
+
 /// A moment in the life of a file.
 type Stamp = (u64, u64, i64, i64, u64, i64, u64);
-
-/// What rpm had installed when the root was there, and which element brought that.
-#[derive(Debug, Default)]
-pub struct Root<'a> {
-    /// The element.
-    pub element: Option<&'a String>,
-    /// Names of its packages.
-    pub packages: BTreeSet<String>,
-}
-
-impl Root<'_> {
-    fn brought(&self, package: &str) -> Option<&String> {
-        self.element.filter(|_| self.packages.contains(package))
-    }
-}
 
 /// What was there after the hooks so far, and who brought it.
 #[derive(Debug, Default)]
@@ -44,6 +31,8 @@ pub struct Ledger {
     brought: BTreeMap<Key, String>,
     /// What each database said when it was read last.
     known: HashMap<&'static str, (Stamp, Vec<Package>)>,
+    /// What rpm told last, and the files of its database then.
+    rpm: (Vec<(Vec<u8>, Stamp)>, rpm::Installed),
     /// Names of packages as this distribution has them, and the elements whose lists ask for them.
     asked: BTreeMap<String, String>,
 }
@@ -61,6 +50,29 @@ impl Ledger {
             .or_insert_with(|| element.to_owned());
     }
 
+    /// Whether rpm's database is another than at the last time of asking.
+    pub fn has_new_rpm(&mut self, tree: &Rooted) -> io::Result<bool> {
+        let mut stamps = Vec::new();
+        if let Some((dir, names)) = rpm::database(tree)? {
+            for name in names {
+                stamps.extend(dir.stat(name.as_slice())?.map(|stat| (name, of_stat(&stat))));
+            }
+        }
+        let is_new = stamps != self.rpm.0;
+        self.rpm.0 = stamps;
+        Ok(is_new)
+    }
+
+    /// Takes down what rpm tells of the tree.
+    pub fn rpm_tells(&mut self, installed: rpm::Installed) {
+        self.rpm.1 = installed;
+    }
+
+    /// What rpm told last.
+    pub fn rpm(&self) -> &rpm::Installed {
+        &self.rpm.1
+    }
+
     /// Looks what has appeared since the last look, which `element` has brought.
     pub fn look(&mut self, tree: &Rooted, element: &str) -> io::Result<()> {
         let mut here: BTreeSet<Key> = python::keys(tree)?.into_iter().collect();
@@ -74,10 +86,9 @@ impl Ledger {
                 self.known.insert(path, (stamp, parse(&bytes)));
             }
         }
-        let packages: Vec<&Package> = self.known.values().flat_map(|(_, packages)| packages).collect();
+        let read = self.known.values().flat_map(|(_, packages)| packages);
+        let packages: Vec<&Package> = read.chain(&self.rpm().packages).collect();
         here.extend(packages.iter().map(|package| package.key()));
-        let rpm = rpm_manifests(tree)?;
-        here.extend(rpm.iter().map(Package::key));
         let fresh: BTreeSet<Key> = here
             .iter()
             .filter(|key| !self.brought.contains_key(key))
@@ -116,6 +127,7 @@ impl Ledger {
         waiting.reverse();
         while let Some((package, by)) = waiting.pop() {
             let architecture = package.architecture.as_deref();
+            let architecture = architecture.filter(|own| !FOR_ANY.contains(own));
             for need in package
                 .needs
                 .iter()
@@ -130,38 +142,8 @@ impl Ledger {
         wanted
     }
 
-    /// For whom packages of rpm are, by their names: one manifest tells all of them, at the end, so that none is known to be
-    /// new. A list means a package by its name, or by what it alone provides.
-    fn askers(&self, packages: &[Package]) -> HashMap<String, String> {
-        let rpm = || packages.iter().filter(|package| package.kind == Kind::Rpm);
-        let names: BTreeSet<&str> = rpm().map(|package| package.name.as_str()).collect();
-        let mut provided: HashMap<&str, BTreeSet<&str>> = HashMap::new();
-        for package in rpm() {
-            for name in &package.provides {
-                provided.entry(name).or_default().insert(&package.name);
-            }
-        }
-        let (real, other): (Vec<_>, Vec<_>) = self
-            .asked
-            .iter()
-            .partition(|(name, _)| names.contains(name.as_str()));
-        let mut askers = HashMap::new();
-        for (name, by) in real {
-            askers.insert(name.clone(), by.clone());
-        }
-        for (name, by) in other {
-            let providers = provided.get(name.as_str()).filter(|found| found.len() == 1);
-            for provider in providers.into_iter().flatten() {
-                askers.entry((*provider).to_owned()).or_insert_with(|| by.clone());
-            }
-        }
-        askers
-    }
-
-    /// Writes into packages what brought them. Those of rpm that `root` names are the element's that brought the root, and what
-    /// neither a list nor it names stays without: which hook or other package called for it is not known.
-    pub fn attribute(&self, packages: &mut [Package], root: &Root<'_>) {
-        let askers = self.askers(packages);
+    /// Writes into packages what brought them.
+    pub fn attribute(&self, packages: &mut [Package]) {
         for package in packages.iter_mut() {
             let found = match package.kind {
                 Kind::Python => {
@@ -172,7 +154,6 @@ impl Ledger {
                     );
                     self.brought.get(&key)
                 }
-                Kind::Rpm => askers.get(&package.name).or_else(|| root.brought(&package.name)),
                 _ => self.brought.get(&package.key()),
             };
             package.element = found.cloned();
@@ -237,9 +218,7 @@ impl<'a> Names<'a> {
             return Vec::new();
         };
         let fits = |package: &&&Package| match (architecture, package.architecture.as_deref()) {
-            (Some(wanted), Some(own)) => {
-                wanted == own || !package.foreign && ["all", "noarch"].contains(&own)
-            }
+            (Some(wanted), Some(own)) => wanted == own || !package.foreign && FOR_ANY.contains(&own),
             _ => !package.foreign,
         };
         let fitting: Vec<&Package> = all.iter().filter(fits).copied().collect();
@@ -257,18 +236,19 @@ fn stamp(tree: &Rooted, path: &str) -> io::Result<Option<Stamp>> {
     let Some(dir) = tree.dir(dir)? else {
         return Ok(None);
     };
-    let of = |stat: Stat| {
-        (
-            stat.st_dev,
-            stat.st_ino,
-            stat.st_size,
-            stat.st_mtime,
-            stat.st_mtime_nsec,
-            stat.st_ctime,
-            stat.st_ctime_nsec,
-        )
-    };
-    Ok(dir.stat(name)?.map(of))
+    Ok(dir.stat(name)?.as_ref().map(of_stat))
+}
+
+fn of_stat(stat: &Stat) -> Stamp {
+    (
+        stat.st_dev,
+        stat.st_ino,
+        stat.st_size,
+        stat.st_mtime,
+        stat.st_mtime_nsec,
+        stat.st_ctime,
+        stat.st_ctime_nsec,
+    )
 }
 
 #[cfg(test)]
@@ -300,10 +280,9 @@ mod tests {
         names.push(("gone", ""));
         sample.installed(&names);
         ledger.look(&sample.tree(), "mine").unwrap();
-        let (mut packages, _) = crate::sbom::packages(&sample.tree()).unwrap();
+        let (mut packages, _) = crate::sbom::packages(&sample.tree(), ledger.rpm()).unwrap();
         packages.push(Package::new(Kind::Rpm, "tool", "1"));
-        packages.push(Package::new(Kind::Rpm, "glibc", "1"));
-        ledger.attribute(&mut packages, &Root::default());
+        ledger.attribute(&mut packages);
         assert_eq!(
             told(&packages),
             [
@@ -315,8 +294,7 @@ mod tests {
                 "stray package-installs",
                 "tool one",
                 "P mine",
-                "tool one",
-                "glibc -"
+                "tool -",
             ]
         );
     }
@@ -361,11 +339,11 @@ mod tests {
         ]);
         status(&all);
         ledger.look(&sample.tree(), INSTALLER).unwrap();
-        let (mut packages, _) = crate::sbom::packages(&sample.tree()).unwrap();
+        let (mut packages, _) = crate::sbom::packages(&sample.tree(), ledger.rpm()).unwrap();
         let mut python = Package::new(Kind::Python, "tool", "1");
         python.within = Some("tool".to_owned());
         packages.push(python);
-        ledger.attribute(&mut packages, &Root::default());
+        ledger.attribute(&mut packages);
         assert_eq!(
             told(&packages),
             [
@@ -387,49 +365,87 @@ mod tests {
     }
 
     #[test]
-    fn packages_of_rpm_are_of_who_asked_for_them_by_any_name_of_theirs() {
+    fn packages_of_rpm_are_of_the_hook_after_which_rpm_tells_of_them() {
+        let sample = Sample::of(&[]);
         let mut ledger = Ledger::default();
         for (name, by) in [
             ("MTA", "by-other-name"),
-            ("server", "by-several"),
             ("webapp", "by-name"),
             ("yum", "by-name"),
+            ("kernel-6.9", "by-version"),
         ] {
             ledger.ask(name, by);
         }
-        let rpm = |name: &str, provides: &[&str]| Package {
-            provides: provides.iter().map(|name| (*name).to_owned()).collect(),
-            ..Package::new(Kind::Rpm, name, "1")
+        let rpm = |name: &str, needs: &[&str], provides: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            Package {
+                architecture: Some("noarch".to_owned()),
+                needs: owned(needs),
+                provides: owned(provides),
+                ..Package::new(Kind::Rpm, name, "1")
+            }
         };
+        let mut told = vec![
+            rpm("glibc", &[], &["libc.so.6()(64bit)"]),
+            rpm("dnf", &[], &["yum"]),
+        ];
+        let mut look = |told: &[Package], element: &str| {
+            ledger.rpm_tells(rpm::Installed {
+                packages: told.to_vec(),
+                python: Vec::new(),
+            });
+            ledger.look(&sample.tree(), element).unwrap();
+        };
+        look(&told, "root");
+        told.extend([
+            rpm("deep", &["libc.so.6()(64bit)"], &["libweb.so.1"]),
+            rpm("kernel", &["dracut"], &["kernel-6.9"]),
+            rpm("dracut", &[], &[]),
+            rpm("postfix", &[], &["MTA"]),
+            rpm("stray", &[], &[]),
+            rpm("webapp", &["libweb.so.1"], &[]),
+            // What is called so is meant, not what provides it.
+            rpm("yum", &[], &[]),
+        ]);
+        look(&told, INSTALLER);
+        told.push(rpm("late", &[], &[]));
+        look(&told, "mine");
         let mut python = Package::new(Kind::Python, "Web", "1");
         python.within = Some("webapp".to_owned());
-        let mut packages = [
-            rpm("dnf", &["yum"]),
-            rpm("httpd", &["server"]),
-            rpm("nginx", &["server"]),
-            rpm("postfix", &["MTA"]),
-            rpm("webapp", &["yum-not"]),
-            rpm("yum", &[]),
-            python,
-        ];
-        let system = "system".to_owned();
-        let root = Root {
-            element: Some(&system),
-            packages: ["dnf", "yum"].map(str::to_owned).into(),
-        };
-        ledger.attribute(&mut packages, &root);
+        told.push(python);
+        told.sort();
+        ledger.attribute(&mut told);
         assert_eq!(
-            told(&packages),
+            super::super::sample::told(&told),
             [
-                // What is called so is meant, not what provides it.
-                "dnf system",
-                "httpd -",
-                "nginx -",
+                "deep by-name",
+                "dnf root",
+                "dracut by-version",
+                "glibc root",
+                "kernel by-version",
+                "late mine",
                 "postfix by-other-name",
+                "stray package-installs",
                 "webapp by-name",
                 "yum by-name",
                 "Web by-name",
             ]
         );
+    }
+
+    #[test]
+    fn rpm_is_asked_again_where_its_database_is_another() {
+        let sample = Sample::of(&[]);
+        let mut ledger = Ledger::default();
+        let mut asked = || ledger.has_new_rpm(&sample.tree()).unwrap();
+        assert!(!asked());
+        sample.write("var/lib/rpm/rpmdb.sqlite", "one");
+        assert!(asked() && !asked());
+        sample.write("var/lib/rpm/rpmdb.sqlite-shm", "shared");
+        assert!(!asked());
+        sample.write("var/lib/rpm/rpmdb.sqlite-wal", "more");
+        assert!(asked() && !asked());
+        std::fs::remove_dir_all(sample.path().join("var")).unwrap();
+        assert!(asked() && !asked());
     }
 }

@@ -1,13 +1,12 @@
 //! Which package of the distribution has the files of a package of Python: that one brought it, whatever hook ran.
 //!
 //! dpkg keeps a list of paths for each package, `var/lib/dpkg/info/NAME[:ARCH].list`; apk's database has lines `F:DIRECTORY`
-//! and `R:FILE` below the package's own. rpm's files are known to rpm alone, which an element has write down those of Python.
+//! and `R:FILE` below the package's own. rpm's files are known to rpm alone, which is asked for those of Python.
 
 use std::collections::HashMap;
 use std::io;
 
-use super::databases::rpm_python;
-use super::{APK_DATABASES, DATABASE_MAX, Package, clean, head_in, read, rpm_texts};
+use super::{APK_DATABASES, DATABASE_MAX, Package, clean, head_in, read};
 use crate::sandbox::rooted::Rooted;
 
 /// Where dpkg keeps its lists.
@@ -16,8 +15,9 @@ const DPKG_LISTS: &str = "var/lib/dpkg/info";
 /// Bytes of a list that are read: those of packages with modules of Python have some thousand lines.
 const LIST_MAX: u64 = 16 << 20;
 
-/// Writes into packages of Python, each with the path of what describes it, whose they are.
-pub fn mark(tree: &Rooted, found: &mut [(Vec<u8>, Package)]) -> io::Result<()> {
+/// Writes into packages of Python, each with the path of what describes it, whose they are; `of_rpm` are paths of packages of
+/// rpm, and these.
+pub fn mark(tree: &Rooted, of_rpm: &[(String, String)], found: &mut [(Vec<u8>, Package)]) -> io::Result<()> {
     if found.is_empty() {
         return Ok(());
     }
@@ -49,10 +49,8 @@ pub fn mark(tree: &Rooted, found: &mut [(Vec<u8>, Package)]) -> io::Result<()> {
         let installed = read(tree, path, DATABASE_MAX)?.unwrap_or_default();
         of_apk(&installed, &mut owned);
     }
-    for text in rpm_texts(tree)? {
-        for (path, package) in rpm_python(&text) {
-            owned(path.as_bytes(), &package);
-        }
+    for (path, package) in of_rpm {
+        owned(path.as_bytes(), package);
     }
     for (number, owner) in owners {
         if let Some((_, package)) = found.get_mut(number) {
@@ -101,10 +99,6 @@ mod tests {
                 "P:py3-six\nV:1\nF:usr/lib\nF:usr/lib/six-1.dist-info\nR:METADATA\n\n\
                  P:py3-old\nF:usr/lib\nR:old-1.egg-info\n",
             ),
-            (
-                "etc/dib-manifests/dib-manifest-rpm-image",
-                r#"{"packages": [{"package": "python3-dnf", "version": "1", "python": ["usr/lib/dnf-1.dist-info"]}]}"#,
-            ),
         ]);
         sample.link("var/lib/dpkg/info/odd.list", "/etc/passwd");
         let one = |place: &str| (place.as_bytes().to_vec(), Package::new(Kind::Python, place, "1"));
@@ -116,7 +110,8 @@ mod tests {
             one("usr/lib/tool-1.egg-info"),
             one("opt/own-1.dist-info"),
         ];
-        mark(&sample.tree(), &mut found).unwrap();
+        let of_rpm = [("usr/lib/dnf-1.dist-info".to_owned(), "python3-dnf".to_owned())];
+        mark(&sample.tree(), &of_rpm, &mut found).unwrap();
         let owners = found.map(|(_, package)| package.within.unwrap_or_default());
         assert_eq!(
             owners,

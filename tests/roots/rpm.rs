@@ -1,7 +1,7 @@
 //! Roots that the host's own dnf and zypper install, and the same tools inside: real ones, those of Debian, on repositories
 //! of a toy distribution that foreign tools made. rpm judges what is in the image in the end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,8 +12,29 @@ use serde_json::Value;
 
 use crate::distribution::Distribution;
 
-/// What every image has in the end besides what its distribution's elements want.
-const WANTED: &str = "daemon e2fsprogs extra filesystem iputils openssh-clients sudo systemd toy-system";
+/// The packages of an image, by the elements that bring them.
+type Brought = [(&'static str, &'static str); 3];
+
+const FEDORA: Brought = [
+    (
+        "fedora-minimal",
+        "fedora-release-cloud fedora-repos filesystem toy-system",
+    ),
+    ("probe", "daemon extra iputils kernel"),
+    (
+        "yum-minimal",
+        "NetworkManager dracut-config-generic e2fsprogs iproute openssh-clients sudo systemd",
+    ),
+];
+
+const SUSE: Brought = [
+    ("opensuse-minimal", "filesystem toy-system"),
+    ("probe", "daemon extra iputils kernel-default"),
+    (
+        "zypper-minimal",
+        "ca-certificates e2fsprogs iproute2 openssh-clients sudo systemd wicked",
+    ),
+];
 
 /// Files of packages that others than packages change: the builder, and programs that scripts of packages call.
 const CHANGED: [&str; 9] = [
@@ -144,19 +165,22 @@ impl<'a> Build<'a> {
         );
     }
 
-    /// Name, version and architecture of the packages that the bill of materials lists.
-    fn billed(&self) -> BTreeSet<String> {
+    /// Name, version and architecture of the packages that the bill of materials lists, and the element of each.
+    fn billed(&self) -> BTreeMap<String, String> {
         let bill = fs::read(self.dir.join("out/image.cdx.json")).unwrap();
         let bill: Value = serde_json::from_slice(&bill).unwrap();
+        let of_rpm = |one: &Value| {
+            let purl = one["purl"].as_str().unwrap().strip_prefix("pkg:rpm/")?;
+            let (name, rest) = purl.split_once('/').unwrap().1.split_once('@').unwrap();
+            let (version, rest) = rest.split_once("?arch=").unwrap();
+            let package = format!("{name} {version} {}", rest.split('&').next().unwrap());
+            let mut properties = one["properties"].as_array().unwrap().iter();
+            let element = properties.find(|property| property["name"] == "dib:element");
+            let element = element.unwrap_or_else(|| panic!("{package} has no element"));
+            Some((package, element["value"].as_str().unwrap().to_owned()))
+        };
         let components = bill["components"].as_array().unwrap().iter();
-        let of_rpm = components.filter_map(|one| one["purl"].as_str().unwrap().strip_prefix("pkg:rpm/"));
-        of_rpm
-            .map(|purl| {
-                let (name, rest) = purl.split_once('/').unwrap().1.split_once('@').unwrap();
-                let (version, rest) = rest.split_once("?arch=").unwrap();
-                format!("{name} {version} {}", rest.split('&').next().unwrap())
-            })
-            .collect()
+        components.filter_map(of_rpm).collect()
     }
 }
 
@@ -174,19 +198,24 @@ fn rpm(root: &Path, args: &[&str]) -> String {
 }
 
 /// Has rpm judge a root: all files are as packages have them, and the packages are those that are wanted and listed.
-fn judge(build: &Build<'_>, root: &Path, more: &str) {
+fn judge(build: &Build<'_>, root: &Path, brought: &Brought) {
     let format = "%{NAME} %{VERSION}-%{RELEASE} %{ARCH}\n";
     let listed = rpm(root, &["--query", "--all", "--queryformat", format]);
     let listed = listed.lines().filter(|line| !line.starts_with("gpg-pubkey "));
     let listed: BTreeSet<String> = listed.map(str::to_owned).collect();
-    assert_eq!(build.billed(), listed);
-    let names: Vec<&str> = listed
-        .iter()
-        .map(|line| line.split(' ').next().unwrap())
+    let billed = build.billed();
+    assert_eq!(billed.keys().cloned().collect::<BTreeSet<_>>(), listed);
+    let mut by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for (package, element) in &billed {
+        by.entry(element)
+            .or_default()
+            .push(package.split(' ').next().unwrap());
+    }
+    let by: Vec<(&str, String)> = by
+        .into_iter()
+        .map(|(element, names)| (element, names.join(" ")))
         .collect();
-    let mut wanted: Vec<&str> = WANTED.split(' ').chain(more.split(' ')).collect();
-    wanted.sort_unstable();
-    assert_eq!(names, wanted);
+    assert_eq!(by, brought.map(|(element, names)| (element, names.to_owned())));
     let verified = rpm(root, &["--verify", "--all", "--nomtime"]);
     let changed: Vec<&str> = verified
         .lines()
@@ -275,12 +304,11 @@ fn fedora(toys: &Distribution) {
         Build::of(toys, name, &variables)
     };
     let build = of("fedora", &first_repositories(toys, "toys"));
-    let wanted = "NetworkManager dracut-config-generic fedora-release-cloud fedora-repos iproute kernel";
     let (root, _) = build.image("fedora-minimal");
-    judge(&build, &root, wanted);
+    judge(&build, &root, &FEDORA);
     // What was installed inside is in the cache of this host now.
     let (root, asked) = build.image("fedora-minimal");
-    judge(&build, &root, wanted);
+    judge(&build, &root, &FEDORA);
     let asked = packages(&asked);
     assert!(!asked.contains(&"extra-1-1.noarch.rpm"), "{asked:?}");
 
@@ -299,11 +327,10 @@ fn suse(toys: &Distribution) {
     let mirror = toys.server.url("");
     let variables = [("KERNEL", "kernel-default"), ("DIB_OPENSUSE_MIRROR", &mirror)];
     let build = Build::of(toys, "suse", &variables);
-    let wanted = "ca-certificates iproute2 kernel-default wicked";
     let (root, _) = build.image("opensuse-minimal");
-    judge(&build, &root, wanted);
+    judge(&build, &root, &SUSE);
     let (root, asked) = build.image("opensuse-minimal");
-    judge(&build, &root, wanted);
+    judge(&build, &root, &SUSE);
     // libzypp leads the old place of the database to that of the image, not to where the host's had it.
     let led = fs::read_link(root.join("var/lib/rpm")).unwrap();
     assert_eq!(led, Path::new("./../../usr/lib/sysimage/rpm"));

@@ -290,7 +290,7 @@ fn dracut_gets_the_modules_and_their_packages() {
     build(&lab, &["dracut-regenerate"]).ok();
     assert_eq!(
         lab.text("calls"),
-        "install-packages -m dracut-regenerate cryptsetup lvm2\ninstall-packages dracut procps\n\
+        "install-packages -m dracut-regenerate cryptsetup lvm2\ninstall-packages procps\ninstall-packages dracut\n\
          dracut --force --quiet --no-hostonly --kver 6.1.0 /boot/initrd.img-6.1.0\n"
     );
     let modules = "etc/dracut.conf.d/60-dib-dracut-regenerate.conf";

@@ -28,7 +28,7 @@ const DEB822: &str = "Types: deb\nURIs: http://archive.test/ubuntu/\nSuites: nob
                       Types: deb\nURIs: http://security.test/ubuntu/\nSuites: noble-security\n";
 
 /// Directories of the root.
-const DIRS: [&str; 10] = [
+const DIRS: [&str; 12] = [
     "boot/loader/entries",
     "etc/apt/apt.conf.d",
     "etc/apt/sources.list.d",
@@ -37,12 +37,14 @@ const DIRS: [&str; 10] = [
     "etc/ssh",
     "etc/yum.repos.d",
     "lib/modules/6.1/build",
+    "lib/modules/6.1/kernel",
     "lib/modules/6.2",
+    "usr/src/toy-1",
     "var/cache/apt/archives",
 ];
 
 /// Files of the root.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("etc/apt/sources.list", SOURCES),
     ("etc/apt/sources.list.d/ubuntu.sources", DEB822),
     ("etc/dnf/dnf.conf", "[main]\nkeepcache=0\n"),
@@ -54,6 +56,7 @@ const FILES: [(&str, &str); 9] = [
         "etc/sudoers",
         "Defaults requiretty\nDefaults secure_path = /sbin:/bin\nroot ALL=(ALL) ALL\n",
     ),
+    ("usr/src/toy-1/dkms.conf", "PACKAGE_NAME=toy\n"),
     ("etc/ssh/sshd_config", "Port 22\nMatch User git\n"),
     ("etc/ssh/ssh_host_rsa_key", "not a secret\n"),
     (

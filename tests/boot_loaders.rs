@@ -175,6 +175,38 @@ fn extlinux_and_unknown_loaders_are_refused_by_name_before_any_hook() {
 }
 
 #[test]
+fn systemds_loader_gets_the_ramdisk_by_each_of_its_names() {
+    let Some(mut lab) = lab() else { return };
+    lab.set("DIB_BLOCK_DEVICE", "efi")
+        .set("DIB_BOOTLOADER", "systemd-boot")
+        .set("DIB_SKIP_GRUB_PACKAGE_INSTALL", "1")
+        .set("DISTRO_NAME", "opensuse");
+    lab.hook(
+        "root.d/60-kernel",
+        "cd $TARGET_ROOT; mkdir -p boot/efi usr/lib/systemd/boot/efi; cp -L $(type -P tail) bin
+        touch boot/vmlinuz-6.4 usr/lib/systemd/boot/efi/systemd-bootx64.efi
+        [ $RAMDISK = none ] || touch boot/$RAMDISK",
+    );
+    lab.hook(
+        "cleanup.d/90-show",
+        "ls $TARGET_ROOT/boot/efi/dib >taken; cat $TARGET_ROOT/boot/efi/loader/entries/dib-6.4.conf >entry",
+    );
+    let words = ["-a", "amd64", "no-final-image", "mini-os", "probe", "bootloader"];
+    for ramdisk in ["initrd.img-6.4", "initramfs-6.4.img", "initrd-6.4"] {
+        lab.set("RAMDISK", ramdisk);
+        lab.build(&words).ok();
+        assert_eq!(lab.text("taken"), format!("{ramdisk}\nvmlinuz-6.4\n"));
+        let line = format!("\ninitrd /dib/{ramdisk}\n");
+        assert!(lab.text("entry").contains(&line), "{}", lab.text("entry"));
+    }
+    lab.set("RAMDISK", "none");
+    let said = lab.build(&words);
+    assert_ne!(said.status, 0);
+    let told = "/boot/vmlinuz-6.4 has no initial ramdisk: neither initrd.img-6.4";
+    assert!(said.out.contains(told), "{}", said.out);
+}
+
+#[test]
 fn a_tree_of_rpm_packages_boots_by_the_names_of_its_family() {
     let Some(mut lab) = lab() else { return };
     lab.set("DIB_BLOCK_DEVICE_CONFIG", GPT)

@@ -7,28 +7,47 @@ fn each_init_system_has_a_login_on_the_serial_line() {
     let Some(mut lab) = Lab::new() else { return };
     lab.hook(
         "root.d/50-init",
-        "mkdir -p $TARGET_ROOT/etc/init; echo id:3:initdefault: >$TARGET_ROOT/etc/inittab",
+        "mkdir -p $TARGET_ROOT/etc/init; echo id:3:initdefault: >$TARGET_ROOT/etc/inittab
+        if [ $WHOSE = busybox ]; then mkdir -p $TARGET_ROOT/sbin; ln -s /bin/busybox $TARGET_ROOT/sbin/init; fi",
     );
     lab.hook(
         "cleanup.d/50-see",
         "cat $TARGET_ROOT/etc/udev/rules.d/98-dib-serial-console.rules $TARGET_ROOT/etc/init/* \\
             $TARGET_ROOT/etc/inittab >seen 2>/dev/null || true",
     );
-    for (init, arch, line) in [
+    for (init, whose, arch, line) in [
         (
             "systemd",
+            "its own",
             "amd64",
             "ENV{SYSTEMD_WANTS}+=\"serial-getty@%k.service\"",
         ),
-        ("upstart", "amd64", "exec /sbin/getty -L 115200 ttyS0 xterm"),
-        ("upstart", "arm64", "exec /sbin/getty -L 115200 ttyAMA0 xterm"),
+        (
+            "upstart",
+            "its own",
+            "amd64",
+            "exec /sbin/getty -L 115200 ttyS0 xterm",
+        ),
+        (
+            "upstart",
+            "its own",
+            "arm64",
+            "exec /sbin/getty -L 115200 ttyAMA0 xterm",
+        ),
         (
             "openrc",
+            "its own",
             "arm64",
             "s0:12345:respawn:/sbin/agetty -L 115200 ttyAMA0 vt100",
         ),
+        (
+            "openrc",
+            "busybox",
+            "amd64",
+            "\nttyS0::respawn:/sbin/getty -L 115200 ttyS0 vt100\n",
+        ),
     ] {
-        lab.set("DIB_INIT_SYSTEM", init);
+        lab.set("DIB_INIT_SYSTEM", init).set("WHOSE", whose);
         let words = [
             "-a",
             arch,

@@ -9,6 +9,10 @@ grub | systemd-boot | uki) ;;
     exit 1
     ;;
 esac
+if [ "$DIB_BOOTLOADER" != grub ] && [ "${DISTRO_NAME:-}" = alpine ]; then
+    echo "bootloader: DIB_BOOTLOADER=$DIB_BOOTLOADER needs systemd's loader, which is no part of Alpine: it boots by grub" >&2
+    exit 1
+fi
 export DIB_BOOTLOADER
 case "${ARCH:-}" in
 arm64 | aarch64) _dib_serial=ttyAMA0,115200 ;;

@@ -11,6 +11,10 @@ fn devuser_has_the_builders_keys_and_what_is_asked_for() {
     home(&lab, ".ssh/id_ed25519.pub", "ssh-ed25519 AAAA me\n");
     home(&lab, ".ssh/id_rsa.pub", "ssh-rsa BBBB me\n");
     lab.set("SHOW", "etc home");
+    lab.hook(
+        "extra-data.d/60-once-more",
+        "$TMP_HOOKS_PATH/extra-data.d/50-devuser-keys",
+    );
     build(&lab, &["devuser"]).ok();
     assert_eq!(
         lab.text("home/devuser/.ssh/authorized_keys"),

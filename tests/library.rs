@@ -314,6 +314,7 @@ fn elements_are_listed_and_shown() {
         .hook("install.d/20-later", "true")
         .hook("install.d/3-first", "true")
         .hook("root.d/10-root", "true")
+        .hook("install.d/probe-source-install/30-source", "true")
         .file("probe/install.d/none", "no hook");
     let list = lab.run(DIB, &["elements"]).ok().out;
     let line = list.lines().find(|line| line.starts_with("probe ")).unwrap();
@@ -333,6 +334,7 @@ fn elements_are_listed_and_shown() {
          snippets  10-probe.bash\n\
          cases     builds\n\
          hooks     root.d/10-root\n          install.d/3-first\n          install.d/20-later\n\
+         \x20         install.d/probe-source-install/30-source\n\
          variables DIB_PROBE [`no`]  whether\n          DIB_OTHER [5]\n\
          needs     lower\n            disk-maker  (provided by layout)\n          spy\n          nowhere  (there is none)\n"
     );
@@ -341,6 +343,10 @@ fn elements_are_listed_and_shown() {
     let probe = &json["elements"][0];
     assert_eq!((&json["version"], &probe["kind"]), (&1.into(), &"hooks".into()));
     assert_eq!(probe["hooks"][1]["hook"], "3-first");
+    assert_eq!(
+        ["hook", "phase", "install_type"].map(|key| probe["hooks"][3][key].clone()),
+        ["30-source", "install.d", "source"]
+    );
     assert!(probe["readme"].as_str().unwrap().starts_with("# probe\n\nProbes"));
     assert_eq!(
         probe["variables"][0],

@@ -28,10 +28,10 @@ pub const SCHEMA: &str = "\
 JSON, version 1:
   version   1; within a version fields are only added
   elements  by name: {name, kind, summary, place, provides, needs}; place is a directory or 'this program'; 'show' adds
-            hooks, in the order of phases: {phase, hook, path}; snippets of environment.d; data, the names of its other
-            directories and files; variables: {name, default, meaning}, null where its README has none; cases, the names of
-            its tests; tree: {name, known, provided_by, needs}, each element with what it needs where it comes first;
-            and readme";
+            hooks, in the order of phases: {phase, hook, path, install_type}, null where it is for all types; snippets of
+            environment.d; data, the names of its other directories and files; variables: {name, default, meaning}, null
+            where its README has none; cases, the names of its tests; tree: {name, known, provided_by, needs}, each element
+            with what it needs where it comes first; and readme";
 
 /// Levels of a tree of dependencies that are told.
 const LEVELS_MAX: usize = 64;
@@ -108,6 +108,8 @@ pub struct Hook {
     pub hook: String,
     /// Its path in the element.
     pub path: String,
+    /// The install type that it is for, if it is not for all.
+    pub install_type: Option<String>,
 }
 
 /// An element that is needed, with what it needs itself.
@@ -281,29 +283,54 @@ fn names_in(items: &[Item], dir: &str) -> Vec<String> {
 }
 
 fn hooks(items: &[Item]) -> Vec<Hook> {
-    let pattern = Regex::new(HOOK_NAMES).expect("the pattern is a constant");
     let mut hooks = Vec::new();
     for phase in Phase::ALL {
         let dir = phase.dir();
-        let runs = |name: &String| {
-            let path = Path::new(&dir).join(name);
-            let item = items.iter().find(|item| item.path == path);
-            item.is_some_and(|item| match &item.kind {
-                ItemKind::File { run, .. } => *run,
-                ItemKind::Symlink { runs, .. } => *runs,
-                ItemKind::Directory => false,
-            })
-        };
-        let mut names = names_in(items, &dir);
-        names.retain(|name| pattern.is_match(name) && runs(name));
-        names.sort_by(|a, b| hook_order(a.as_bytes(), b.as_bytes()));
-        hooks.extend(names.into_iter().map(|hook| Hook {
-            path: format!("{dir}/{hook}"),
-            phase: dir.clone(),
-            hook,
-        }));
+        hooks.extend(hooks_in(items, &dir, &dir, None));
+        if phase == Phase::Install {
+            for (of_type, install_type) in of_install_types(items) {
+                hooks.extend(hooks_in(items, &of_type, &dir, Some(install_type)));
+            }
+        }
     }
     hooks
+}
+
+/// The directories `install.d/NAME-TYPE-install`, of which element `install-types` links the hooks of one type into `install.d`,
+/// and their types.
+fn of_install_types(items: &[Item]) -> Vec<(String, &str)> {
+    let dirs = items.iter().filter(|item| item.kind == ItemKind::Directory);
+    let of_type = dirs.filter_map(|item| {
+        let path = item.path.to_str()?;
+        let name = path.strip_prefix("install.d/")?.strip_suffix("-install")?;
+        let (_, install_type) = name.rsplit_once('-')?;
+        (!name.contains('/')).then(|| (path.to_owned(), install_type))
+    });
+    of_type.collect()
+}
+
+/// The hooks of a phase that lie in a directory.
+fn hooks_in(items: &[Item], dir: &str, phase: &str, install_type: Option<&str>) -> Vec<Hook> {
+    let pattern = Regex::new(HOOK_NAMES).expect("the pattern is a constant");
+    let runs = |name: &String| {
+        let path = Path::new(dir).join(name);
+        let item = items.iter().find(|item| item.path == path);
+        item.is_some_and(|item| match &item.kind {
+            ItemKind::File { run, .. } => *run,
+            ItemKind::Symlink { runs, .. } => *runs,
+            ItemKind::Directory => false,
+        })
+    };
+    let mut names = names_in(items, dir);
+    names.retain(|name| pattern.is_match(name) && runs(name));
+    names.sort_by(|a, b| hook_order(a.as_bytes(), b.as_bytes()));
+    let hooks = names.into_iter().map(|hook| Hook {
+        path: format!("{dir}/{hook}"),
+        phase: phase.to_owned(),
+        hook,
+        install_type: install_type.map(str::to_owned),
+    });
+    hooks.collect()
 }
 
 /// What there is at the first level besides phases, lists that have a place of their own here, and READMEs.

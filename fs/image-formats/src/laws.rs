@@ -27,12 +27,13 @@ mod xfs_reader;
 use std::fs::File;
 use std::io::{Cursor, Seek, Write};
 use std::num::NonZero;
+use std::ops::Range;
 use std::path::Path;
 
 use image_core::copy;
 use image_core::laws::{Draw, Model, copied, filler};
 use image_core::store::Store;
-use image_core::tree::{Content, NodeId, Tree};
+use image_core::tree::{Content, Data, NodeId, Tree};
 
 use crate::qcow2::options::{Compat, CompressionType, Options};
 use crate::qcow2::{self, ClusterSize, CompressedSink, Reader};
@@ -227,15 +228,21 @@ fn read_all(tree: &Tree, store: &impl Store) {
             continue;
         };
         let open = store.open(data.file).unwrap();
-        let mut end = 0;
-        for range in data.ranges() {
-            assert!(range.start >= end && range.start < range.end && range.end <= data.len);
-            end = range.end;
-            let mut buf = vec![0; usize::try_from(range.end - range.start).unwrap()];
-            open.read_exact_at(&mut buf, range.start).unwrap();
+        for run in runs(data) {
+            let mut buf = vec![0; usize::try_from(run.end - run.start).unwrap()];
+            open.read_exact_at(&mut buf, run.start).unwrap();
         }
         open.finish().unwrap();
     }
+}
+
+/// The runs of a file's data, each of which must have bytes, lie behind the one before it and end within the file.
+fn runs(data: &Data) -> impl Iterator<Item = Range<u64>> + '_ {
+    let mut end = 0;
+    data.ranges().inspect(move |run| {
+        assert!(end <= run.start && run.start < run.end && run.end <= data.len);
+        end = run.end;
+    })
 }
 
 /// What members and links are named.

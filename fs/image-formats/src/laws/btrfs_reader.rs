@@ -9,6 +9,7 @@ use image_core::laws::Draw;
 use image_core::store::Store;
 use image_core::tree::{Content, Data};
 
+use super::runs;
 use super::sparse::Sparse;
 use crate::btrfs::{Error, FileSystem, checksum::Checksum, disk};
 
@@ -148,16 +149,13 @@ fn change(draw: &mut Draw<'_>, block: &mut [u8], superblock: bool) {
 /// Reads the first bytes and the last of each run of data; what is read must be what is read again.
 fn try_file(store: &impl Store, data: &Data) {
     let Ok(open) = store.open(data.file) else { return };
-    let mut end = 0;
-    for range in data.ranges().take(100) {
-        assert!(range.start >= end && range.start < range.end && range.end <= data.len);
-        end = range.end;
-        let mut first = vec![0; usize::try_from((range.end - range.start).min(1 << 14)).unwrap()];
+    for run in runs(data).take(100) {
+        let mut first = vec![0; usize::try_from((run.end - run.start).min(1 << 14)).unwrap()];
         let mut second = first.clone();
-        let whole = open.read_exact_at(&mut first, range.start).is_ok();
-        let last = range.end - u64::try_from(first.len()).unwrap();
+        let whole = open.read_exact_at(&mut first, run.start).is_ok();
+        let last = run.end - u64::try_from(first.len()).unwrap();
         let _ = open.read_exact_at(&mut second, last);
-        if whole && open.read_exact_at(&mut second, range.start).is_ok() {
+        if whole && open.read_exact_at(&mut second, run.start).is_ok() {
             assert!(first == second);
         }
     }

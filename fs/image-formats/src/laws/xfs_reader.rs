@@ -6,6 +6,7 @@ use image_core::laws::Draw;
 use image_core::store::Store;
 use image_core::tree::{Content, Tree};
 
+use super::runs;
 use super::sparse::Sparse;
 use crate::xfs;
 
@@ -81,18 +82,15 @@ pub fn xfs_reader(bytes: &[u8]) {
 }
 
 /// Reads the first and last bytes of each run of every file.
-pub(super) fn read_ends(tree: &Tree, store: &impl Store, unchanged: bool) {
+fn read_ends(tree: &Tree, store: &impl Store, unchanged: bool) {
     for node in tree.nodes() {
         let Content::File(data) = &node.content else {
             continue;
         };
         let open = store.open(data.file).unwrap();
-        let mut end = 0;
-        for range in data.ranges() {
-            assert!(range.start >= end && range.start < range.end && range.end <= data.len);
-            end = range.end;
-            let mut buf = vec![0; usize::try_from((range.end - range.start).min(4096)).unwrap()];
-            for at in [range.start, range.end - u64::try_from(buf.len()).unwrap()] {
+        for run in runs(data) {
+            let mut buf = vec![0; usize::try_from((run.end - run.start).min(4096)).unwrap()];
+            for at in [run.start, run.end - u64::try_from(buf.len()).unwrap()] {
                 assert!(open.read_exact_at(&mut buf, at).is_ok() || !unchanged);
             }
         }

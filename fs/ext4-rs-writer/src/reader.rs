@@ -37,11 +37,12 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use image_core::ReadAt;
+use image_core::runs::{RunStore, Stored};
 use image_core::store::{self, FileId, Open, Store};
 use image_core::tree::{Builder, Data, Device, Meta, NewContent, NodeId, Tree, TreeError, XattrsId};
 
 use crate::inode::{Inode, mode};
-use crate::units::{Block, Ino, to_u64};
+use crate::units::{Block, Ino};
 pub use about::{About, about};
 pub use check::{Fault, check};
 use mapping::Mapped;
@@ -126,16 +127,12 @@ impl std::fmt::Display for Owner {
 
 /// Serves the files of an image.
 #[derive(Debug)]
-pub struct Ext4Store<R> {
-    source: Replayed<R>,
-    files: Vec<Stored>,
-}
+pub struct Ext4Store<R>(RunStore<Replayed<R>>);
 
-#[derive(Debug)]
-struct Stored {
-    ino: Ino,
-    len: u64,
-    mapped: Mapped,
+impl<R: ReadAt> Store for Ext4Store<R> {
+    fn open(&self, file: FileId) -> Result<Box<dyn Open + '_>, store::Error> {
+        self.0.open(file)
+    }
 }
 
 /// Reads a file system: its tree, and the store that serves its files.
@@ -176,7 +173,7 @@ pub fn read_some<R: ReadAt>(
         }
     }
     let Walk { builder, files, .. } = walk;
-    Ok((builder.build()?, Ext4Store { source, files }))
+    Ok((builder.build()?, Ext4Store(RunStore::new(source, files))))
 }
 
 /// A directory whose entries have not been read yet.
@@ -269,13 +266,13 @@ impl<R: ReadAt> Walk<'_, R> {
     }
 
     fn file(&mut self, loaded: &Loaded) -> Result<Data, ReadError> {
-        let mapped = self.map(loaded)?;
+        let runs = self.map(loaded)?.in_bytes();
         let len = loaded.size();
-        let ranges = mapped.ranges(len);
+        let ranges = runs.ranges(len);
         let dense = ranges.len() == usize::from(len > 0) && ranges.iter().all(|range| *range == (0..len));
         let file = FileId(u32::try_from(self.files.len()).map_err(|_| TreeError::TooLarge)?);
-        let ino = loaded.ino;
-        self.files.push(Stored { ino, len, mapped });
+        let inode = loaded.ino.0.into();
+        self.files.push(Stored { inode, len, runs });
         let ranges = (!dense).then(|| Arc::<[Range<u64>]>::from(ranges));
         Ok(Data { file, len, ranges })
     }
@@ -324,40 +321,6 @@ fn device(inode: &Inode) -> Device {
             major: (old >> 8) & 0xff,
             minor: old & 0xff,
         }
-    }
-}
-
-impl<R: ReadAt> Store for Ext4Store<R> {
-    fn open(&self, file: FileId) -> Result<Box<dyn Open + '_>, store::Error> {
-        let stored = self.files.get(file.index()).ok_or(store::Error::Unknown(file))?;
-        self.source.check()?;
-        Ok(Box::new(OpenFile { store: self, stored }))
-    }
-}
-
-struct OpenFile<'a, R> {
-    store: &'a Ext4Store<R>,
-    stored: &'a Stored,
-}
-
-impl<R: ReadAt> Open for OpenFile<'_, R> {
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<(), store::Error> {
-        let failed = |source| store::Error::Read {
-            path: format!("inode {}", self.stored.ino).into_bytes(),
-            source,
-        };
-        let end = offset.checked_add(to_u64(buf.len()));
-        if end.is_none_or(|end| end > self.stored.len) {
-            return Err(failed(std::io::ErrorKind::UnexpectedEof.into()));
-        }
-        self.stored
-            .mapped
-            .read(&self.store.source, buf, offset)
-            .map_err(failed)
-    }
-
-    fn finish(&self) -> Result<(), store::Error> {
-        self.store.source.check()
     }
 }
 

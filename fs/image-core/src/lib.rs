@@ -10,10 +10,11 @@
 //! | [`map`] | an image as a map of extents; what planners return |
 //! | [`read_at`] | the bytes of an image that is read: a file, a part of one, or what a format holds |
 //! | [`store`] | where the bytes of files come from while an image is copied |
+//! | [`runs`] | the store of a file system that is read: runs of its image |
 //! | [`sink`] | where the bytes of an image go |
 //! | [`copy`](mod@copy) | the one loop that moves bytes, from store to sink, as a map says |
 //!
-//! Everything but `scan`, `read_at`, `store`, `sink` and `copy` is pure: no clock, no randomness, no environment, no file.
+//! Everything but `scan`, `read_at`, `store`, `runs`, `sink` and `copy` is pure: no clock, no randomness, no environment, no file.
 #![forbid(unsafe_code)]
 #![deny(clippy::as_conversions, clippy::arithmetic_side_effects, clippy::unwrap_used)]
 #![cfg_attr(
@@ -27,6 +28,7 @@ pub mod identity;
 pub mod laws;
 pub mod map;
 pub mod read_at;
+pub mod runs;
 pub mod scan;
 pub mod sink;
 pub mod store;

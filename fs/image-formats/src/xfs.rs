@@ -2,7 +2,7 @@
 //!
 //! Spec: <https://www.kernel.org/pub/linux/utils/fs/xfs/docs/xfs_filesystem_structure.pdf>
 //!
-//! [`read`] walks the directories once and leaves the data where they are: the [`XfsStore`] reads them when somebody asks
+//! [`read`] walks the directories once and leaves the data where they are: the [`RunStore`] reads them when somebody asks
 //! for them, by any number of threads. [`read_some`] walks only directories that somebody wants. [`about`] reads the
 //! superblock alone.
 //!
@@ -15,7 +15,6 @@
 //! | `mapping` | where the blocks of a fork lie |
 //! | `directory`, `attributes` | what directories and attributes say |
 //! | `walk` | image → tree |
-//! | `store` | [`XfsStore`] |
 //!
 //! Versions 4 and 5, with any size of blocks, sectors, inodes and directories. Reflinks, sparse inodes, large times and
 //! wide counters are read; the trees that serve allocation and repair are not needed.
@@ -38,19 +37,18 @@ mod disk;
 mod inode;
 mod log;
 mod mapping;
-mod store;
 mod volume;
 mod walk;
 
 use std::io;
 
 use image_core::ReadAt;
+use image_core::runs::RunStore;
 #[cfg(doc)]
 use image_core::tree::Xattr;
 use image_core::tree::{Tree, TreeError};
 
 use disk::Superblock;
-pub use store::XfsStore;
 use volume::Volume;
 
 /// Why an image cannot be read as a tree.
@@ -199,28 +197,19 @@ fn features(sb: &Superblock) -> Vec<&'static str> {
 }
 
 /// Reads a file system: its tree, and the store that serves its files.
-pub fn read<R: ReadAt>(source: R) -> Result<(Tree, XfsStore<R>), Error> {
+pub fn read<R: ReadAt>(source: R) -> Result<(Tree, RunStore<R>), Error> {
     read_some(source, |_| true)
 }
 
 /// Reads what is in the directories that are `wanted`, by their paths from the root on, without a leading `/`: the tree has
 /// the others without an entry. The root is read in any case, of others only what is named by those that are.
-pub fn read_some<R: ReadAt>(source: R, wanted: impl Fn(&[u8]) -> bool) -> Result<(Tree, XfsStore<R>), Error> {
+pub fn read_some<R: ReadAt>(source: R, wanted: impl Fn(&[u8]) -> bool) -> Result<(Tree, RunStore<R>), Error> {
     let volume = Volume::open(source)?;
     if !log::is_clean(&volume)? {
         return Err(Error::NotUnmounted);
     }
     let (tree, files) = walk::walk(&volume, wanted)?;
-    let block_bytes = volume.block_bytes();
-    let source = volume.source;
-    Ok((
-        tree,
-        XfsStore {
-            source,
-            block_bytes,
-            files,
-        },
-    ))
+    Ok((tree, RunStore::new(volume.source, files)))
 }
 
 fn to_u64(len: usize) -> u64 {

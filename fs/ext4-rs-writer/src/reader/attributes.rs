@@ -161,7 +161,7 @@ fn read_value<R: ReadAt>(ino: Ino, of: &Loaded, volume: &Volume<'_, R>) -> Resul
     }
     let (mapped, _) = mapping::of(&inode, volume, volume.blocks)?;
     let mut value = vec![0; usize::try_from(len).expect("64 KiB at most")];
-    mapped.read(volume.source(), &mut value, 0)?;
+    mapped.in_bytes().read(volume.source(), &mut value, 0)?;
     Ok(value.into())
 }
 

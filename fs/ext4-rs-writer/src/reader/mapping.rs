@@ -1,9 +1,7 @@
 //! Where a file's blocks lie: extents or a block map, read into runs.
 
-use std::io;
-use std::ops::Range;
-
 use image_core::ReadAt;
+use image_core::runs::{self, Runs};
 use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
@@ -12,7 +10,7 @@ use super::ReadError;
 use super::volume::{Loaded, Volume};
 use crate::extent::{Header, Index, LEN_MAX, Leaf, MAGIC};
 use crate::inode::EXTENTS_FL;
-use crate::units::{Block, BlockSize, to_u64};
+use crate::units::{Block, BlockSize};
 
 /// The deepest tree of extents that there is.
 const DEPTH_MAX: u16 = 5;
@@ -260,48 +258,14 @@ impl Mapped {
         })
     }
 
-    /// Which bytes of a file of so many are data.
-    pub(super) fn ranges(&self, len: u64) -> Vec<Range<u64>> {
+    /// Where the bytes of a file lie that has these blocks.
+    pub(super) fn in_bytes(&self) -> Runs {
         let size = self.block_size.bytes();
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for run in &self.runs {
-            let start = run.logical.saturating_mul(size);
-            let end = run.end().saturating_mul(size).min(len);
-            match ranges.last_mut() {
-                _ if start >= end => {}
-                Some(last) if last.end == start => last.end = end,
-                _ => ranges.push(start..end),
-            }
-        }
-        ranges
-    }
-
-    /// Fills `buf` with the file's bytes from `offset` on.
-    pub(super) fn read(&self, source: &impl ReadAt, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let size = self.block_size.bytes();
-        let (mut buf, mut offset) = (buf, offset);
-        while !buf.is_empty() {
-            let logical = offset.div_euclid(size);
-            let at = self.runs.partition_point(|run| run.end() <= logical);
-            let run = self.runs.get(at);
-            let (from, until) = match run {
-                Some(run) if run.logical <= logical => {
-                    let within = offset.saturating_sub(run.logical.saturating_mul(size));
-                    let from = run.start.saturating_mul(size).saturating_add(within);
-                    (Some(from), run.end().saturating_mul(size))
-                }
-                Some(run) => (None, run.logical.saturating_mul(size)),
-                None => (None, u64::MAX),
-            };
-            let here = until.saturating_sub(offset).min(to_u64(buf.len()));
-            let (part, rest) = buf.split_at_mut(usize::try_from(here).expect("no more than the buffer"));
-            match from {
-                Some(from) => source.read_exact_at(part, from)?,
-                None => part.fill(0),
-            }
-            offset = offset.saturating_add(here);
-            buf = rest;
-        }
-        Ok(())
+        let run = |run: &Run| runs::Run {
+            at: run.logical.saturating_mul(size),
+            start: run.start.saturating_mul(size),
+            len: run.len.saturating_mul(size),
+        };
+        self.runs.iter().map(run).collect()
     }
 }

@@ -1,15 +1,14 @@
 //! Where the blocks of a fork lie: a list of extents, or a tree of them.
 
-use std::ops::Range;
-
 use image_core::ReadAt;
+use image_core::runs::{self, Runs};
 use zerocopy::FromBytes;
 use zerocopy::byteorder::big_endian::{U16, U64};
 
+use super::Error;
 use super::disk::{BMAP_MAGICS, Extent, TREE_GUARD, TreeHead};
 use super::inode::{Fork, Form, Inode};
 use super::volume::{Ledger, Volume, buffer};
-use super::{Error, to_u64, to_usize};
 
 /// The deepest tree of extents that there is.
 const LEVELS_MAX: u16 = 9;
@@ -196,57 +195,13 @@ impl Mapped {
         run.start.checked_add(within)
     }
 
-    /// Which bytes of a file of this length are data.
-    pub(super) fn ranges(&self, block_bytes: u64, len: u64) -> Vec<Range<u64>> {
-        let mut ranges: Vec<Range<u64>> = Vec::new();
-        for run in &self.runs {
-            let start = run.logical.saturating_mul(block_bytes).min(len);
-            let end = run.end().saturating_mul(block_bytes).min(len);
-            match ranges.last_mut() {
-                Some(last) if last.end == start => last.end = end,
-                _ if start < end => ranges.push(start..end),
-                _ => (),
-            }
-        }
-        ranges
-    }
-
-    /// Fills a buffer with the file's bytes from one on; zeros where it has none.
-    pub(super) fn read<R: ReadAt>(
-        &self,
-        source: &R,
-        block_bytes: u64,
-        buf: &mut [u8],
-        offset: u64,
-    ) -> std::io::Result<()> {
-        let mut at = offset;
-        let mut rest = buf;
-        let mut index = self
-            .runs
-            .partition_point(|run| run.end().saturating_mul(block_bytes) <= offset);
-        while !rest.is_empty() {
-            let run = self.runs.get(index);
-            let (start, end) = match run {
-                Some(run) => (
-                    run.logical.saturating_mul(block_bytes),
-                    run.end().saturating_mul(block_bytes),
-                ),
-                None => (u64::MAX, u64::MAX),
-            };
-            let until = if at < start { start } else { end };
-            let count = to_usize(until.saturating_sub(at).min(to_u64(rest.len())));
-            let (part, behind) = rest.split_at_mut(count);
-            match run {
-                Some(run) if at >= start => {
-                    let first = run.start.saturating_mul(block_bytes);
-                    source.read_exact_at(part, first.saturating_add(at.saturating_sub(start)))?;
-                    index = index.saturating_add(1);
-                }
-                _ => part.fill(0),
-            }
-            at = at.saturating_add(to_u64(count));
-            rest = behind;
-        }
-        Ok(())
+    /// Where the bytes of a file lie that has these blocks.
+    pub(super) fn in_bytes(&self, block_bytes: u64) -> Runs {
+        let run = |run: &Run| runs::Run {
+            at: run.logical.saturating_mul(block_bytes),
+            start: run.start.saturating_mul(block_bytes),
+            len: run.len.saturating_mul(block_bytes),
+        };
+        self.runs.iter().map(run).collect()
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use image_core::ReadAt;
+use image_core::runs::Stored;
 use image_core::store::FileId;
 use image_core::tree::{Builder, Data, Device, Meta, NewContent, NodeId, Tree, TreeError, XattrsId};
 use zerocopy::FromBytes;
@@ -13,7 +14,6 @@ use zerocopy::byteorder::big_endian::U32;
 use super::disk::{REMOTE_GUARD, RemoteHead, SYMLINK_MAGIC};
 use super::inode::{self, Form, Inode};
 use super::mapping::{self, Mapped};
-use super::store::Stored;
 use super::volume::{Ledger, Volume, buffer};
 use super::{Error, attributes, directory, to_usize};
 use crate::mode;
@@ -130,16 +130,16 @@ impl<R: ReadAt> Walk<'_, R> {
     }
 
     fn file(&mut self, inode: &Inode) -> Result<Data, Error> {
-        let mapped = self.map(inode)?;
+        let runs = self.map(inode)?.in_bytes(self.volume.block_bytes());
         let len = inode.core.di_size.get();
         if i64::try_from(len).is_err() {
             return Err(inode.corrupt("the length", len));
         }
-        let ranges = mapped.ranges(self.volume.block_bytes(), len);
+        let ranges = runs.ranges(len);
         let dense = ranges.len() == usize::from(len > 0) && ranges.iter().all(|range| *range == (0..len));
         let file = FileId(u32::try_from(self.files.len()).map_err(|_| TreeError::TooLarge)?);
-        let ino = inode.ino;
-        self.files.push(Stored { ino, len, mapped });
+        let inode = inode.ino;
+        self.files.push(Stored { inode, len, runs });
         let ranges = (!dense).then(|| Arc::<[Range<u64>]>::from(ranges));
         Ok(Data { file, len, ranges })
     }

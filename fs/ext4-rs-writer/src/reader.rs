@@ -33,8 +33,6 @@ mod replay;
 mod volume;
 
 use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::Arc;
 
 use image_core::ReadAt;
 use image_core::runs::{RunStore, Stored};
@@ -268,13 +266,11 @@ impl<R: ReadAt> Walk<'_, R> {
     fn file(&mut self, loaded: &Loaded) -> Result<Data, ReadError> {
         let runs = self.map(loaded)?.in_bytes();
         let len = loaded.size();
-        let ranges = runs.ranges(len);
-        let dense = ranges.len() == usize::from(len > 0) && ranges.iter().all(|range| *range == (0..len));
         let file = FileId(u32::try_from(self.files.len()).map_err(|_| TreeError::TooLarge)?);
+        let data = Data::with_ranges(file, len, runs.ranges(len));
         let inode = loaded.ino.0.into();
         self.files.push(Stored { inode, len, runs });
-        let ranges = (!dense).then(|| Arc::<[Range<u64>]>::from(ranges));
-        Ok(Data { file, len, ranges })
+        Ok(data)
     }
 
     fn target(&mut self, loaded: &Loaded) -> Result<Vec<u8>, ReadError> {

@@ -171,6 +171,20 @@ impl Data {
         }
     }
 
+    /// A file of which just these bytes are data: sorted, no two ranges touching, inside `0..len`.
+    pub fn with_ranges(file: FileId, len: u64, ranges: Vec<Range<u64>>) -> Self {
+        let dense = match &ranges[..] {
+            [] => len == 0,
+            [range] => *range == (0..len),
+            _ => false,
+        };
+        Self {
+            file,
+            len,
+            ranges: (!dense).then(|| ranges.into()),
+        }
+    }
+
     /// The runs of data, in order.
     pub fn ranges(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         let whole = (self.ranges.is_none() && self.len > 0).then_some(0..self.len);
@@ -605,6 +619,23 @@ mod tests {
             builder.link(parent, name, node).unwrap();
         }
         builder.build().unwrap()
+    }
+
+    #[test]
+    fn only_a_file_with_holes_keeps_its_ranges() {
+        for (len, ranges, holes) in [
+            (0, &[][..], false),
+            (9, &[(0, 9)], false),
+            (9, &[], true),
+            (9, &[(0, 8)], true),
+            (9, &[(1, 9)], true),
+            (9, &[(0, 4), (5, 9)], true),
+        ] {
+            let ranges: Vec<_> = ranges.iter().map(|(start, end)| *start..*end).collect();
+            let data = Data::with_ranges(FileId(3), len, ranges.clone());
+            assert_eq!(data.ranges.is_some(), holes, "{len} bytes, {ranges:?}");
+            assert_eq!(data.ranges().collect::<Vec<_>>(), ranges);
+        }
     }
 
     #[test]

@@ -245,8 +245,6 @@ impl<R: ReadAt> Walk<'_, R> {
         let extents = extents::read(&self.system.volume, tree, inode.ino, len, |bytes| {
             ledger.take(bytes)
         })?;
-        let ranges = extents::ranges(&extents);
-        let dense = ranges.len() == usize::from(len > 0) && ranges.iter().all(|range| *range == (0..len));
         let file = FileId(u32::try_from(self.files.len()).map_err(|_| TreeError::TooLarge)?);
         self.files.push(Stored {
             tree,
@@ -254,11 +252,7 @@ impl<R: ReadAt> Walk<'_, R> {
             len,
             sums: inode.has_sums(),
         });
-        Ok(Data {
-            file,
-            len,
-            ranges: (!dense).then(|| ranges.into()),
-        })
+        Ok(Data::with_ranges(file, len, extents::ranges(&extents)))
     }
 
     /// The target of a symbolic link, which stands in its only extent.

@@ -1,8 +1,6 @@
 //! Image → tree: from the root's inode through all directories that are wanted, each inode once.
 
 use std::collections::HashMap;
-use std::ops::Range;
-use std::sync::Arc;
 
 use image_core::ReadAt;
 use image_core::runs::Stored;
@@ -135,13 +133,11 @@ impl<R: ReadAt> Walk<'_, R> {
         if i64::try_from(len).is_err() {
             return Err(inode.corrupt("the length", len));
         }
-        let ranges = runs.ranges(len);
-        let dense = ranges.len() == usize::from(len > 0) && ranges.iter().all(|range| *range == (0..len));
         let file = FileId(u32::try_from(self.files.len()).map_err(|_| TreeError::TooLarge)?);
+        let data = Data::with_ranges(file, len, runs.ranges(len));
         let inode = inode.ino;
         self.files.push(Stored { inode, len, runs });
-        let ranges = (!dense).then(|| Arc::<[Range<u64>]>::from(ranges));
-        Ok(Data { file, len, ranges })
+        Ok(data)
     }
 
     fn map(&mut self, inode: &Inode) -> Result<Mapped, Error> {

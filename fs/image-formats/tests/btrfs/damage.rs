@@ -11,10 +11,9 @@ use image_core::store::Store;
 use image_core::tree::Content;
 use image_formats::btrfs::{BlockTrouble, Error, FileSystem};
 use image_formats::laws::{Sparse, seal_btrfs};
-use rustix::fs::{CWD, FileType, XattrFlags, lsetxattr, mknodat};
+use rustix::fs::{XattrFlags, lsetxattr};
 
-use crate::kinds::noise;
-use crate::{btrfs, make, require};
+use crate::{btrfs, filled, make, make_null, noise, require, sparse};
 
 const SUPERBLOCK: u64 = 64 << 10;
 const NODE: usize = 16 << 10;
@@ -43,28 +42,14 @@ fn fill(root: &Path) {
     fs::write(root.join("noise"), noise(100_000)).unwrap();
     fs::write(root.join("packed"), b"some text ".repeat(20_000)).unwrap();
     std::os::unix::fs::symlink("target", root.join("link")).unwrap();
-    let null = rustix::fs::makedev(1, 3);
-    mknodat(
-        CWD,
-        root.join("null"),
-        FileType::CharacterDevice,
-        0o600.into(),
-        null,
-    )
-    .unwrap();
+    make_null(&root.join("null"));
     lsetxattr(root.join("plain"), "user.name", b"value", XattrFlags::empty()).unwrap();
     btrfs(&["subvolume", "create"], &root.join("subvolume"));
 }
 
 /// A small file system of a form.
-fn filled(form: &str) -> Sparse {
-    let image = make(form);
-    image.write("compress-force=zlib", fill);
-    sparse(&image.path)
-}
-
-fn sparse(image: &Path) -> Sparse {
-    Sparse::of(&fs::read(image).unwrap())
+fn small(form: &str) -> Sparse {
+    sparse(&filled(form, "compress-force=zlib", fill).path)
 }
 
 /// Reads all that there is; gives what is wrong, with all its causes.
@@ -173,7 +158,7 @@ fn what_is_wrong_with_a_tree_block_is_named() {
     if !require() {
         return;
     }
-    let image = filled("");
+    let image = small("");
     assert_eq!(trouble(&image), Ok(()));
     let set = |at: usize, bytes: &'static [u8]| {
         change(&image, FILES, |block| {
@@ -216,8 +201,7 @@ fn blocks_that_are_not_those_of_the_block_above_are_refused() {
     if !require() {
         return;
     }
-    let image = make("");
-    image.write("", |root| {
+    let image = filled("", "", |root| {
         for i in 0..2000 {
             fs::write(root.join(format!("{i}")), b"some bytes").unwrap();
         }
@@ -258,7 +242,7 @@ fn what_is_wrong_with_an_inode_is_named() {
     if !require() {
         return;
     }
-    let image = filled("");
+    let image = small("");
     let item =
         |inode: u64, kind: u8, at: usize, bytes: &[u8]| change_item(&image, FILES, (inode, kind), at, bytes);
     let entry = |inode: u64, at: usize, bytes: &[u8]| change_entry(&image, inode, at, bytes);
@@ -313,7 +297,7 @@ fn what_is_wrong_with_an_extent_is_named() {
     if !require() {
         return;
     }
-    let image = filled("");
+    let image = small("");
     let extent = |inode: u64, at: usize, bytes: &[u8]| change_item(&image, FILES, (inode, 108), at, bytes);
     let start = |inode: u64, which: usize, start: u64| {
         change(&image, FILES, |block| {
@@ -358,7 +342,7 @@ fn what_is_wrong_with_roots_and_chunks_is_named() {
     if !require() {
         return;
     }
-    let image = filled("");
+    let image = small("");
     let root = |object: u64, kind: u8, at: usize, bytes: &[u8]| {
         change_item(&image, ROOTS, (object, kind), at, bytes)
     };
@@ -389,7 +373,7 @@ fn what_is_wrong_with_the_superblock_is_named() {
     if !require() {
         return;
     }
-    let image = filled("");
+    let image = small("");
     let set = |at: usize, bytes: &[u8]| {
         let mut image = image.clone();
         let mut superblock = image.get(SUPERBLOCK, 4096);
@@ -447,7 +431,7 @@ fn data_are_checked() {
     if !require() {
         return;
     }
-    let image = filled("");
+    let image = small("");
     let places = places(&image, &noise(100_000)[4096..8192]);
     assert_eq!(places.len(), 1);
     let mut damaged = image.clone();
@@ -475,7 +459,7 @@ fn second_copies_stand_in_for_damaged_ones() {
     if !require() {
         return;
     }
-    let image = filled("-m dup -d dup");
+    let image = small("-m dup -d dup");
     let data = places(&image, &noise(4096));
     assert_eq!(data.len(), 2);
     let mut copies: HashMap<u64, Vec<u64>> = HashMap::new();
@@ -540,8 +524,7 @@ fn another_uuid_can_be_given() {
     if !require() {
         return;
     }
-    let image = make("");
-    image.write("", fill);
+    let image = filled("", "", fill);
     let uuid = |image: &Path| FileSystem::open(sparse(image)).unwrap().about().uuid;
     let before = uuid(&image.path);
     oracle::run("btrfstune", &["-m".as_ref(), image.path.as_os_str()]);

@@ -15,7 +15,7 @@ use image_formats::btrfs::FileSystem;
 use oracle::snapshot;
 use rustix::fs::{CWD, FallocateFlags, FileType, XattrFlags, fallocate, lsetxattr, mknodat};
 
-use crate::{comparable, make, require};
+use crate::{comparable, filled, noise, require};
 
 /// Options of mkfs.btrfs and of mount.
 const FORMS: [(&str, &str); 9] = [
@@ -43,17 +43,6 @@ fn one_hash(prefix: &str) -> [String; 2] {
             Some([other, name])
         })
         .expect("there are more names than hashes")
-}
-
-/// Bytes that no compressor makes shorter.
-pub(crate) fn noise(len: usize) -> Vec<u8> {
-    let mut state = 1_u32;
-    std::iter::repeat_with(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    })
-    .take(len)
-    .collect()
 }
 
 /// Fills a root with what file systems hold.
@@ -195,8 +184,7 @@ fn what_the_kernel_wrote_is_read_as_the_kernel_shows_it() {
     let readable = |options: &str| cfg!(feature = "zstd") || !options.contains("zstd");
     for (form, options) in FORMS.into_iter().filter(|(_, options)| readable(options)) {
         eprintln!("mkfs.btrfs {form}; mount {options}");
-        let image = make(form);
-        image.write(options, fill);
+        let image = filled(form, options, fill);
         let shown = image.shown("");
         assert!(shown.len() > 50, "{} files", shown.len());
         snapshot::assert_same(&shown, &image.read(5));
@@ -214,8 +202,7 @@ fn directories_of_many_names_are_whole() {
         return;
     }
     for form in ["--nodesize 4096", "--nodesize 16384"] {
-        let image = make(form);
-        image.write("", |root| {
+        let image = filled(form, "", |root| {
             for i in 0..20_000 {
                 let name = format!("{i}-{}", "n".repeat(i % 60));
                 fs::write(root.join(&name), b"").unwrap();
@@ -266,8 +253,7 @@ fn one_file_takes_a_few_tree_blocks() {
     if !require() {
         return;
     }
-    let image = make("--nodesize 4096");
-    image.write("", |root| {
+    let image = filled("--nodesize 4096", "", |root| {
         for directory in 0..40 {
             let directory = root.join(format!("many-{directory}/below"));
             fs::create_dir_all(&directory).unwrap();

@@ -7,12 +7,14 @@ mod subvolumes;
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use image_core::read_at::ImageFile;
 use image_formats::btrfs::FileSystem;
+use image_formats::laws::Sparse;
 use oracle::snapshot::{self, Kind, Snapshot};
+use rustix::fs::{CWD, FileType, mknodat};
 
 /// Whether file systems can be made and mounted here.
 fn require() -> bool {
@@ -35,6 +37,18 @@ fn make(form: &str) -> Image {
     let args: Vec<_> = args.map(OsStr::new).chain([path.as_os_str()]).collect();
     oracle::run("mkfs.btrfs", &args);
     Image { _dir: dir, path }
+}
+
+/// One that was mounted with some options and filled.
+fn filled(form: &str, options: &str, fill: impl FnOnce(&Path) + Send) -> Image {
+    let image = make(form);
+    image.write(options, fill);
+    image
+}
+
+/// The blocks of an image that are not zero.
+fn sparse(image: &Path) -> Sparse {
+    Sparse::of(&fs::read(image).unwrap())
 }
 
 impl Image {
@@ -74,6 +88,23 @@ fn comparable(mut snapshot: Snapshot) -> Snapshot {
         file.xattrs.retain(|name, _| !name.starts_with(b"btrfs."));
     }
     snapshot
+}
+
+/// Bytes that no compressor makes shorter.
+fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    })
+    .take(len)
+    .collect()
+}
+
+/// Makes a node of the device that is empty when read.
+fn make_null(path: &Path) {
+    let null = rustix::fs::makedev(1, 3);
+    mknodat(CWD, path, FileType::CharacterDevice, 0o600.into(), null).unwrap();
 }
 
 fn btrfs(args: &[&str], path: &Path) {

@@ -11,8 +11,7 @@ use image_formats::laws::Sparse;
 use oracle::snapshot::{self, Snapshot};
 use rustix::fs::{CWD, FallocateFlags, FileType, XattrFlags, fallocate, lsetxattr, mknodat};
 
-use crate::kinds::noise;
-use crate::{btrfs, comparable, make, require};
+use crate::{btrfs, comparable, filled, make_null, noise, require, sparse};
 
 /// Where the law has it.
 const PLACE: &str = concat!(
@@ -25,15 +24,7 @@ fn fill(root: &Path) {
     fs::write(root.join("directory/inline"), b"some bytes").unwrap();
     fs::hard_link(root.join("directory/inline"), root.join("linked")).unwrap();
     symlink("directory/inline", root.join("symlink")).unwrap();
-    let null = rustix::fs::makedev(1, 3);
-    mknodat(
-        CWD,
-        root.join("null"),
-        FileType::CharacterDevice,
-        0o600.into(),
-        null,
-    )
-    .unwrap();
+    make_null(&root.join("null"));
     mknodat(CWD, root.join("fifo"), FileType::Fifo, 0o600.into(), 0).unwrap();
     for name in ["user.name", "trusted.other"] {
         lsetxattr(root.join("linked"), name, b"value", XattrFlags::empty()).unwrap();
@@ -90,9 +81,7 @@ fn the_file_system_of_the_law_is_one_of_its_kind() {
     if !require() {
         return;
     }
-    let image = make("--nodesize 4096 -m single");
-    image.write("", fill);
-    let made = Sparse::of(&fs::read(&image.path).unwrap());
+    let made = sparse(&filled("--nodesize 4096 -m single", "", fill).path);
     if std::env::var_os("DIB_BLESS").is_some() {
         fs::write(PLACE, made.pack()).unwrap();
         return;

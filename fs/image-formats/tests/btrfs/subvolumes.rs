@@ -8,7 +8,7 @@ use std::path::Path;
 use image_formats::btrfs::{Error, Subvolume};
 use oracle::snapshot::{self, Snapshot};
 
-use crate::{btrfs, comparable, make, require};
+use crate::{btrfs, comparable, filled, require};
 
 /// Subvolumes as Fedora's images have them, with one within, and snapshots.
 fn subvolumes(root: &Path) {
@@ -34,8 +34,7 @@ fn subvolumes_are_directories_of_each_other() {
     if !require() {
         return;
     }
-    let image = make("");
-    image.write("compress-force=zlib", subvolumes);
+    let image = filled("", "compress-force=zlib", subvolumes);
     let system = image.open();
     let id = |path: &str| {
         let found = system.subvolumes().iter().find(|one| one.path == path.as_bytes());

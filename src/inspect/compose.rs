@@ -180,7 +180,7 @@ fn fstab_of(image: &Image, volume: usize) -> Result<Vec<fstab::Line>, InspectErr
 fn is_named(image: &Image, volume: usize, line: &fstab::Line) -> bool {
     let found = &image.volumes[volume];
     let partition = image.partition(volume);
-    let is_meant = found.subvolume.as_ref().is_none_or(|it| match &line.subvolume {
+    let is_meant = found.subvolume().is_none_or(|it| match &line.subvolume {
         Some(fstab::Subvolume::Path(path)) => it.path == *path,
         Some(fstab::Subvolume::Id(id)) => it.id == *id,
         None => it.is_default,

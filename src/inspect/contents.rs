@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use image_core::{ReadAt as _, Store, Tree};
-use image_formats::{btrfs, cpio, fat, squashfs, xfs};
+use image_formats::{cpio, fat, squashfs, xfs};
 
 use super::container::Bytes;
 use super::image::Volume;
@@ -153,11 +153,8 @@ pub fn read(
             Ok(Files::new(tree, store))
         }
         Contents::Btrfs => {
-            let read = match &volume.subvolume {
-                Some(it) => it.system.read_some(it.id, apart, wanted),
-                None => btrfs::FileSystem::open(bytes)
-                    .and_then(|system| system.read_some(system.default_subvolume(), apart, wanted)),
-            };
+            let subvolume = volume.opened().map_err(unreadable(place))?;
+            let read = subvolume.system.read_some(subvolume.id, apart, wanted);
             let (tree, store) = read.map_err(unreadable(place))?;
             Ok(Files::new(tree, store))
         }

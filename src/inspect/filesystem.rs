@@ -1,9 +1,6 @@
 //! What file systems say of themselves: labels, ids, how full they are.
 
 use std::path::Path;
-use std::sync::Arc;
-
-use image_formats::btrfs::FileSystem;
 
 use super::container::Bytes;
 use super::contents::{Contents, SWAP};
@@ -97,19 +94,14 @@ fn xfs(bytes: &Bytes) -> Result<About, InspectError> {
 }
 
 fn btrfs(volume: &Volume) -> Result<About, InspectError> {
-    let said = match &volume.subvolume {
-        Some(subvolume) => subvolume.system.about().clone(),
-        None => FileSystem::open(Arc::clone(&volume.bytes))
-            .map_err(unreadable("a file system"))?
-            .about()
-            .clone(),
-    };
+    let subvolume = volume.opened().map_err(unreadable("a file system"))?;
+    let said = subvolume.system.about();
     Ok(About {
         label: text(&said.label),
         uuid: Some(uuid_text(&said.uuid)),
         size: Some(said.size),
         free: Some(said.size.saturating_sub(said.used)),
-        features: said.features,
+        features: said.features.clone(),
         ..plain("btrfs")
     })
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use image_core::read_at::Slice;
 use image_core::scan;
+use image_formats::btrfs;
 use image_formats::oci::Choice;
 
 use super::container::{self, Bytes};
@@ -25,8 +26,8 @@ pub struct Volume {
     pub partition: Option<usize>,
     /// Its name, with that of its group, if it is a logical volume: `GROUP/NAME`.
     pub logical: Option<String>,
-    /// Which subvolume it is of the file system in its bytes, if that is Btrfs.
-    pub subvolume: Option<Subvolume>,
+    /// Which subvolume it is of the file system in its bytes, if that is Btrfs, or why that cannot be opened.
+    pub btrfs: Option<Result<Subvolume, Arc<btrfs::Error>>>,
     /// Its bytes.
     pub bytes: Bytes,
     /// What they are.
@@ -41,7 +42,19 @@ impl Volume {
 
     /// Whether it is all that the image has.
     pub fn is_alone(&self) -> bool {
-        self.is_whole() && self.subvolume.is_none()
+        self.is_whole() && self.subvolume().is_none()
+    }
+
+    /// Which subvolume of Btrfs it is, if it is one.
+    pub fn subvolume(&self) -> Option<&Subvolume> {
+        self.btrfs.as_ref()?.as_ref().ok()
+    }
+
+    /// Which subvolume it is, or why the Btrfs that it holds cannot be opened.
+    pub fn opened(&self) -> Result<&Subvolume, Arc<btrfs::Error>> {
+        let opened = self.btrfs.as_ref();
+        let opened = opened.expect("an image opens all Btrfs that it holds");
+        opened.as_ref().map_err(Arc::clone)
     }
 }
 
@@ -137,7 +150,7 @@ impl Image {
             (None, Some(name)) => format!("volume {name}"),
             (None, None) => "the image".to_owned(),
         };
-        match found.and_then(|it| it.subvolume.as_ref()) {
+        match found.and_then(Volume::subvolume) {
             Some(it) if !it.path.is_empty() => format!("subvolume {} of {whole}", shown(&it.path)),
             _ => whole,
         }
@@ -160,7 +173,7 @@ fn on_disk(disk: &Bytes, whole: Contents) -> Result<(Option<Table>, Vec<Volume>)
         let volume = Volume {
             partition: None,
             logical: None,
-            subvolume: None,
+            btrfs: None,
             bytes: Arc::clone(disk),
             contents: whole,
         };
@@ -176,7 +189,7 @@ fn on_disk(disk: &Bytes, whole: Contents) -> Result<(Option<Table>, Vec<Volume>)
         volumes.push(Volume {
             partition: Some(at),
             logical: None,
-            subvolume: None,
+            btrfs: None,
             bytes,
             contents,
         });

@@ -241,7 +241,7 @@ fn filesystems(image: &Image) -> Vec<FileSystem> {
         FileSystem {
             partition: image.partition(at).map(|partition| partition.number),
             volume: volume.logical.clone(),
-            subvolume: volume.subvolume.as_ref().map(|it| shown(&it.path)),
+            subvolume: volume.subvolume().map(|it| shown(&it.path)),
             r#type: about
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |about| about.kind.clone()),

@@ -46,15 +46,15 @@ impl Subvolume {
 
 /// The numbers of those of these volumes that are other subvolumes of the same file system.
 pub fn beside<'a>(volume: &Volume, all: impl Iterator<Item = &'a Volume>) -> BTreeSet<u64> {
-    let Some(subvolume) = &volume.subvolume else {
+    let Some(subvolume) = volume.subvolume() else {
         return BTreeSet::new();
     };
-    let others = all.filter_map(|other| other.subvolume.as_ref());
+    let others = all.filter_map(Volume::subvolume);
     let others = others.filter(|other| other.is_beside(subvolume) && other.id != subvolume.id);
     others.map(|other| other.id).collect()
 }
 
-/// Puts the subvolumes of each file system in its place. One that cannot be opened stays, and says why when it is read.
+/// Puts the subvolumes of each file system in its place. One that cannot be opened stays, with the reason.
 pub fn put_subvolumes(volumes: &mut Vec<Volume>) {
     let all = std::mem::take(volumes);
     volumes.extend(all.into_iter().flat_map(|volume| {
@@ -63,7 +63,10 @@ pub fn put_subvolumes(volumes: &mut Vec<Volume>) {
         }
         match FileSystem::open(Arc::clone(&volume.bytes)) {
             Ok(system) => of(&Arc::new(system), &volume),
-            Err(_) => vec![volume],
+            Err(error) => vec![Volume {
+                btrfs: Some(Err(Arc::new(error))),
+                ..volume
+            }],
         }
     }));
 }
@@ -86,8 +89,59 @@ fn of(system: &Arc<FileSystem<Bytes>>, volume: &Volume) -> Vec<Volume> {
         (it.is_default, called, Reverse(depth), it.path.clone())
     });
     let volumes = found.into_iter().map(|subvolume| Volume {
-        subvolume: Some(subvolume),
+        btrfs: Some(Ok(subvolume)),
         ..volume.clone()
     });
     volumes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use image_formats::laws::Sparse;
+
+    use super::*;
+    use crate::inspect::{contents, filesystem};
+
+    /// The volumes of a disk without a table that holds Btrfs.
+    fn volumes(image: Sparse) -> Vec<Volume> {
+        let mut volumes = vec![Volume {
+            partition: None,
+            logical: None,
+            btrfs: None,
+            bytes: Arc::new(image),
+            contents: Contents::Btrfs,
+        }];
+        put_subvolumes(&mut volumes);
+        volumes
+    }
+
+    #[test]
+    fn subvolumes_stand_where_their_file_system_stood() {
+        let volumes = volumes(Sparse::small_btrfs());
+        let paths: Vec<_> = volumes.iter().map(|it| &it.opened().unwrap().path[..]).collect();
+        assert_eq!(paths, [&b"one/two"[..], b"one", b""]);
+    }
+
+    #[test]
+    fn what_cannot_be_opened_keeps_the_reason() {
+        let mut image = Sparse::small_btrfs();
+        let mut superblock = image.get(64 << 10, 4096);
+        superblock[4095] ^= 1;
+        image.put(64 << 10, &superblock);
+        let mut volumes = volumes(image);
+        assert_eq!(volumes.len(), 1);
+        let volume = &mut volumes[0];
+        assert!(volume.subvolume().is_none() && volume.is_alone());
+        // Nothing is read any more.
+        volume.bytes = Arc::new(Vec::new());
+        let read = contents::read(volume, "partition 3", &BTreeSet::new(), |_| true).unwrap_err();
+        let about = filesystem::of(volume).unwrap_err();
+        for (error, place) in [(read, "partition 3"), (about, "a file system")] {
+            assert_eq!(error.to_string(), place);
+            let why = error.source().unwrap().to_string();
+            assert_eq!(why, "the superblock has a wrong checksum");
+        }
+    }
 }

@@ -47,12 +47,12 @@ pub fn of(image: &Image, places: &[Place]) -> Vec<Unseen> {
 
 /// Whether the files of a subvolume are seen in another's tree, or, of the one at the top, are those of the others.
 fn is_seen_elsewhere(image: &Image, volume: usize, places: &[Place]) -> bool {
-    let Some(subvolume) = &image.volumes[volume].subvolume else {
+    let Some(subvolume) = image.volumes[volume].subvolume() else {
         return false;
     };
     let mut placed = places
         .iter()
-        .filter_map(|place| image.volumes[place.volume].subvolume.as_ref());
+        .filter_map(|place| image.volumes[place.volume].subvolume());
     placed.any(|it| subvolume.is_within(it) || (subvolume.path.is_empty() && subvolume.is_beside(it)))
 }
 

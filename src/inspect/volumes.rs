@@ -65,7 +65,7 @@ fn volume(
     Ok(Volume {
         partition: None,
         logical: Some(name),
-        subvolume: None,
+        btrfs: None,
         bytes,
         contents,
     })

@@ -11,6 +11,7 @@ use oracle::{blackbox, mounted, require};
 
 use crate::lab::{DIB, Lab};
 
+mod cloud;
 mod containers;
 mod distributions;
 mod elements;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::elements::furnish;
+use super::cloud::furnish;
 use super::run;
 use crate::lab::{DIB, Lab};
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use oracle::http::{Reply, Server};
 
-use super::elements::{Cloud, programs, sha256};
+use super::cloud::{Cloud, architectures, programs, sha256};
 use super::run;
 
 /// Puts a program into the root that notes down how it is called.
@@ -48,7 +48,7 @@ fn server(cloud: &Cloud, name: &str, image: Vec<u8>, right: bool) -> Server {
 #[test]
 fn alpine_is_its_smallest_root_with_what_a_machine_needs() {
     let Some(mut cloud) = Cloud::new() else { return };
-    let arch = super::elements::architectures().1;
+    let arch = architectures().1;
     // What it downloads lies in its cache.
     stub(
         &cloud,
@@ -136,7 +136,7 @@ fn opensuse_is_checked_by_the_digest_beside_the_image() {
     let image = fs::read(cloud.qcow2()).unwrap();
     let name = "openSUSE-Leap-15.5-Minimal-VM.x86_64-Cloud.qcow2";
     let args = ["-a", "amd64", "-t", "raw", "-p", "vim", "opensuse", "probe"];
-    if super::elements::architectures().0 != "amd64" {
+    if architectures().0 != "amd64" {
         return;
     }
     let wrong = server(&cloud, name, image.clone(), false);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use oracle::http::{Asked, Reply, Server};
 use sha2::{Digest as _, Sha256};
 
-use super::elements::{Cloud, architectures};
+use super::cloud::{Cloud, architectures};
 use super::run;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";

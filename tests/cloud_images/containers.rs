@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use super::cloud::furnish;
+use super::cloud::{architectures, furnish};
 use super::run;
 use crate::lab::{DIB, Lab};
 
@@ -18,7 +18,8 @@ fn lab() -> Option<Lab> {
     fs::create_dir(&bin).unwrap();
     for engine in ["docker", "podman"] {
         let script = "#!/bin/bash\necho \"${0##*/} $*\" >>engine-calls\n\
-                      case \"$1 $2\" in\nsave*) cp \"$SAVED\" \"$3\" ;;\n'image inspect') exit 1 ;;\nesac\n";
+                      case \"$1 $2\" in\nsave*) cp \"$SAVED\" \"$3\" ;;\n\
+                      'image inspect') [ -n \"${HAS:-}\" ] && echo \"$HAS\" ;;\nesac\n";
         fs::write(bin.join(engine), script).unwrap();
         fs::set_permissions(bin.join(engine), fs::Permissions::from_mode(0o755)).unwrap();
     }
@@ -96,11 +97,18 @@ fn an_engine_builds_what_a_dockerfile_says() {
     let calls: Vec<&str> = calls.lines().collect();
     assert!(calls[0].starts_with("podman build -t dib-build-"), "{calls:?}");
     assert!(
-        calls[0].contains(" --network host --squash --pull -f "),
+        calls[0].contains(&format!(
+            " --network host --squash --pull --platform linux/{} -f ",
+            architectures().0
+        )),
         "{calls:?}"
     );
     assert!(calls[0].ends_with("/containerfiles/7 context"), "{calls:?}");
     assert!(calls[1].starts_with("podman save -o ") && calls[2].starts_with("podman rmi -f dib-build-"));
+    lab.build(&[&["-a", "armhf"], &args[..]].concat()).ok();
+    let calls = lab.text("engine-calls");
+    let last = calls.lines().rfind(|line| line.contains(" build ")).unwrap();
+    assert!(last.contains(" --platform linux/arm -f "), "{last}");
     lab.set("DIB_CONTAINERFILE_RUNTIME", "no-such-engine");
     let said = lab.build(&args);
     assert!(
@@ -125,16 +133,26 @@ fn docker_is_asked_for_an_image_by_name() {
     lab.set("DIB_DOCKER_IMAGE", "mine:1")
         .set("DIB_CONTAINER_PLATFORM", "linux/arm64");
     lab.build(&args).ok();
+    // What docker has is taken where it is for the machine, and no other.
+    lab.set("DIB_CONTAINER_PLATFORM", "").set("HAS", "linux/arm64");
+    for arch in ["arm64", "aarch64", "s390x"] {
+        lab.build(&[&["-a", arch], &args[..]].concat()).ok();
+    }
+    lab.set("HAS", "linux/arm")
+        .set("DIB_CONTAINER_PLATFORM", "linux/arm/v7");
+    lab.build(&args).ok();
     let calls = lab.text("engine-calls");
     let pulls: Vec<_> = calls
         .lines()
         .filter(|line| line.starts_with("docker pull"))
         .collect();
+    let own = format!("docker pull --platform linux/{} debian:12", architectures().0);
     assert_eq!(
         pulls,
         [
-            "docker pull debian:12",
-            "docker pull --platform linux/arm64 mine:1"
+            &own,
+            "docker pull --platform linux/arm64 mine:1",
+            "docker pull --platform linux/s390x mine:1",
         ]
     );
 }

@@ -17,8 +17,8 @@ export DIB_BOOTLOADER
 case "${ARCH:-}" in
 arm64 | aarch64) _dib_serial=ttyAMA0,115200 ;;
 ppc*)
-    echo "bootloader: nothing is known that boots $ARCH, whose firmware reads a PReP partition:" \
-        "build without this element and vm, or with an element that provides bootloader" >&2
+    echo "bootloader: nothing is written that boots $ARCH: the builder puts GRUB where BIOS and UEFI look for it, and this firmware" \
+        "reads a PReP partition; build without this element and vm, or with an element that provides bootloader" >&2
     exit 1
     ;;
 *) _dib_serial=ttyS0,115200 ;;

@@ -257,8 +257,16 @@ fn a_user_builds_it_too() {
     assert!(stairs.lab.text("calls").contains("linux-image-generic"));
 }
 
+/// What Fedora writes beside its images, around the digest of one.
+fn signed_sums(name: &str, digest: &str) -> String {
+    format!(
+        "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n# {name}: 1 bytes\nSHA256 ({name}) = {digest}\n\
+         -----BEGIN PGP SIGNATURE-----\n\niQIz\n-----END PGP SIGNATURE-----\n"
+    )
+}
+
 /// A server of Fedora's images, of which one is there.
-fn fedora_server(image: Vec<u8>) -> Server {
+fn fedora_server(image: Vec<u8>, digest: &str) -> Server {
     let arch = architectures().1;
     let names = [
         format!("Fedora-Cloud-Base-37-1.2.{arch}.qcow2"),
@@ -268,8 +276,11 @@ fn fedora_server(image: Vec<u8>) -> Server {
         format!("Fedora-Cloud-Base-36-2.1.{arch}.qcow2"),
     ];
     let newest = names[1].clone();
+    let sums = signed_sums(&newest, digest);
+    let beside = format!("/images/Fedora-Cloud-37-1.10-{arch}-CHECKSUM");
     let page = names.join("</a> <a>");
     Server::start(move |_, asked| match asked.target.as_str() {
+        target if target == beside => Reply::file(asked, sums.as_bytes(), "\"sums\""),
         "/images/" => Reply::file(asked, page.as_bytes(), "\"page\""),
         target if target == format!("/images/{newest}") => Reply::file(asked, &image, "\"image\""),
         _ => Reply::new(404, "no such file"),
@@ -296,7 +307,9 @@ fn fedora_is_the_newest_image_of_the_index() {
     let Some(mut cloud) = Cloud::new().filter(|_| can_make()) else {
         return;
     };
-    let server = fedora_server(fs::read(cloud.btrfs_qcow2()).unwrap());
+    let image = fs::read(cloud.btrfs_qcow2()).unwrap();
+    let digest = sha256(&image, cloud.lab.dir());
+    let server = fedora_server(image, &digest);
     cloud
         .lab
         .set("DIB_CLOUD_IMAGES", &server.url("/images"))
@@ -359,6 +372,72 @@ fn fedora_is_the_newest_image_of_the_index() {
         [said.out, said.err]
             .concat()
             .contains("Fedora has no cloud image for armhf")
+    );
+}
+
+/// The function by which bash asks a server of the tests in place of Fedora's.
+fn in_place_of_fedoras(server: &Server) -> String {
+    let address = server.url("");
+    format!(
+        "() {{ local words=(\"$@\"); command cache-url \"${{words[@]/#https:\\/\\/dl.fedoraproject.org/{address}}}\"; }}"
+    )
+}
+
+#[test]
+fn a_release_of_fedora_that_is_over_comes_from_the_archive() {
+    let Some(mut cloud) = Cloud::new() else { return };
+    let image = fs::read(cloud.qcow2()).unwrap();
+    let arch = architectures().1;
+    let name = format!("Fedora-Cloud-Base-Generic.{arch}-40-1.14.qcow2");
+    let digest = sha256(&image, cloud.lab.dir());
+    let place = format!("fedora/linux/releases/40/Cloud/{arch}/images");
+    let at = |name: &str| format!("/pub/archive/{place}/{name}");
+    let files = [
+        (at(""), name.clone().into_bytes()),
+        (at(&name), image),
+        (
+            at(&format!("Fedora-Cloud-40-1.14-{arch}-CHECKSUM")),
+            signed_sums(&name, &digest).into_bytes(),
+        ),
+        (
+            "/wrong".to_owned(),
+            signed_sums(&name, &"1".repeat(64)).into_bytes(),
+        ),
+    ];
+    let server = Server::start(move |_, asked| {
+        let file = files.iter().find(|(target, _)| *target == asked.target);
+        file.map_or_else(
+            || Reply::new(404, "no such file"),
+            |(target, bytes)| Reply::file(asked, bytes, &format!("\"{target}\"")),
+        )
+    });
+    let function = in_place_of_fedoras(&server);
+    cloud
+        .lab
+        .set("BASH_FUNC_cache-url%%", &function)
+        .set("DIB_RELEASE", "40");
+    let args = ["no-final-image", "fedora", "probe"];
+    cloud.lab.build(&args).ok();
+    assert!(cloud.calls().contains("dnf -y install cloud-init"));
+    let asked = server.asked();
+    assert_eq!(asked[0].target, format!("/pub/{place}/"), "the first place");
+
+    let mut refused = |variables: &[(&'static str, &str)], told: &str| {
+        for (name, value) in variables {
+            cloud.lab.set(name, value);
+        }
+        let said = cloud.lab.build(&args);
+        assert_eq!(said.status, 1);
+        let said = [said.out, said.err].concat();
+        assert!(said.contains(told), "no '{told}' in {said}");
+    };
+    let wrong = server.url("/wrong");
+    refused(&[("SHA256SUMS", &wrong)], &format!("and not {}", "1".repeat(64)));
+    let unversioned = [("SHA256SUMS", ""), ("BASE_IMAGE_FILE", "mine.qcow2")];
+    refused(&unversioned, "BASE_IMAGE_FILE=mine.qcow2 has no version");
+    refused(
+        &[("DIB_RELEASE", "41")],
+        "There are no images: check DIB_RELEASE (41)",
     );
 }
 

@@ -294,7 +294,10 @@ fn dracut_gets_the_modules_and_their_packages() {
          dracut --force --quiet --no-hostonly --kver 6.1.0 /boot/initrd.img-6.1.0\n"
     );
     let modules = "etc/dracut.conf.d/60-dib-dracut-regenerate.conf";
-    assert_eq!(lab.text(modules), "add_dracutmodules+=\" crypt lvm \"\n");
+    assert_eq!(
+        lab.text(modules),
+        "hostonly=\"no\"\nadd_dracutmodules+=\" crypt lvm \"\n"
+    );
     lab.set(
         "DIB_DRACUT_ENABLED_MODULES",
         "- name: \"multipath\" # of disks\n  packages: [device-mapper-multipath, kpartx]\n- packages:\n    - lvm2\n  name: lvm\n- name: bare\n",
@@ -305,7 +308,10 @@ fn dracut_gets_the_modules_and_their_packages() {
         calls.starts_with("install-packages -m dracut-regenerate device-mapper-multipath kpartx lvm2\n"),
         "{calls}"
     );
-    assert_eq!(lab.text(modules), "add_dracutmodules+=\" multipath lvm bare \"\n");
+    assert_eq!(
+        lab.text(modules),
+        "hostonly=\"no\"\nadd_dracutmodules+=\" multipath lvm bare \"\n"
+    );
     for (list, complaint) in [
         ("crypt lvm", "'crypt lvm' is not understood"),
         ("[]", "names no module"),

@@ -163,6 +163,15 @@ fn what_is_not_on_the_server_is_told() {
         "There is no image: check DIB_RELEASE (noble), ARCH ({arch}), DIB_CLOUD_IMAGES and BASE_IMAGE_FILE"
     );
     assert!(text.contains(&told), "{text}");
+    let absent = server.url("/current/absent");
+    cloud.lab.set("SHA256SUMS", &absent);
+    let said = cloud.lab.build(&ARGS);
+    assert_eq!(said.status, 1);
+    let text = [said.out, said.err].concat();
+    assert!(
+        text.contains(&format!("There are no SHA-256 sums at {absent}: check ")),
+        "{text}"
+    );
 }
 
 #[test]

@@ -107,11 +107,17 @@ impl Package {
         }
     }
 
-    /// What tells it from all others of a tree, whatever its version.
+    /// What tells it from all others of a tree: its version only of rpm, which may have several of a kernel.
     pub fn key(&self) -> Key {
-        let place = self.path.as_ref();
-        let place = place.or(self.architecture.as_ref().filter(|_| self.foreign));
-        (self.kind, self.name.clone(), place.cloned())
+        let foreign = self.architecture.as_ref().filter(|_| self.foreign);
+        let mark = match self.kind {
+            Kind::Rpm => {
+                let architecture = self.architecture.as_deref().unwrap_or_default();
+                Some(format!("{}.{architecture}", self.version))
+            }
+            _ => self.path.as_ref().or(foreign).cloned(),
+        };
+        (self.kind, self.name.clone(), mark)
     }
 
     /// Its package URL: <https://github.com/package-url/purl-spec>.
@@ -157,7 +163,8 @@ impl Package {
     }
 }
 
-/// What tells packages of a tree apart: kind, name, and the place or the architecture of those that are there more than once.
+/// What tells packages of a tree apart: kind, name, and the place, the architecture, or the version and the architecture of those
+/// that may be there more than once.
 pub type Key = (Kind, String, Option<String>);
 
 /// A part of a package URL.

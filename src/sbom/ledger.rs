@@ -87,8 +87,11 @@ impl Ledger {
             }
         }
         let read = self.known.values().flat_map(|(_, packages)| packages);
-        let packages: Vec<&Package> = read.chain(&self.rpm().packages).collect();
+        let packages: Vec<&Package> = read.chain(&self.rpm.1.packages).collect();
         here.extend(packages.iter().map(|package| package.key()));
+        let renewed = self.renewed(&here);
+        self.brought.retain(|key, _| here.contains(key));
+        self.brought.extend(renewed);
         let fresh: BTreeSet<Key> = here
             .iter()
             .filter(|key| !self.brought.contains_key(key))
@@ -98,12 +101,33 @@ impl Ledger {
             INSTALLER if !fresh.is_empty() => self.wanted(&packages, &fresh),
             _ => BTreeMap::new(),
         };
-        self.brought.retain(|key, _| here.contains(key));
         for key in fresh {
             let by = wanted.get(&key).map_or(element, String::as_str).to_owned();
             self.brought.insert(key, by);
         }
         Ok(())
+    }
+
+    /// Packages of rpm that are there in the place of another version: whoever brought that has brought them.
+    fn renewed(&self, here: &BTreeSet<Key>) -> BTreeMap<Key, String> {
+        fn but_version((_, name, mark): &Key) -> (&str, Option<&str>) {
+            let architecture = mark.as_deref().and_then(|mark| mark.rsplit_once('.'));
+            (name, architecture.map(|(_, architecture)| architecture))
+        }
+        let gone: BTreeMap<_, &String> = self
+            .brought
+            .iter()
+            .filter(|(key, _)| key.0 == Kind::Rpm && !here.contains(*key))
+            .map(|(key, by)| (but_version(key), by))
+            .collect();
+        let fresh = here
+            .iter()
+            .filter(|key| key.0 == Kind::Rpm && !self.brought.contains_key(*key));
+        let renewed = fresh.filter_map(|key| {
+            let by = gone.get(&but_version(key))?;
+            Some((key.clone(), (*by).clone()))
+        });
+        renewed.collect()
     }
 
     /// For whom packages were installed: those that lists name, and what these need that is new.
@@ -431,6 +455,38 @@ mod tests {
                 "Web by-name",
             ]
         );
+    }
+
+    #[test]
+    fn packages_of_rpm_stay_whose_they_are_when_they_are_renewed() {
+        let sample = Sample::of(&[]);
+        let mut ledger = Ledger::default();
+        let rpm = |name: &str, version: &str, architecture: &str| Package {
+            architecture: Some(architecture.to_owned()),
+            ..Package::new(Kind::Rpm, name, version)
+        };
+        let old = [
+            rpm("glibc", "2.1-1", "x86_64"),
+            rpm("kernel", "6.1-1", "x86_64"),
+            rpm("rpm", "4-1", "x86_64"),
+        ];
+        let mut new = [
+            rpm("glibc", "2.2-1", "i686"),
+            rpm("glibc", "2.2-1", "x86_64"),
+            rpm("kernel", "6.1-1", "x86_64"),
+            rpm("kernel", "6.2-1", "x86_64"),
+            rpm("rpm", "4-1", "x86_64"),
+        ];
+        for (packages, element) in [(&old[..], "root"), (&new[..], "mine")] {
+            ledger.rpm_tells(rpm::Installed {
+                packages: packages.to_vec(),
+                python: Vec::new(),
+            });
+            ledger.look(&sample.tree(), element).unwrap();
+        }
+        ledger.attribute(&mut new);
+        let by = new.map(|package| package.element.unwrap_or_default());
+        assert_eq!(by, ["mine", "root", "root", "mine", "root"]);
     }
 
     #[test]

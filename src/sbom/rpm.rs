@@ -138,7 +138,9 @@ fn parse(said: &[u8]) -> Installed {
                 "L" => package.licence = Some(clean(value)),
                 "m" => package.supplier = Some(clean(value)),
                 "o" => package.source = Some(clean(value)),
-                "D" => package.needs.extend(names_of_need(value).map(str::to_owned)),
+                "D" => package
+                    .needs
+                    .extend(names_of_need(value).into_iter().map(str::to_owned)),
                 "p" => package.provides.push(value.to_owned()),
                 "F" => {
                     if needed.contains(value) {
@@ -162,22 +164,39 @@ fn parse(said: &[u8]) -> Installed {
     }
 }
 
-/// The names in what a package needs: one, or those of a condition, `(b if c)`, whose other words are nobody's names.
-fn names_of_need(need: &str) -> impl Iterator<Item = &str> {
-    let is_condition = need.starts_with('(');
-    let words = need.split(move |letter: char| is_condition && letter.is_whitespace());
-    words.map(move |word| {
-        let mut word = if is_condition {
-            word.trim_start_matches('(')
-        } else {
-            word
-        };
-        // `config(a)` has its own.
-        while word.ends_with(')') && word.matches(')').count() > word.matches('(').count() {
-            word = &word[..word.len() - 1];
+/// The names in what a package needs: one, or those of a condition, `(a or b)`, `(a if b)`, but for what that depends on.
+/// Its other words, operators and versions, are nobody's names.
+fn names_of_need(need: &str) -> Vec<&str> {
+    if !need.starts_with('(') {
+        return vec![need];
+    }
+    let mut names = Vec::new();
+    let mut words = need.split_whitespace();
+    while let Some(word) = words.next() {
+        if ["if", "unless", "without"].contains(&word) {
+            skip_operand(&mut words);
+            continue;
         }
-        word
-    })
+        let mut name = word.trim_start_matches('(');
+        // `config(a)` has its own.
+        while name.ends_with(')') && name.matches(')').count() > name.matches('(').count() {
+            name = &name[..name.len() - 1];
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// Skips a word, or all words between parentheses.
+fn skip_operand<'a>(words: &mut impl Iterator<Item = &'a str>) {
+    let (mut opened, mut closed) = (0, 0);
+    for word in words {
+        opened += word.matches('(').count();
+        closed += word.matches(')').count();
+        if opened <= closed {
+            break;
+        }
+    }
 }
 
 /// Longer names by which package tools and lists know a package.
@@ -230,6 +249,7 @@ m:Toys
 o:rpm-4.18-1.src.rpm
 D:/bin/sh
 D:(glibc-langpack or (locale(de) if config(rpm)))
+D:(with unless (x or (y and z)) else last)
 p:rpm
 p:rpm(x86-64)
 F:/usr/bin/rpm
@@ -263,8 +283,9 @@ P:odd
                 "glibc-langpack",
                 "or",
                 "locale(de)",
-                "if",
-                "config(rpm)"
+                "with",
+                "else",
+                "last"
             ]
         );
         assert!(!rpm.foreign && bash.foreign);

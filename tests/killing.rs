@@ -283,14 +283,15 @@ fn a_request_to_end_cleans_up_and_says_so() {
 #[test]
 fn a_terminal_that_goes_away_ends_the_build() {
     let Some(lab) = lab() else { return };
-    if !oracle::require(&["script"]) {
+    if !oracle::require(&["env", "script"]) {
         return;
     }
     let environment = [&lab.environment()[..], &[("STOP", "install.d")]].concat();
     let command = format!("{DISK_IMAGE_CREATE} {}", ARGS.join(" "));
-    let args = ["-qc", &command, "/dev/null"];
-    let script = oracle::find("script").unwrap();
-    let mut terminal = blackbox::start(&script, &args, &environment, &lab.out(""));
+    // Tests may be run by nohup, whose builds shall go on.
+    let args = ["--default-signal=HUP", "script", "-qc", &command, "/dev/null"];
+    let env = oracle::find("env").unwrap();
+    let mut terminal = blackbox::start(&env, &args, &environment, &lab.out(""));
     until_it_waits(&lab);
     terminal.kill().unwrap();
     terminal.wait().unwrap();

@@ -356,10 +356,7 @@ impl Entry {
         let path = self.beside(".", ".dib-meta-part");
         let mut text = serde_json::to_vec(meta)?;
         text.push(b'\n');
-        let file = open_part(&path)?;
-        file.set_len(0)?;
-        io::Write::write_all(&mut &file, &text)?;
-        file.sync_all()?;
+        write_part(&path, &text)?;
         fs::rename(&path, self.meta_path())?;
         match self.path.parent() {
             Some(dir) => File::open(dir)?.sync_all(),
@@ -433,11 +430,22 @@ pub(crate) fn replace_text(path: &Path, text: &str) -> io::Result<()> {
     part.push(name);
     part.push(".dib-part");
     let part = path.with_file_name(part);
-    let file = open_part(&part)?;
-    file.set_len(0)?;
-    io::Write::write_all(&mut &file, text.as_bytes())?;
-    file.sync_all()?;
+    write_part(&part, text.as_bytes())?;
     fs::rename(&part, path)
+}
+
+/// Writes what is to be renamed; nothing of it stays where it cannot be written whole.
+fn write_part(part: &Path, bytes: &[u8]) -> io::Result<()> {
+    let file = open_part(part)?;
+    let write = || {
+        file.set_len(0)?;
+        io::Write::write_all(&mut &file, bytes)?;
+        file.sync_all()
+    };
+    write().inspect_err(|_| {
+        // What is told is why it failed, not that a rest of it stays.
+        let _ = fs::remove_file(part);
+    })
 }
 
 /// Gives a file that root made to the owner of its directory.

@@ -283,13 +283,14 @@ fn names_in(items: &[Item], dir: &str) -> Vec<String> {
 }
 
 fn hooks(items: &[Item]) -> Vec<Hook> {
+    let pattern = Regex::new(HOOK_NAMES).expect("the pattern is a constant");
     let mut hooks = Vec::new();
     for phase in Phase::ALL {
         let dir = phase.dir();
-        hooks.extend(hooks_in(items, &dir, &dir, None));
+        hooks.extend(hooks_in(items, &pattern, &dir, &dir, None));
         if phase == Phase::Install {
             for (of_type, install_type) in of_install_types(items) {
-                hooks.extend(hooks_in(items, &of_type, &dir, Some(install_type)));
+                hooks.extend(hooks_in(items, &pattern, &of_type, &dir, Some(install_type)));
             }
         }
     }
@@ -309,9 +310,14 @@ fn of_install_types(items: &[Item]) -> Vec<(String, &str)> {
     of_type.collect()
 }
 
-/// The hooks of a phase that lie in a directory.
-fn hooks_in(items: &[Item], dir: &str, phase: &str, install_type: Option<&str>) -> Vec<Hook> {
-    let pattern = Regex::new(HOOK_NAMES).expect("the pattern is a constant");
+/// The hooks of a phase that lie in a directory, by the pattern of their names.
+fn hooks_in(
+    items: &[Item],
+    pattern: &Regex,
+    dir: &str,
+    phase: &str,
+    install_type: Option<&str>,
+) -> Vec<Hook> {
     let runs = |name: &String| {
         let path = Path::new(dir).join(name);
         let item = items.iter().find(|item| item.path == path);

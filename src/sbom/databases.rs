@@ -11,6 +11,9 @@ use crate::bootstrap::deb822::paragraphs;
 /// Packages that one database may list.
 pub(super) const PACKAGES_MAX: usize = 200_000;
 
+/// What packages say that are for every architecture.
+pub(super) const FOR_ANY: [&str; 2] = ["all", "noarch"];
+
 /// The packages of a `status` of dpkg.
 pub fn dpkg(status: &[u8]) -> Vec<Package> {
     let text = String::from_utf8_lossy(status);
@@ -36,19 +39,19 @@ pub fn dpkg(status: &[u8]) -> Vec<Package> {
             ..Package::new(Kind::Deb, name, version)
         });
     }
-    mark_foreign(&mut packages, "dpkg", "all");
+    mark_foreign(&mut packages, "dpkg");
     packages
 }
 
-/// Marks packages of another architecture than that of the package that installs them, which is the system's; but for those of `any`.
-pub(super) fn mark_foreign(packages: &mut [Package], installer: &str, any: &str) {
+/// Marks packages of another architecture than that of the package that installs them, which is the system's.
+pub(super) fn mark_foreign(packages: &mut [Package], installer: &str) {
     let installer = packages.iter().find(|package| package.name == installer);
     let Some(native) = installer.and_then(|installer| installer.architecture.clone()) else {
         return;
     };
     for package in packages {
         let own = package.architecture.as_ref();
-        package.foreign = own.is_some_and(|own| *own != native && own != any);
+        package.foreign = own.is_some_and(|own| *own != native && !FOR_ANY.contains(&own.as_str()));
     }
 }
 

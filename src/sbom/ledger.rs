@@ -10,6 +10,7 @@ use std::io;
 
 use rustix::fs::Stat;
 
+use super::databases::FOR_ANY;
 use super::{DATABASE_MAX, DATABASES, Key, Kind, Package, python, read, rpm};
 use crate::sandbox::rooted::Rooted;
 
@@ -18,9 +19,6 @@ pub const INSTALLER: &str = "package-installs";
 
 /// What stands for an element where the command line asked.
 pub const COMMAND_LINE: &str = "(command line)";
-
-/// What packages say that are for every architecture.
-const FOR_ANY: [&str; 2] = ["all", "noarch"];
 
 /// A moment in the life of a file.
 type Stamp = (u64, u64, i64, i64, u64, i64, u64);

@@ -157,7 +157,7 @@ fn parse(said: &[u8]) -> Installed {
             packages.push(package);
         }
     }
-    mark_foreign(&mut packages, "rpm", "noarch");
+    mark_foreign(&mut packages, "rpm");
     Installed {
         packages,
         python: python.into_iter().collect(),
